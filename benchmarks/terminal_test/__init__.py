@@ -1,0 +1,1 @@
+"""terminal_test: small tasks that prove a whole stack works."""

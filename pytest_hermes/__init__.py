@@ -1,0 +1,1 @@
+"""pytest-hermes: measures LLM agents on real benchmarks."""

@@ -1,0 +1,1 @@
+"""One attempt of one task, and many of them in flight."""

@@ -1,0 +1,133 @@
+"""The seam between the core and the places where commands run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+#: Bytes of each of stdout and stderr that a result keeps unless asked otherwise.
+DEFAULT_MAX_OUTPUT = 1 << 20
+
+#: Exit code of a command that ran out of time, as timeout(1) has it.
+TIMEOUT_EXIT_CODE = 124
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a backend can promise. It claims only what it can keep."""
+
+    #: What separates commands from the host, in one or two words for the header: `bubblewrap`, `no isolation`.
+    isolation: str
+    #: Can cut a sandbox off from the network.
+    network_none: bool
+    #: Enforces a memory limit.
+    memory_limit: bool
+    #: Keeps stderr apart from stdout.
+    separate_stderr: bool
+    #: A kill also reaches processes that left their process group (setsid, double fork).
+    hard_kill: bool
+    #: Runs container images.
+    images: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecResult:
+    """What one command left behind.
+
+    `stdout` and `stderr` hold at most the `max_output` bytes asked for, the first and the last half of a longer
+    output with a line between them that says how much is missing; the totals count what was really written
+    until the command ended.
+    """
+
+    #: 0–255; 128 + n when signal n ended the command; 124 when it ran out of time.
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    stdout_total: int
+    stderr_total: int
+    truncated: bool
+    timed_out: bool
+    #: Seconds.
+    duration: float
+
+
+class Process(Protocol):
+    """A command that runs in the background of a sandbox."""
+
+    #: Names it within its sandbox, e.g. `bg_1`.
+    id: str
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while it runs."""
+
+    def read(self) -> tuple[bytes, bytes]:
+        """Return what it wrote to stdout and stderr since the last read, capped like an exec's output."""
+
+    async def wait(self, timeout: float | None = None) -> int | None:
+        """Return the exit code, or None if it still runs after `timeout` seconds."""
+
+    async def kill(self) -> None:
+        """End it and all its descendants; return when they are gone."""
+
+
+class Sandbox(Protocol):
+    """One place where the commands of one attempt run.
+
+    Every method may raise InfrastructureError (kind `sandbox`) when the place itself fails: that is never the
+    command's doing. All methods are called from one event loop.
+    """
+
+    #: Name of the backend: `local`, `docker`, ….
+    backend: str
+    capabilities: Capabilities
+    #: Absolute paths inside the sandbox: the home folder, where commands start, and a folder for the
+    #: harness's own bookkeeping (shell state).
+    home: str
+    workdir: str
+    scratch: str
+
+    async def start(self) -> None:
+        """Make it ready. Raises Unsupported when its task needs what this backend cannot give."""
+
+    async def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | BinaryIO = b"",
+        max_output: int = DEFAULT_MAX_OUTPUT,
+        stdout_to: BinaryIO | None = None,
+    ) -> ExecResult:
+        """Run a command and wait for its leader to exit; its background children go on.
+
+        A text is run by `bash -c`, a sequence is an argument vector. `timeout` is in seconds; when it ends, the
+        command and its descendants are killed. `env` adds to the sandbox's variables. `stdin` is what the command
+        reads, then end of file. `stdout_to` receives all of stdout as it comes, instead of the result.
+        Cancelling the call kills the command.
+        """
+
+    async def spawn(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | BinaryIO = b"",
+        max_output: int = DEFAULT_MAX_OUTPUT,
+    ) -> Process:
+        """Start a command in the background."""
+
+    async def upload(self, tar: BinaryIO, path: str) -> None:
+        """Unpack a tar stream into the folder `path`, which is made if it is missing."""
+
+    async def download(self, path: str, tar: BinaryIO) -> None:
+        """Write a tar stream of the file or folder `path` to `tar`; member names begin with its base name.
+
+        Raises FileNotFoundError when there is no such path.
+        """
+
+    async def close(self) -> None:
+        """Kill every process and release everything. May be called twice; finishes even when cancelled."""

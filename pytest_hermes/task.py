@@ -1,0 +1,109 @@
+"""A task: what is asked of an agent, what it needs, and how far it may go. Values only, no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,/-]*")
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
+_MEMORY_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def parse_memory(value: int | str) -> int:
+    """Return `value` in bytes: a number, or a text such as `512m`, `2g`, `1.5 GiB` (powers of 1024).
+
+    Raises ValueError for anything else, and for less than one byte.
+    """
+    if isinstance(value, str):
+        match = _MEMORY.fullmatch(value.strip())
+        if match is None:
+            raise ValueError(f"memory {value!r} is not a size; write bytes or a text such as '512m' or '2g'")
+        value = int(float(match[1]) * _MEMORY_UNITS[match[2].lower()])
+    if value < 1:
+        raise ValueError(f"memory must be at least one byte, not {value!r}")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxSpec:
+    """What a task needs of its sandbox. None means: whatever the backend gives by default."""
+
+    #: Container image; at most one of `image` and `build_context` is set.
+    image: str | None = None
+    #: Folder with a Dockerfile from which the image is built.
+    build_context: Path | None = None
+    #: CPU cores, may be a fraction.
+    cpus: float | None = None
+    #: Bytes, or a text such as `2g`.
+    memory: int | str | None = None
+    #: Environment variables of every command in the sandbox.
+    env: Mapping[str, str] = field(default_factory=dict)
+    #: Where commands start; relative paths count from the sandbox's home.
+    workdir: str | None = None
+    #: False cuts the sandbox off from every network.
+    network: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.image is not None and self.build_context is not None:
+            raise ValueError("a sandbox has an image or a build context, not both")
+        if self.cpus is not None and not self.cpus > 0:
+            raise ValueError(f"cpus must be greater than 0, not {self.cpus!r}")
+        if self.memory is not None:
+            object.__setattr__(self, "memory", parse_memory(self.memory))
+
+    @property
+    def memory_bytes(self) -> int | None:
+        return None if self.memory is None else parse_memory(self.memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How far an attempt may go. None leaves the decision to the benchmark, then to the defaults."""
+
+    #: Model calls.
+    turns: int | None = None
+    #: Seconds for the agent, from the first model call to the last tool result.
+    agent_seconds: float | None = None
+    #: Seconds for the verifier.
+    verifier_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("turns", "agent_seconds", "verifier_seconds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be greater than 0, not {value!r}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a benchmark.
+
+    `id` is stable: it names the task in node ids, records and baselines. It consists of letters, digits and
+    `_ . + = , / -`, so that a node id can be pasted into a shell. Raises ValueError when a field is out of range.
+    """
+
+    id: str
+    prompt: str
+    category: str | None = None
+    difficulty: str | None = None
+    tags: tuple[str, ...] = ()
+    sandbox: SandboxSpec = field(default_factory=SandboxSpec)
+    limits: Limits = field(default_factory=Limits)
+    #: The attempt passes when its reward is at least this.
+    threshold: float = 1.0
+    #: A shell script that solves the task; what the `oracle` model plays.
+    solution: str | None = None
+    #: Whatever else `compute_reward` needs.
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str) or not _ID.fullmatch(self.id) or "::" in self.id:
+            raise ValueError(
+                f"task id {self.id!r} cannot be used: it must start with a letter, digit or '_' "
+                "and go on with letters, digits and _ . + = , / -"
+            )
+        object.__setattr__(self, "tags", tuple(self.tags))
