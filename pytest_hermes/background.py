@@ -1,0 +1,204 @@
+"""An event loop on a thread of its own, and ways to reach it from other threads and loops."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: How often, in seconds, a blocked thread looks whether the loop that should answer it still exists.
+_PULSE = 1.0
+
+
+class BackgroundLoop:
+    """A daemon thread that owns one asyncio loop; it starts at first use.
+
+    `close` ends it for good. All methods may be called from any thread.
+    """
+
+    def __init__(self, name: str = "hermes-loop") -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._stop: asyncio.Event | None = None
+        self._closed = False
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop; started if need be. Raises RuntimeError once closed."""
+        return self.start()
+
+    def start(self) -> asyncio.AbstractEventLoop:
+        """Start the thread unless it runs already, and return its loop. Raises RuntimeError once closed."""
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(f"the background loop {self._name!r} is closed")
+            if self._loop is None:
+                ready: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
+                self._thread = threading.Thread(target=self._live, args=(ready,), name=self._name, daemon=True)
+                self._thread.start()
+                self._loop = ready.result()
+            return self._loop
+
+    def submit(self, coro: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run `coro` on the loop. Cancelling the future cancels it. Raises RuntimeError once closed."""
+        try:
+            loop = self.start()
+            return asyncio.run_coroutine_threadsafe(coro, loop)
+        except BaseException:
+            coro.close()
+            raise
+
+    def run(self, coro: Coroutine[Any, Any, T]) -> T:
+        """Run `coro` on the loop and block the calling thread until it ends.
+
+        A signal handler that raises (Ctrl-C) cancels it. Must not be called on the loop's own thread.
+        """
+        try:
+            loop = self.start()
+        except BaseException:
+            coro.close()
+            raise
+        return run_blocking(loop, coro)
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Cancel everything on the loop, wait for it, and end the thread. May be called twice.
+
+        Returns False when the thread still runs after `timeout` seconds: a task ignores its cancellation.
+        """
+        if self._thread is threading.current_thread():
+            raise RuntimeError(f"the background loop {self._name!r} cannot be closed from its own thread")
+        with self._lock:
+            self._closed = True
+            loop, thread, stop = self._loop, self._thread, self._stop
+        if loop is None or thread is None or stop is None:
+            return True
+        with contextlib.suppress(RuntimeError):  # it has ended already
+            loop.call_soon_threadsafe(stop.set)
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def _live(self, ready: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:
+        async def until_stopped() -> None:
+            self._stop = asyncio.Event()
+            ready.set_result(asyncio.get_running_loop())
+            await self._stop.wait()
+            await _cancel_all_others()
+
+        # The runner then shuts down async generators and the executor, and closes the loop.
+        with asyncio.Runner() as runner:
+            runner.run(until_stopped())
+
+
+async def _cancel_all_others() -> None:
+    # Again and again: cleaning up may start new tasks, and other threads may still be handing some in.
+    this = {asyncio.current_task()}
+    while others := asyncio.all_tasks() - this:
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others)
+
+
+def run_blocking(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T]) -> T:
+    """Run `coro` on `loop`, which runs on another thread, and block until it ends; a signal can interrupt.
+
+    Raises RuntimeError when the loop does not run, or closes before there is an answer.
+    """
+    if not loop.is_running():
+        coro.close()
+        raise RuntimeError(
+            f"{_name(coro)} belongs to an event loop that is not running; "
+            "call it while the loop runs, from another thread or from within a bridge"
+        )
+    future = asyncio.run_coroutine_threadsafe(coro, loop)
+    try:
+        while not concurrent.futures.wait([future], _PULSE).done:
+            if loop.is_closed() and not future.done():
+                raise RuntimeError(f"the event loop closed before {_name(coro)} had ended")
+    except BaseException:
+        future.cancel()
+        raise
+    return future.result()
+
+
+async def on_loop(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T]) -> T:
+    """Await `coro` on `loop`, whichever loop is running.
+
+    Cancellation is passed on and waited for, so nothing of `coro` still runs when this returns. Raises
+    RuntimeError when `loop` is closed.
+    """
+    if asyncio.get_running_loop() is loop:
+        return await coro
+    outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+    task: asyncio.Task[T] | None = None
+
+    def begin() -> None:
+        nonlocal task
+        task = loop.create_task(coro)
+        task.add_done_callback(finish)
+
+    def finish(task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            outcome.set_exception(_Cancelled())
+        elif (error := task.exception()) is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(task.result())
+
+    def cancel() -> None:
+        if task is not None:
+            task.cancel()
+
+    try:
+        loop.call_soon_threadsafe(begin)
+    except RuntimeError:
+        coro.close()
+        raise
+    answer = asyncio.wrap_future(outcome)
+    cancellation: asyncio.CancelledError | None = None
+    while not answer.done():
+        try:
+            # asyncio.wait leaves what it waits for alone when it is cancelled itself.
+            await asyncio.wait([answer], timeout=_PULSE)
+        except asyncio.CancelledError as error:
+            cancellation = error
+            with contextlib.suppress(RuntimeError):  # the loop has closed: the next line sees it
+                loop.call_soon_threadsafe(cancel)
+        if loop.is_closed() and not answer.done():
+            raise RuntimeError(f"the event loop closed before {_name(coro)} had ended")
+    try:
+        result = answer.result()
+    except _Cancelled:
+        raise cancellation or asyncio.CancelledError() from None
+    if cancellation is not None:  # it ended just before the cancellation reached it
+        raise cancellation
+    return result
+
+
+class _Cancelled(BaseException):
+    """Carries a cancellation across threads, where a cancelled future would lose track of its task."""
+
+
+def _name(coro: Coroutine[Any, Any, Any]) -> str:
+    return getattr(coro, "__qualname__", type(coro).__qualname__)
+
+
+_default: BackgroundLoop | None = None
+_default_lock = threading.Lock()
+
+
+def default_loop() -> BackgroundLoop:
+    """Return the process-wide loop for what is built by hand, outside of an engine; closed at exit."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = BackgroundLoop("hermes-default")
+            atexit.register(_default.close)
+        return _default
