@@ -1,0 +1,263 @@
+"""Commands on this machine, with bubblewrap around them where it works."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import posixpath
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO, Literal
+
+from ..errors import InfrastructureError, Unsupported, UsageError
+from ..task import SandboxSpec
+from . import bubblewrap, privacy
+from .folder import SandboxFolder
+from .local_process import LocalProcess
+from .memory_file import copied_file, memory_file
+from .output import Forward, HeadTail
+from .protocol import DEFAULT_MAX_OUTPUT, TIMEOUT_EXIT_CODE, Capabilities, ExecResult, Process
+from .spawner import Command, Spawner
+from .steadfast import Steadfast
+from .tar_commands import pack_command, read_pack_result, read_unpack_result, unpack_command
+
+Isolation = Literal["auto", "none", "bubblewrap"]
+
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_INSTEAD = "use --hermes-sandbox=docker"
+
+
+class LocalSandbox:
+    """Runs commands on the host, as the user that runs pytest, in a folder of its own.
+
+    `name` appears in error messages only. `isolation` is `bubblewrap` (the host's files are read-only and its
+    processes out of sight), `none`, or `auto`: bubblewrap where it works.
+    """
+
+    backend = "local"
+
+    def __init__(self, spec: SandboxSpec, *, name: str, isolation: Isolation = "auto") -> None:
+        self.name = name
+        self._spec = spec
+        self._isolation = isolation
+        self._folder = SandboxFolder()
+        self.home = self._folder.home
+        self.scratch = self._folder.scratch
+        self.workdir = posixpath.normpath(posixpath.join(self.home, spec.workdir or "."))
+        self._env = {**_host_environment(), "HOME": self.home, **spec.env}
+        self._spawner: Spawner | None = None
+        self._made = False
+        self._has_workdir = False
+        self._hiding = False
+        self._closed = False
+        self._processes = 0
+
+    @staticmethod
+    def describe(isolation: Isolation = "auto") -> str:
+        """Return what sandboxes will be isolated by, in a few words for the header.
+
+        The first call in a process tries bubblewrap out, which takes some 20 ms.
+        """
+        if isolation == "none":
+            return "local (no isolation)"
+        problem = bubblewrap.probe().problem
+        return "local (bubblewrap)" if problem is None else f"local (no isolation: {problem})"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        probe = bubblewrap.probe() if self._isolation != "none" else None
+        isolated = probe is not None and probe.problem is None
+        linux = os.path.exists("/proc/self/task")
+        return Capabilities(
+            isolation="bubblewrap" if isolated else "no isolation",
+            network_none=isolated and probe is not None and probe.network_none,
+            memory_limit=False,
+            separate_stderr=True,
+            hard_kill=linux,
+            images=False,
+        )
+
+    async def start(self) -> None:
+        """Make it ready; see `Sandbox.start`. Raises UsageError when bubblewrap was asked for and does not work."""
+        if self._isolation != "none":
+            problem = (await bubblewrap.probe_async()).problem
+            if problem is not None and self._isolation == "bubblewrap":
+                raise UsageError(f"isolation 'bubblewrap' cannot be had: {problem}")
+        isolated = self.capabilities.isolation == "bubblewrap"
+        self._check_needs()
+        try:
+            await self._make_folder()
+            if not isolated:
+                privacy.hide()
+                self._hiding = True
+            self._spawner = Spawner()
+            prefix: list[str] = []
+            if isolated:
+                prefix = bubblewrap.arguments(self._folder.path, network=self._spec.network is not False)
+            await self._spawner.start(
+                prefix,
+                isolated=isolated,
+                folder=self._folder.path,
+                masks=bubblewrap.hidden_folders() if isolated else [],
+                env=_host_environment(),
+            )
+            if not self._has_workdir:
+                await self._make_workdir(isolated)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | BinaryIO = b"",
+        max_output: int = DEFAULT_MAX_OUTPUT,
+        stdout_to: BinaryIO | None = None,
+    ) -> ExecResult:
+        """See `Sandbox.exec`."""
+        started = time.monotonic()
+        stdout = HeadTail(max_output) if stdout_to is None else Forward(stdout_to)
+        stderr = HeadTail(max_output)
+        running = await self._run(command, cwd, env, stdin, stdout, stderr)
+        try:
+            await asyncio.wait([running.exited], timeout=timeout)
+            timed_out = not running.exited.done()
+            if timed_out:
+                await running.kill()
+            code = TIMEOUT_EXIT_CODE if timed_out else running.exited.result()
+            running.drain()
+            if running.broken is not None:
+                raise running.broken
+        except BaseException:
+            running.discard()
+            await running.kill()
+            raise
+        return ExecResult(
+            exit_code=code,
+            stdout=stdout.value(),
+            stderr=stderr.value(),
+            stdout_total=stdout.total,
+            stderr_total=stderr.total,
+            truncated=stdout.truncated or stderr.truncated,
+            timed_out=timed_out,
+            duration=time.monotonic() - started,
+        )
+
+    async def spawn(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | BinaryIO = b"",
+        max_output: int = DEFAULT_MAX_OUTPUT,
+    ) -> Process:
+        """See `Sandbox.spawn`."""
+        stdout, stderr = HeadTail(max_output), HeadTail(max_output)
+        running = await self._run(command, cwd, env, stdin, stdout, stderr)
+        self._processes += 1
+        return LocalProcess(f"bg_{self._processes}", running, stdout, stderr)
+
+    async def upload(self, tar: BinaryIO, path: str) -> None:
+        """See `Sandbox.upload`. Raises OSError when `path` cannot be written."""
+        read_unpack_result(await self.exec(unpack_command(path), stdin=tar), path)
+
+    async def download(self, path: str, tar: BinaryIO) -> None:
+        """See `Sandbox.download`. Raises OSError when not all of it can be read."""
+        read_pack_result(await self.exec(pack_command(path), stdout_to=tar), path)
+
+    async def close(self) -> None:
+        """See `Sandbox.close`."""
+        self._closed = True
+        steadfast = Steadfast()
+        if self._spawner is not None:
+            try:
+                await self._spawner.close()
+            except asyncio.CancelledError as error:
+                steadfast.remember(error)
+        if self._made:
+            await steadfast.wait(asyncio.get_running_loop().run_in_executor(None, self._folder.remove))
+        if self._hiding:
+            self._hiding = False
+            privacy.show()
+        steadfast.release()
+
+    async def _run(
+        self,
+        command: str | Sequence[str],
+        cwd: str | None,
+        env: Mapping[str, str] | None,
+        stdin: bytes | BinaryIO,
+        stdout: HeadTail | Forward,
+        stderr: HeadTail,
+    ) -> Command:
+        if self._spawner is None or self._closed:
+            raise InfrastructureError("the sandbox is not open", kind="sandbox")
+        if isinstance(stdin, bytes):
+            source = memory_file(stdin) if stdin else None
+        else:
+            source = await asyncio.to_thread(copied_file, stdin)
+        return self._spawner.run(
+            ["bash", "-c", command] if isinstance(command, str) else command,
+            env={**self._env, **(env or {})},
+            cwd=posixpath.join(self.workdir, cwd or "."),
+            stdin=source,
+            stdout=stdout.feed,
+            stderr=stderr.feed,
+        )
+
+    def _check_needs(self) -> None:
+        spec = self._spec
+        if spec.image is not None or spec.build_context is not None:
+            what = f"image {spec.image!r}" if spec.image is not None else "an image built from a Dockerfile"
+            raise Unsupported(f"the local sandbox cannot run {what}; {_INSTEAD}")
+        if spec.network is False and not self.capabilities.network_none:
+            raise Unsupported(f"the local sandbox cannot cut off the network without bubblewrap; {_INSTEAD}")
+        cpus = os.cpu_count() or 1
+        if spec.cpus is not None and spec.cpus > cpus:
+            raise Unsupported(f"the task needs {spec.cpus:g} cpus, this machine has {cpus}; {_INSTEAD} on a larger one")
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if spec.memory_bytes is not None and spec.memory_bytes > memory:
+            raise Unsupported(
+                f"the task needs {spec.memory_bytes >> 20} MiB of memory, this machine has {memory >> 20} MiB; "
+                f"{_INSTEAD} on a larger one"
+            )
+
+    async def _make_folder(self) -> None:
+        steadfast = Steadfast()
+        self._made = True
+        making = asyncio.get_running_loop().run_in_executor(None, self._make_folder_now)
+        await steadfast.wait(making)
+        steadfast.release()
+        making.result()
+
+    def _make_folder_now(self) -> None:
+        self._folder.make()
+        if self.workdir.startswith(self.home + "/"):
+            os.makedirs(self.workdir, exist_ok=True)
+        self._has_workdir = os.path.isdir(self.workdir)
+
+    async def _make_workdir(self, isolated: bool) -> None:
+        """Make a workdir that is not below the home folder, where that does not touch the host."""
+        problem = "there is no such folder on this machine"
+        if isolated:
+            made = await self.exec(f"mkdir -p -- {shlex.quote(self.workdir)}", cwd="/")
+            if made.exit_code == 0:
+                return
+            problem = made.stderr.decode(errors="replace").strip()
+        raise Unsupported(f"the local sandbox cannot start in the workdir {self.workdir!r} ({problem}); {_INSTEAD}")
+
+
+def _host_environment() -> dict[str, str]:
+    """The variables of the host that commands may know."""
+    path = [folder for folder in os.environ.get("PATH", "").split(":") if folder.startswith("/")]
+    return {
+        "PATH": ":".join(path) or _DEFAULT_PATH,
+        "LANG": os.environ.get("LANG") or "C.UTF-8",
+        "TERM": os.environ.get("TERM") or "dumb",
+    }

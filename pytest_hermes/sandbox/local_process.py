@@ -1,0 +1,39 @@
+"""A background command of a local sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+
+from .output import HeadTail
+from .spawner import Command
+
+#: What is said of a command whose sandbox ended under it: killed.
+_KILLED = 137
+
+
+class LocalProcess:
+    """Implements `Process`."""
+
+    def __init__(self, id: str, command: Command, stdout: HeadTail, stderr: HeadTail) -> None:
+        self.id = id
+        self._command = command
+        self._stdout = stdout
+        self._stderr = stderr
+
+    def poll(self) -> int | None:
+        exited = self._command.exited
+        if not exited.done():
+            return None
+        return _KILLED if exited.exception() else exited.result()
+
+    def read(self) -> tuple[bytes, bytes]:
+        for pipe in self._command.pipes:
+            pipe.drain()
+        return self._stdout.take(), self._stderr.take()
+
+    async def wait(self, timeout: float | None = None) -> int | None:
+        await asyncio.wait([self._command.exited], timeout=timeout)
+        return self.poll()
+
+    async def kill(self) -> None:
+        await self._command.kill()

@@ -1,0 +1,45 @@
+"""Sandbox backends by name."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Protocol, cast
+
+from ..errors import UsageError
+from ..suggest import unknown
+from ..task import SandboxSpec
+from .protocol import Sandbox
+
+GROUP = "pytest_hermes.sandboxes"
+
+#: Backends that are planned and not built.
+_NOT_YET = ("docker", "modal", "daytona", "ssh", "singularity")
+
+
+class SandboxClass(Protocol):
+    """What a backend's entry point names."""
+
+    def __call__(self, spec: SandboxSpec, *, name: str) -> Sandbox:
+        """Return a sandbox that is not started yet; `name` is unique among the sandboxes of a run."""
+
+    def describe(self) -> str:
+        """Return the backend and what it isolates by, in a few words for the header."""
+
+
+def sandbox_names() -> list[str]:
+    """Return the names of the backends that are installed."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def sandbox_class(name: str) -> SandboxClass:
+    """Return the backend `name`. Raises UsageError when there is none, or when it cannot be imported."""
+    points = entry_points(group=GROUP, name=name)
+    if not points:
+        if name in _NOT_YET:
+            known = ", ".join(sandbox_names())
+            raise UsageError(f"this version has no sandbox {name!r} yet; known: {known}")
+        raise UsageError(unknown("sandbox", name, {*sandbox_names(), *_NOT_YET}))
+    try:
+        return cast(SandboxClass, next(iter(points)).load())
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"the sandbox {name!r} cannot be loaded: {error}") from error

@@ -1,0 +1,78 @@
+"""A terminal session: what one command leaves behind, the next one finds."""
+
+from __future__ import annotations
+
+import secrets
+from typing import BinaryIO
+
+from .protocol import DEFAULT_MAX_OUTPUT, ExecResult, Process, Sandbox
+from .shell_scripts import RESTORE, RUN, RUN_AND_SAVE, SCRIPT
+
+
+class Shell:
+    """A terminal session in any sandbox that has bash.
+
+    Every command gets a bash of its own. The folder it is in, exported variables and functions pass from one to the
+    next; shell options and other variables do not. A command that is killed, or replaces its bash by `exec`, leaves
+    the session as it was before. Commands may run at the same time; what the last one to end left is kept.
+    """
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._state = f"{sandbox.scratch}/session-{secrets.token_hex(4)}"
+
+    async def run(
+        self, command: str, *, timeout: float | None = None, max_output: int = DEFAULT_MAX_OUTPUT
+    ) -> ExecResult:
+        """Run a command with the null device as its input, and return when its bash ends.
+
+        `stdout` of the result holds both streams in the order in which they were written. `timeout` is in seconds.
+        NUL bytes in the command are left out, as bash does it.
+        """
+        return await self._sandbox.exec(
+            self._argv(RUN_AND_SAVE), cwd="/", stdin=_encoded(command), timeout=timeout, max_output=max_output
+        )
+
+    async def spawn(self, command: str, *, max_output: int = DEFAULT_MAX_OUTPUT) -> Process:
+        """Start a command in the background; it finds the session's state and never changes it.
+
+        Both of its streams are read as one, from stdout.
+        """
+        return await self._sandbox.spawn(self._argv(RUN), cwd="/", stdin=_encoded(command), max_output=max_output)
+
+    async def script(
+        self,
+        script: str,
+        *args: str,
+        stdin: bytes | BinaryIO = b"",
+        timeout: float | None = None,
+        max_output: int = DEFAULT_MAX_OUTPUT,
+        stdout_to: BinaryIO | None = None,
+    ) -> ExecResult:
+        """Run a bash script of the harness in the session's folder, but without its variables and functions.
+
+        `args` are its `$1`, `$2`, …; script and arguments together must stay below 100 KiB.
+        """
+        return await self._sandbox.exec(
+            ["bash", "-p", "-c", SCRIPT, "bash", self._state, *self._folders(), script, *args],
+            cwd="/",
+            stdin=stdin,
+            timeout=timeout,
+            max_output=max_output,
+            stdout_to=stdout_to,
+        )
+
+    async def cwd(self) -> str:
+        """Return the folder in which the next command will start."""
+        result = await self.script("pwd")
+        return result.stdout.decode(errors="surrogateescape").removesuffix("\n")
+
+    def _argv(self, main: str) -> list[str]:
+        return ["bash", "-p", "-c", main, "bash", RESTORE, self._state, *self._folders()]
+
+    def _folders(self) -> tuple[str, str]:
+        return self._sandbox.workdir, self._sandbox.home
+
+
+def _encoded(command: str) -> bytes:
+    return command.replace("\0", "").encode(errors="surrogateescape")

@@ -1,0 +1,136 @@
+"""The bash code around a command of a terminal session.
+
+`bash -p` everywhere: that reads no start-up files (BASH_ENV) and takes no functions or options from the environment.
+All names begin with `__hermes_`. Builtins are called through `builtin`, since a function of the user's may have
+their name.
+
+The session's state is one file, replaced whole: the folder, the exported variables and each function, as bash code,
+each ended by a NUL.
+"""
+
+from __future__ import annotations
+
+# One line, so that the line numbers in bash's messages are those of the command.
+#: Runs the command (on stdin) with the session's state, which stays as it was.
+RUN = 'eval "$1"; eval "$__hermes_command"'
+
+#: The same, and saves the state. Saved where the command ends by itself, and by a trap where it exits.
+RUN_AND_SAVE = (
+    'eval "$1"; __hermes_watch; eval "$__hermes_command"; '
+    '{ __hermes_save "$?"; } 2>/dev/null; builtin exit "$__hermes_status"'
+)
+
+#: Arguments: itself, the state's path, the folder to start in, the home folder.
+RESTORE = r"""
+set +p
+__hermes_state=$2 __hermes_folders=("$3" "$4")
+set --
+LC_ALL=C IFS= read -r -d '' __hermes_command
+exec 0</dev/null 2>&1
+
+__hermes_go() {
+    local folder
+    for folder in "$@"; do
+        [[ -n $folder ]] && builtin cd -- "$folder" 2>/dev/null && return
+    done
+}
+
+if [[ -r $__hermes_state ]]; then
+    __hermes_functions=()
+    {
+        IFS= read -r -d '' __hermes_cwd
+        IFS= read -r -d '' __hermes_variables
+        while IFS= read -r -d '' __hermes_text; do __hermes_functions+=("$__hermes_text"); done
+    } <"$__hermes_state"
+    __hermes_cwd=${__hermes_cwd%$'\n'}
+    __hermes_go "$__hermes_cwd" "${__hermes_folders[@]}"
+    if [[ $PWD != "$__hermes_cwd" ]]; then
+        printf 'hermes: the folder %s is gone; this command starts in %s\n' "$__hermes_cwd" "$PWD"
+    fi
+    __hermes_here=$PWD
+    for __hermes_text in $(compgen -e); do unset "$__hermes_text" 2>/dev/null; done
+    eval "$__hermes_variables" 2>/dev/null
+    { PWD=$__hermes_here; } 2>/dev/null
+    # A function may have been written with extended patterns, which must then be on for it to be read.
+    builtin shopt -s extglob
+    for __hermes_text in "${__hermes_functions[@]}"; do builtin eval "$__hermes_text"; done 2>/dev/null
+    builtin shopt -u extglob
+    builtin unset __hermes_functions __hermes_variables __hermes_text __hermes_cwd __hermes_here
+else
+    __hermes_go "${__hermes_folders[@]}"
+    unset OLDPWD
+    export OLDPWD
+fi
+builtin unset -f __hermes_go
+builtin unset __hermes_folders
+
+__hermes_watch() {
+    __hermes_status=0 __hermes_saved='' __hermes_handler='' __hermes_trap='' __hermes_user_trap=''
+    builtin trap '{ __hermes_save "$?"; } 2>/dev/null
+        __hermes_back
+        builtin eval "$__hermes_handler"
+        builtin exit "$__hermes_status"' EXIT
+    # A command that sets an EXIT trap of its own would put ours out, and one that exits then would not be saved.
+    # Only where there is reason to expect one: in a function named `trap`, RETURN traps fire once too often.
+    if [[ $__hermes_command == *trap*@(EXIT|exit|[[:space:]]0)* ]]; then
+        __hermes_trap=$(builtin trap -p EXIT)
+        trap() {
+            if [[ $BASHPID != "$$" ]]; then
+                builtin trap "$@"
+                return
+            fi
+            builtin eval "builtin ${__hermes_user_trap:-trap - EXIT}"
+            builtin trap "$@"
+            __hermes_status=$?
+            __hermes_user_trap=$(builtin trap -p EXIT)
+            builtin eval "builtin $__hermes_trap"
+            return "$__hermes_status"
+        }
+    fi
+}
+
+__hermes_back() { return "$__hermes_status"; }
+
+__hermes_save() {
+    builtin set +efnuvxC
+    [[ -n $__hermes_saved ]] && return
+    __hermes_status=$1 __hermes_saved=1
+    builtin trap - DEBUG ERR RETURN
+    [[ -n $__hermes_user_trap ]] && builtin eval "__hermes_handler=(${__hermes_user_trap#trap -- })"
+    [[ -n $__hermes_trap ]] && builtin unset -f trap
+    builtin umask 077
+    {
+        builtin pwd && builtin printf '\0'
+        builtin declare -px
+        # These cannot be assigned to, but they can be exported.
+        for __hermes_text in UID EUID PPID SHELLOPTS BASHOPTS; do
+            builtin declare -n __hermes_name=$__hermes_text
+            [[ ${__hermes_name@a} == *x* ]] && builtin printf 'export %s\n' "$__hermes_text"
+            builtin unset -n __hermes_name
+        done
+        builtin printf '\0'
+        while IFS=' ' builtin read -r __hermes_text __hermes_text __hermes_name; do
+            [[ -z $__hermes_name || $__hermes_name == __hermes_* ]] && builtin continue
+            builtin declare -f -- "$__hermes_name"
+            # Exported, or read-only.
+            [[ $__hermes_text == -f ]] ||
+                builtin printf 'builtin declare %s -- %q\n' "$__hermes_text" "$__hermes_name"
+            builtin printf '\0'
+        done <<<"$(builtin declare -F)"
+    } >|"$__hermes_state.$BASHPID" &&
+        builtin command -p mv -f -- "$__hermes_state.$BASHPID" "$__hermes_state"
+    return 0
+}
+"""
+
+#: Runs a script of the harness in the session's folder. Arguments: the state's path, the folder to start in, the
+#: home folder, the script, and the script's own.
+SCRIPT = r"""
+set +p
+__hermes=
+[[ -r $1 ]] && IFS= read -r -d '' __hermes <"$1"
+cd -- "${__hermes%$'\n'}" 2>/dev/null || cd -- "$2" 2>/dev/null || cd -- "$3" 2>/dev/null
+__hermes=$4
+shift 4
+eval "$__hermes"
+"""

@@ -1,0 +1,413 @@
+"""The process that runs the commands of one local sandbox.
+
+It is not part of pytest's process: a bare interpreter executes this file, alone, with the standard library only.
+The engine sends 5-byte frames (one letter, a 4-byte number) over a socket, and descriptors with them:
+
+    E n   run a command: its description (marshal of argv, env, cwd), stdout, stderr and perhaps stdin are attached
+    K n   kill command n and every descendant of it
+
+and is sent 9-byte frames (letter, number, 4-byte status):
+
+    R 0   ready
+    X n   the leader of command n has ended, with this exit code
+    G n   nothing of command n is left; the exit code counts only if no X came before (its shepherd was killed)
+
+Each command has a shepherd: a fork of this process that adopts whatever the command leaves behind, so that "kill
+the command" means "kill all descendants of its shepherd", whatever sessions they made for themselves.
+
+At the end of the socket everything is killed and the sandbox's folder emptied.
+"""
+
+# ruff: noqa: SIM105 - contextlib would take a millisecond to import
+
+from __future__ import annotations
+
+# `socket` and `signal` spend two thirds of this interpreter's start on `enum`; the modules below them are enough.
+import _signal as signal  # type: ignore[import-not-found, unused-ignore]
+import _socket as socket
+import ctypes
+import errno
+import marshal
+import os
+import select
+import sys
+import time
+from collections.abc import Iterable
+
+FRAME_IN = 5
+FRAME_OUT = 9
+
+#: Seconds for which descendants are hunted before they are left to the kernel (a process in an
+#: uninterruptible wait cannot be killed).
+_PATIENCE = 3.0
+
+_LINUX = sys.platform == "linux"
+_NAME = b"hermes-sandbox"
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_CAPBSET_READ = 23
+_PR_CAPBSET_DROP = 24
+_PR_SET_CHILD_SUBREAPER = 36
+_CAP_SETPCAP = 8
+_CAP_SYS_PTRACE = 19
+
+#: Asks this process to end, and a shepherd to kill its flock. Not SIGTERM: `pkill` in a command may send that.
+_END = signal.SIGUSR2
+_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTSTP)
+#: What a command must find at its default although this process, or Python, set it otherwise.
+_RESET = (*_IGNORED, _END, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
+
+_libc = ctypes.CDLL(None)
+
+
+def frame(letter: bytes, number: int, status: int) -> bytes:
+    return letter + number.to_bytes(4, "big") + status.to_bytes(4, "big")
+
+
+def main(channel_fd: int, isolated: bool, folder: str, masks: Iterable[str]) -> None:
+    os.set_inheritable(channel_fd, False)
+    os.close(int(os.path.basename(sys.argv[0])))  # this file: commands must not inherit it
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    if _LINUX:
+        _prctl(_PR_SET_NAME, _NAME)
+        _overwrite_arguments()
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        if not isolated and os.geteuid() == 0:
+            _forbid_reading_other_processes()
+    for mask in masks:
+        try:
+            os.chmod(mask, 0o1777)
+        except OSError:
+            pass
+    Supervisor(socket.socket(fileno=channel_fd)).serve()
+    exterminate()
+    empty(folder)
+
+
+class Supervisor:
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        #: Command numbers by the pid of their shepherd, and the other way round.
+        self._numbers: dict[int, int] = {}
+        self._shepherds: dict[int, int] = {}
+        self._ended = False
+
+    def serve(self) -> None:
+        """Run commands until the engine goes away."""
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_read, False)
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(_END, self._end)
+        if _LINUX:
+            # The socket ends with its owner, unless a fork of it holds a copy: this signal then still comes.
+            # It also replaces the SIGKILL of bubblewrap's --die-with-parent, which would leave the folder full.
+            _prctl(_PR_SET_PDEATHSIG, _END)
+        self._channel.sendall(frame(b"R", 0, 0))
+        poll = select.poll()
+        poll.register(self._channel.fileno(), select.POLLIN)
+        poll.register(wake_read, select.POLLIN)
+        while not self._ended:
+            ready = [fd for fd, _ in poll.poll()]
+            if wake_read in ready:
+                os.read(wake_read, 4096)
+                self._reap()
+            if self._channel.fileno() in ready and not self._receive():
+                return
+
+    def _end(self, *_: object) -> None:
+        self._ended = True
+
+    def _receive(self) -> bool:
+        # Exactly one frame a read: the kernel then never joins the descriptors of two.
+        flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+        try:
+            data, attached, _, _ = self._channel.recvmsg(FRAME_IN, socket.CMSG_SPACE(4 * 4), flags)
+        except ConnectionError:
+            return False
+        if len(data) < FRAME_IN:
+            return False
+        fds: list[int] = []
+        for _, _, raw in attached:
+            fds += memoryview(raw[: len(raw) // 4 * 4]).cast("i").tolist()
+        number = int.from_bytes(data[1:], "big")
+        if data[:1] == b"E":
+            self._run(number, fds)
+        elif number in self._shepherds:
+            os.kill(self._shepherds[number], _END)
+        return True
+
+    def _run(self, number: int, fds: list[int]) -> None:
+        # A kill may follow at once: it must find the shepherd waiting for it.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            parent = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    self._shepherd(number, parent, fds)
+                finally:
+                    os._exit(1)
+            self._numbers[pid] = number
+            self._shepherds[number] = pid
+        except OSError as error:
+            _complain(fds[2], f"the command cannot be started: {error.strerror}")
+            self._report(b"X", number, 126)
+            self._report(b"G", number, 126)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            for fd in fds:
+                os.close(fd)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            number = self._numbers.pop(pid, None)
+            if number is not None:
+                del self._shepherds[number]
+                self._report(b"G", number, 128 + signal.SIGKILL)
+
+    def _report(self, letter: bytes, number: int, status: int) -> None:
+        try:
+            self._channel.sendall(frame(letter, number, status))
+        except OSError:  # the engine has gone; the socket's end says so too
+            pass
+
+    def _shepherd(self, number: int, parent: int, fds: list[int]) -> None:
+        """Run the command, tell how its leader ended, and stay until its last descendant has."""
+        if _LINUX:
+            _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+            _prctl(_PR_SET_PDEATHSIG, _END)
+            if os.getppid() != parent:
+                os._exit(1)
+        try:
+            leader = os.fork()
+        except OSError as error:
+            _complain(fds[2], f"the command cannot be started: {error.strerror}")
+            self._report(b"X", number, 126)
+            os._exit(0)
+        if leader == 0:
+            try:
+                lead(fds)
+            finally:
+                os._exit(126)
+        for fd in fds:
+            os.close(fd)
+        while True:
+            while True:
+                try:
+                    pid, status = os.waitpid(-1, os.WNOHANG)
+                except ChildProcessError:
+                    os._exit(0)
+                if pid == 0:
+                    break
+                if pid == leader:
+                    code = os.waitstatus_to_exitcode(status)
+                    self._report(b"X", number, code if code >= 0 else 128 - code)
+            if signal.sigwait([signal.SIGCHLD, _END]) == _END:
+                if not _LINUX:
+                    _kill(-leader, signal.SIGKILL)
+                exterminate()
+                os._exit(0)
+
+
+def lead(fds: list[int]) -> None:
+    """Become the command. Returns only by ending the process."""
+    description, stdout, stderr = fds[:3]
+    os.setsid()
+    stdin = fds[3] if len(fds) > 3 else os.open(os.devnull, os.O_RDONLY)
+    os.dup2(stdin, 0)
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    with open(description, "rb") as file:
+        argv, env, cwd = marshal.load(file)
+    try:
+        os.chdir(cwd)
+    except OSError as error:
+        _complain(2, f"cannot change to the folder {cwd!r}: {error.strerror}")
+        os._exit(126)
+    for number in _RESET:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    try:
+        os.execvpe(argv[0], argv, env)
+    except OSError as error:
+        if error.errno == errno.E2BIG:
+            what = "arguments and environment are larger than the system allows"
+        else:
+            what = error.strerror or str(error)
+        _complain(2, f"{argv[0]}: {'command not found' if error.errno == errno.ENOENT else what}")
+        os._exit(127 if error.errno in (errno.ENOENT, errno.ENOTDIR) else 126)
+    except ValueError as error:  # a NUL byte
+        _complain(2, f"{argv[0]!r}: {error}")
+        os._exit(126)
+
+
+def exterminate() -> None:
+    """Kill and reap every descendant of this process."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        # Stopped first, so that nothing forks faster than it is killed.
+        found: set[int] = set()
+        while new := _descendants() - found:
+            found |= new
+            for pid in new:
+                _kill(pid, signal.SIGSTOP)
+        for pid in found:
+            _kill(pid, signal.SIGKILL)
+        pause = 0.0002
+        while time.monotonic() < deadline:
+            try:
+                if os.waitpid(-1, os.WNOHANG)[0]:
+                    continue
+            except ChildProcessError:
+                return
+            if pause > 0.01:
+                break  # something new may have come: look again
+            time.sleep(pause)
+            pause *= 2
+
+
+def _descendants() -> set[int]:
+    if not _LINUX:
+        return set()
+    found: set[int] = set()
+    ahead = [os.getpid()]
+    while ahead:
+        for child in children(ahead.pop()):
+            if child not in found:
+                found.add(child)
+                ahead.append(child)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    children: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb", 0) as file:
+                children += map(int, file.read().split())
+    except OSError:  # it has gone
+        pass
+    return children
+
+
+def _kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass
+
+
+def _complain(stderr: int, text: str) -> None:
+    try:
+        os.write(stderr, f"hermes: {text}\n".encode(errors="backslashreplace"))
+    except OSError:
+        pass
+
+
+def _prctl(option: int, argument: int | bytes) -> int:
+    if isinstance(argument, int):
+        return int(_libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0))
+    return int(_libc.prctl(option, argument, 0, 0, 0))
+
+
+def _overwrite_arguments() -> None:
+    """Show a name of our own in the list of processes: `pkill -f python` is not meant for us."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        start, end = int(fields[45]), int(fields[46])
+    except (OSError, IndexError, ValueError):
+        return
+    if 0 < start < end:
+        ctypes.memmove(start, _NAME[: end - start - 1].ljust(end - start, b"\0"), end - start)
+
+
+def _forbid_reading_other_processes() -> None:
+    """Keep root's commands out of the environment of processes that hold more capabilities, such as pytest.
+
+    A process that was itself started without CAP_SYS_PTRACE holds no more than they do; then they lose
+    CAP_SETPCAP too, which they hardly miss.
+    """
+    if _prctl(_PR_CAPBSET_READ, _CAP_SYS_PTRACE) == 1:
+        _prctl(_PR_CAPBSET_DROP, _CAP_SYS_PTRACE)
+    else:
+        _prctl(_PR_CAPBSET_DROP, _CAP_SETPCAP)
+
+
+def empty(folder: str) -> None:
+    """Remove what is in `folder`, however deep or unreadable; symlinks are removed, never followed.
+
+    What cannot be removed (immutable files) stays. No process may be at work in the folder.
+    Raises OSError when `folder` itself is not a folder that can be opened.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    if not os.path.islink(folder):
+        os.chmod(folder, 0o700)
+    top = os.open(folder, flags)
+    serial = 0
+    try:
+        while True:
+            removed = 0
+            for name in os.listdir(top):
+                try:
+                    if not _is_folder(top, name):
+                        os.unlink(name, dir_fd=top)
+                        removed += 1
+                        continue
+                    # Folders in it are moved up to the top instead of descended into: depth then costs no
+                    # descriptors and no recursion.
+                    os.chmod(name, 0o700, dir_fd=top)
+                    inner = os.open(name, flags, dir_fd=top)
+                except OSError:
+                    continue
+                try:
+                    for child in os.listdir(inner):
+                        try:
+                            if _is_folder(inner, child):
+                                os.chmod(child, 0o700, dir_fd=inner)
+                                serial = _move_up(inner, child, top, serial)
+                            else:
+                                os.unlink(child, dir_fd=inner)
+                            removed += 1
+                        except OSError:
+                            continue
+                    os.rmdir(name, dir_fd=top)
+                    removed += 1
+                except OSError:
+                    continue
+                finally:
+                    os.close(inner)
+            if not removed:
+                return
+    finally:
+        os.close(top)
+
+
+def _is_folder(parent: int, name: str) -> bool:
+    return os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode & 0o170000 == 0o040000
+
+
+def _move_up(parent: int, name: str, top: int, serial: int) -> int:
+    while True:
+        serial += 1
+        try:
+            os.rename(name, f".hermes-{serial}", src_dir_fd=parent, dst_dir_fd=top)
+            return serial
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2] == "isolated", sys.argv[3], sys.argv[4:])

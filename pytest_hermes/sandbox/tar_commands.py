@@ -1,0 +1,59 @@
+"""Commands that move files in and out of a sandbox as tar streams, for any backend that has a shell.
+
+They need `sh`, `mkdir` and `tar` inside, as busybox has them.
+"""
+
+from __future__ import annotations
+
+from ..errors import InfrastructureError
+from .protocol import ExecResult
+
+_NO_SUCH_PATH = 44
+
+_UNPACK = 'mkdir -p -- "$1" && exec tar -x -p -o -f - -C "$1"'
+
+_PACK = f"""
+path=$1
+[ -e "$path" ] || [ -L "$path" ] || exit {_NO_SUCH_PATH}
+while [ "$path" != / ] && [ "${{path%/}}" != "$path" ]; do path=${{path%/}}; done
+case ${{path##*/}} in '' | . | ..) path=$(cd -- "$path" && pwd -P && echo .) && path=${{path%??}} || exit 1 ;; esac
+case $path in */*) folder=${{path%/*}} ;; *) folder=. ;; esac
+cd -- "${{folder:-/}}" || exit 1
+name=${{path##*/}}
+exec tar -c -f - -- "${{name:-.}}"
+"""
+
+
+def unpack_command(path: str) -> list[str]:
+    """Return the command that unpacks its standard input into the folder `path`."""
+    return ["sh", "-c", _UNPACK, "sh", path]
+
+
+def pack_command(path: str) -> list[str]:
+    """Return the command that writes `path` to its standard output; member names begin with its base name."""
+    return ["sh", "-c", _PACK, "sh", path]
+
+
+def read_unpack_result(result: ExecResult, path: str) -> None:
+    """Raise what `unpack_command` met: OSError, or InfrastructureError when there is no tar."""
+    if result.exit_code:
+        _fail(result, f"files cannot be written to {path!r} in the sandbox")
+
+
+def read_pack_result(result: ExecResult, path: str) -> None:
+    """Raise what `pack_command` met: FileNotFoundError, OSError, or InfrastructureError when there is no tar."""
+    if result.exit_code == _NO_SUCH_PATH:
+        raise FileNotFoundError(f"there is no {path!r} in the sandbox")
+    # GNU tar's exit code 1: a file grew while it was read, as logs do. What was read of it is there.
+    if result.exit_code == 1 and b"changed as we read it" in result.stderr:
+        return
+    if result.exit_code:
+        _fail(result, f"{path!r} cannot be read from the sandbox")
+
+
+def _fail(result: ExecResult, what: str) -> None:
+    said = result.stderr.decode(errors="replace").strip().splitlines()
+    why = said[0] if said else f"exit code {result.exit_code}"
+    if result.exit_code in (126, 127):
+        raise InfrastructureError(f"{what}: {why}", kind="sandbox")
+    raise OSError(f"{what}: {why}")
