@@ -7,7 +7,7 @@ import atexit
 import concurrent.futures
 import contextlib
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -200,5 +200,15 @@ def default_loop() -> BackgroundLoop:
     with _default_lock:
         if _default is None:
             _default = BackgroundLoop("hermes-default")
-            atexit.register(_default.close)
+            at_exit(_default.close)
         return _default
+
+
+def at_exit(function: Callable[[], object]) -> None:
+    """Call `function` when the program ends, while executors and new threads can still be used.
+
+    What was registered last is called first. atexit comes too late: by then executors take no more work, and asyncio
+    needs them to clean up. concurrent.futures registers itself in the same way.
+    """
+    register = getattr(threading, "_register_atexit", atexit.register)
+    register(function)

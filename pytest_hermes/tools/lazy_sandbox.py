@@ -1,0 +1,89 @@
+"""A sandbox that starts when it is first needed: an attempt that never touches it never pays for one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from ..errors import HermesError, InfrastructureError, UsageError
+from ..sandbox.protocol import Sandbox
+
+
+class LazySandbox:
+    """Starts one sandbox once, for all who ask, and closes it once. All coroutines belong to one loop."""
+
+    def __init__(self, make: Callable[[], Sandbox]) -> None:
+        self._make = make
+        self._sandbox: Sandbox | None = None
+        self._start: asyncio.Task[None] | None = None
+        self._close: asyncio.Task[None] | None = None
+        #: Seconds that the start took; None while there was none that ended.
+        self.start_seconds: float | None = None
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The sandbox, not necessarily started."""
+        if self._sandbox is None:
+            self._sandbox = self._make()
+        return self._sandbox
+
+    @property
+    def closed(self) -> bool:
+        return self._close is not None
+
+    async def started(self) -> Sandbox:
+        """Return the sandbox, started. A start that failed is not tried again: it fails for all who ask.
+
+        Cancelling one who waits leaves the start to the others. Raises UsageError once closed, and what
+        `Sandbox.start` raises.
+        """
+        if self._close is None and self._start is None:
+            self._start = asyncio.create_task(self._start_now(), name="start sandbox")
+            self._start.add_done_callback(_look_at_the_error)
+        if self._start is not None and self._close is None:
+            await asyncio.wait([self._start])
+        if self._start is None or self._close is not None or self._start.cancelled():
+            raise UsageError("the sandbox is closed already")
+        self._start.result()
+        return self.sandbox
+
+    async def close(self) -> None:
+        """Close the sandbox if it was ever made. May be called twice; finishes even when cancelled."""
+        if self._close is None:
+            self._close = asyncio.create_task(self._close_now(), name="close sandbox")
+        cancellation: asyncio.CancelledError | None = None
+        while not self._close.done():
+            try:
+                await asyncio.wait([self._close])
+            except asyncio.CancelledError as error:
+                cancellation = error
+        self._close.result()
+        if cancellation is not None:
+            raise cancellation
+
+    async def _start_now(self) -> None:
+        started = time.perf_counter()
+        try:
+            await self.sandbox.start()
+        except HermesError:
+            raise
+        except Exception as error:
+            raise InfrastructureError(
+                f"the sandbox did not start: {type(error).__name__}: {error}", kind="sandbox"
+            ) from error
+        finally:
+            self.start_seconds = time.perf_counter() - started
+
+    async def _close_now(self) -> None:
+        if self._start is not None and not self._start.done():
+            self._start.cancel()
+            await asyncio.wait([self._start])
+        if self._sandbox is not None:
+            await self._sandbox.close()
+
+
+def _look_at_the_error(task: asyncio.Task[None]) -> None:
+    # Everybody who waited may be gone by now; asyncio would report an error that nobody looked at.
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,68 @@
+"""What all file tools share: paths as a model writes them, and scripts that run inside the sandbox.
+
+Only tools that a bare container has are used (POSIX ones, as busybox has them): no Python in there.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .place import Place
+
+#: Seconds a file tool may take.
+TIMEOUT = 60.0
+
+#: Exit code by which a script says that its output is a message for whoever called the tool.
+_REFUSED = 90
+
+_PROLOGUE = f"""
+LC_ALL=C
+export LC_ALL
+refuse() {{ printf '%s' "$1"; exit {_REFUSED}; }}
+must_be_a_file() {{
+    [ -d "$1" ] && refuse 'it is a directory'
+    [ -e "$1" ] || refuse "there is no such file (the current directory is $PWD)"
+    [ -f "$1" ] || refuse 'it is a device, pipe or socket, not a regular file'
+    [ -r "$1" ] || refuse 'permission denied'
+}}
+"""
+
+
+class FileProblem(Exception):
+    """A file tool could not do what it was asked; the text is for whoever asked."""
+
+
+def in_sandbox(path: str, home: str) -> str:
+    """Return `path` so that no tool takes it for an option, with `~` as `home`."""
+    if path == "~" or path.startswith("~/"):
+        path = home + path[1:]
+    if not path.startswith("/"):
+        path = f"./{path}"
+    return re.sub("/{2,}", "/", path)
+
+
+async def run_script(
+    place: Place, script: str, path: str, *arguments: str | int, stdin: bytes = b"", max_output: int = 1 << 16
+) -> bytes:
+    """Run a script on `path`, its `$1`, in the current directory of the place's shell; return what it wrote.
+
+    Raises FileProblem when it refuses, fails or takes too long.
+    """
+    shell = await place.shell()
+    target = in_sandbox(path, place.sandbox.home)
+    result = await shell.script(
+        _PROLOGUE + script,
+        target,
+        *(str(argument) for argument in arguments),
+        stdin=stdin,
+        timeout=TIMEOUT,
+        max_output=max_output,
+    )
+    if result.timed_out:
+        raise FileProblem(f"{path!r}: not done within {TIMEOUT:g} s")
+    if result.exit_code:
+        said = (result.stdout + result.stderr).decode("utf-8", "replace").strip()
+        if result.exit_code != _REFUSED:
+            said = f"exit code {result.exit_code}{': ' if said else ''}{said[-1000:]}"
+        raise FileProblem(f"{path!r}: {said}")
+    return result.stdout

@@ -1,0 +1,118 @@
+"""Where tools act: one sandbox, a shell in it, and what runs there in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..background import default_loop, on_loop
+from ..sandbox.protocol import Process, Sandbox
+from ..sandbox.shell import Shell
+from .lazy_sandbox import LazySandbox
+
+T = TypeVar("T")
+
+#: Seconds for one terminal command unless the benchmark or the model says otherwise.
+TERMINAL_TIMEOUT = 120.0
+
+#: Bytes of one command's output that a model gets to see.
+OUTPUT_LIMIT = 50_000
+
+
+@dataclass(frozen=True)
+class BackgroundCommand:
+    """A command a tool started in the background."""
+
+    command: str
+    process: Process
+
+
+class Place:
+    """What the tools of one attempt act on. Nothing is started before it is used.
+
+    `make_sandbox` is called at most once. The home loop, on which everything happens, is `loop`, or the one running
+    when this is made, or else the process's default loop.
+    """
+
+    def __init__(
+        self,
+        make_sandbox: Callable[[], Sandbox],
+        *,
+        backend: str = "",
+        terminal_timeout: float = TERMINAL_TIMEOUT,
+        output_limit: int = OUTPUT_LIMIT,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        #: Name of the backend, for records.
+        self.backend = backend
+        #: Seconds.
+        self.terminal_timeout = terminal_timeout
+        #: Bytes.
+        self.output_limit = output_limit
+        #: Commands in the background by their id, in the order of their start.
+        self.background: dict[str, BackgroundCommand] = {}
+        self._loop = loop or asyncio._get_running_loop()
+        self._lazy = LazySandbox(make_sandbox)
+        self._shell: Shell | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The home loop."""
+        if self._loop is None:
+            self._loop = default_loop().loop
+        return self._loop
+
+    def settle(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Make `loop` the home of a place that has none yet. Raises ValueError if another one is."""
+        if self._loop not in (None, loop):
+            raise ValueError("this place belongs to another event loop already")
+        self._loop = loop
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The sandbox, not necessarily started: `start` does that."""
+        return self._lazy.sandbox
+
+    @property
+    def start_seconds(self) -> float | None:
+        """Seconds that starting the sandbox took; None when it was not needed so far."""
+        return self._lazy.start_seconds
+
+    @property
+    def closed(self) -> bool:
+        return self._lazy.closed
+
+    async def start(self) -> Sandbox:
+        """Start the sandbox unless it runs, and return it.
+
+        Raises Unsupported or InfrastructureError when it cannot start, UsageError once closed.
+        """
+        return await self._at_home(self._lazy.started())
+
+    async def shell(self) -> Shell:
+        """Return the shell in which commands of this place run. Raises what `start` raises."""
+        sandbox = await self._lazy.started()
+        if self._shell is None:
+            self._shell = Shell(sandbox)
+        return self._shell
+
+    def beside(self) -> Place:
+        """Return a place in the same sandbox with a shell of its own: neither sees the other's cwd, exported
+        variables or functions. Closing either closes both.
+        """
+        _ = self.loop  # settled before there are two of them
+        other = copy.copy(self)
+        other._shell = None
+        return other
+
+    async def close(self) -> None:
+        """Kill what runs and release the sandbox. May be called twice, also while it starts; finishes even when
+        cancelled.
+        """
+        await self._at_home(self._lazy.close())
+
+    async def _at_home(self, coro: Coroutine[Any, Any, T]) -> T:
+        return await on_loop(self.loop, coro)

@@ -1,0 +1,74 @@
+"""Places by task id, for agent loops and tool contexts that are built by hand and share only that id."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+
+from ..background import at_exit, default_loop
+from ..errors import UsageError
+from ..sandbox.registry import sandbox_class
+from ..task import SandboxSpec
+from .place import Place
+
+#: Names the backend of places that are made here.
+SANDBOX_VARIABLE = "PYTEST_HERMES_SANDBOX"
+
+#: Seconds that closing what was forgotten may take at exit, all together.
+_AT_EXIT = 20.0
+
+_lock = threading.Lock()
+_places: dict[str, Place] = {}
+_made_here: set[str] = set()
+_watching = False
+
+
+def place_for(task_id: str) -> Place:
+    """Return the place registered under `task_id`, or a new one that is registered from now on.
+
+    A new one lives on the default loop, with the backend PYTEST_HERMES_SANDBOX names, `local` by default; its
+    sandbox starts at first use and is closed by `ToolContext.cleanup()`, or else at exit. Raises UsageError for a
+    backend that does not exist.
+    """
+    global _watching
+    with _lock:
+        if task_id in _places:
+            return _places[task_id]
+        backend = os.environ.get(SANDBOX_VARIABLE) or "local"
+        make = sandbox_class(backend)
+        place = Place(lambda: make(SandboxSpec(), name=task_id), backend=backend, loop=default_loop().loop)
+        if not _watching:
+            # After the default loop's own, hence called before it.
+            at_exit(_close_forgotten)
+            _watching = True
+        _places[task_id] = place
+        _made_here.add(task_id)
+        return place
+
+
+def register(task_id: str, place: Place) -> None:
+    """Let `place_for(task_id)` find `place`. Raises UsageError when another one has that id."""
+    with _lock:
+        if _places.setdefault(task_id, place) is not place:
+            raise UsageError(f"a sandbox is already registered for task id {task_id!r}; call cleanup() first")
+
+
+def release(task_id: str) -> Place | None:
+    """Forget the id and return its place, which the caller closes; None when there is none."""
+    with _lock:
+        _made_here.discard(task_id)
+        return _places.pop(task_id, None)
+
+
+def _close_forgotten() -> None:
+    async def close_all() -> None:
+        await asyncio.gather(*(place.close() for place in left), return_exceptions=True)
+
+    with _lock:
+        left = [_places.pop(task_id) for task_id in _made_here]
+        _made_here.clear()
+    if left:
+        with contextlib.suppress(Exception):
+            default_loop().submit(close_all()).result(_AT_EXIT)

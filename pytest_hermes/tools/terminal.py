@@ -1,0 +1,132 @@
+"""The toolset `terminal`: commands in a shell that keeps its state, and commands in the background."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ..sandbox.protocol import TIMEOUT_EXIT_CODE, ExecResult
+from .place import BackgroundCommand, Place
+from .tool import Arguments, Tool, Toolset, Word
+
+
+class TerminalArguments(Arguments):
+    command: Word = Field(min_length=1, description="The bash command to run; it may have several lines.")
+    timeout: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds after which the command is killed. Raise it for slow builds and tests.",
+    )
+    background: bool = Field(
+        default=False,
+        description="Start the command and return at once with a session_id for the process tool.",
+    )
+
+
+async def run_command(place: Place, arguments: TerminalArguments) -> dict[str, Any]:
+    """Run one command: `output` (stdout and stderr in order), `exit_code`, `error`.
+
+    A command that ran out of time has exit code 124 and an error; `truncated` tells how much of a long output is
+    missing. In the background: `session_id` instead.
+    """
+    shell = await place.shell()
+    if arguments.background:
+        process = await shell.spawn(arguments.command, max_output=place.output_limit)
+        place.background[process.id] = BackgroundCommand(arguments.command, process)
+        return {"output": "", "exit_code": 0, "error": None, "session_id": process.id}
+    timeout = arguments.timeout if arguments.timeout is not None else place.terminal_timeout
+    result = await shell.run(arguments.command, timeout=timeout, max_output=place.output_limit)
+    return describe(result, timeout)
+
+
+def describe(result: ExecResult, timeout: float) -> dict[str, Any]:
+    """Return the result of a command as the terminal tool reports it."""
+    said: dict[str, Any] = {
+        "output": _text(result.stdout + result.stderr),
+        "exit_code": TIMEOUT_EXIT_CODE if result.timed_out else result.exit_code,
+        "error": None,
+    }
+    if result.timed_out:
+        said["error"] = (
+            f"the command was killed after {timeout:g} s; give a longer timeout, or run it with background=true"
+        )
+    if result.truncated:
+        said["truncated"] = {
+            "total_bytes": result.stdout_total + result.stderr_total,
+            "hint": "the middle is left out; write the output to a file and search that for what you need",
+        }
+    return said
+
+
+class ProcessArguments(Arguments):
+    action: Literal["list", "poll", "read", "wait", "kill"] = Field(
+        description=(
+            "list: all background commands. poll: does it still run? read: what it wrote since the last read. "
+            "wait: until it ends or the timeout is over. kill: end it and its children."
+        )
+    )
+    session_id: str | None = Field(
+        default=None, description="Which one, as terminal returned it; every action but list needs it."
+    )
+    timeout: float | None = Field(default=None, gt=0, description="Seconds to wait at most, for action wait.")
+
+
+async def manage_process(place: Place, arguments: ProcessArguments) -> dict[str, Any]:
+    """Look after one background command: `session_id`, `status`, `exit_code`, and `output` where it was asked for."""
+    known = place.background
+    if arguments.action == "list":
+        return {"processes": [{**_status(each), "command": each.command} for each in known.values()]}
+    if arguments.session_id is None:
+        return {"error": f"action {arguments.action!r} needs a session_id; known: {', '.join(known) or 'none'}"}
+    if arguments.session_id not in known:
+        return {"error": f"no session {arguments.session_id!r}; known: {', '.join(known) or 'none'}"}
+    background = known[arguments.session_id]
+    if arguments.action == "poll":
+        return _status(background)
+    said: dict[str, Any] = {}
+    if arguments.action == "wait":
+        timeout = arguments.timeout if arguments.timeout is not None else place.terminal_timeout
+        if await background.process.wait(timeout) is None:
+            said["error"] = f"still running after {timeout:g} s"
+    elif arguments.action == "kill":
+        await background.process.kill()
+    stdout, stderr = background.process.read()
+    return {**_status(background), "output": _text(stdout + stderr), **said}
+
+
+def _status(background: BackgroundCommand) -> dict[str, Any]:
+    exit_code = background.process.poll()
+    return {
+        "session_id": background.process.id,
+        "status": "running" if exit_code is None else "exited",
+        "exit_code": exit_code,
+    }
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", "replace")
+
+
+TOOLSET = Toolset(
+    "terminal",
+    (
+        Tool(
+            "terminal",
+            (
+                "Run a bash command and get its output (stdout and stderr together) and exit code. The current "
+                "directory, exported variables and functions stay as they are for the next command. There is no "
+                "keyboard: answer questions of programs by flags such as -y, or by a pipe. Long output loses its "
+                "middle. Start servers and other commands that do not end with background=true."
+            ),
+            TerminalArguments,
+            run_command,
+        ),
+        Tool(
+            "process",
+            "Look after the commands that terminal started with background=true: list, poll, read, wait, kill.",
+            ProcessArguments,
+            manage_process,
+        ),
+    ),
+)

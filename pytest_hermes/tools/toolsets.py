@@ -1,0 +1,102 @@
+"""Finds toolsets by entry point, the built-in ones and those of other packages alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+from ..errors import UsageError
+from ..suggest import unknown
+from .tool import Tool, Toolset
+
+GROUP = "pytest_hermes.toolsets"
+
+#: Toolsets that configurations of other Hermes environments name and that do not exist here yet.
+NOT_YET = frozenset(
+    {
+        "browser",
+        "clarify",
+        "code_execution",
+        "cronjob",
+        "delegation",
+        "homeassistant",
+        "image_gen",
+        "memory",
+        "messaging",
+        "moa",
+        "rl",
+        "search",
+        "session_search",
+        "skills",
+        "todo",
+        "tts",
+        "vision",
+        "web",
+    }
+)
+
+
+def resolve_toolsets(enabled: Sequence[str] | None = None, disabled: Sequence[str] | None = None) -> list[Tool]:
+    """Return the tools of the `enabled` toolsets (None: of all there are) without the `disabled` ones.
+
+    Raises UsageError for a name that does not exist, a toolset that cannot be loaded, and for two tools of one name.
+    """
+    found = _entry_points()
+    names = sorted(found) if enabled is None else list(dict.fromkeys(_names("enabled", enabled)))
+    off = set(_names("disabled", disabled or ()))
+    for name in names:
+        _check(name, found)
+    for name in off - NOT_YET:
+        _check(name, found)
+    tools: dict[str, Tool] = {}
+    source: dict[str, str] = {}
+    for name in names:
+        if name in off:
+            continue
+        for tool in _load(found[name]).tools:
+            if tool.name in tools:
+                raise UsageError(
+                    f"toolsets {source[tool.name]!r} and {name!r} both have a tool {tool.name!r}; disable one of them"
+                )
+            tools[tool.name], source[tool.name] = tool, name
+    return list(tools.values())
+
+
+def _names(which: str, names: Iterable[str]) -> Iterable[str]:
+    if isinstance(names, str):
+        raise UsageError(f"{which} toolsets must be a list of names, not the text {names!r}; write [{names!r}]")
+    return names
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        other = found.setdefault(point.name, point)
+        if other.value != point.value:
+            raise UsageError(
+                f"two installed packages have a toolset {point.name!r}: {other.value} and {point.value}; "
+                "uninstall one of them"
+            )
+    return found
+
+
+def _check(name: str, found: Iterable[str]) -> None:
+    if name in found:
+        return
+    if name in NOT_YET:
+        raise UsageError(
+            f"toolset {name!r} is not part of this version yet; toolsets there are: {', '.join(sorted(found))}"
+        )
+    raise UsageError(unknown("toolset", name, found))
+
+
+def _load(point: EntryPoint) -> Toolset:
+    try:
+        toolset = point.load()
+    except Exception as error:
+        raise UsageError(
+            f"toolset {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(toolset, Toolset):
+        raise UsageError(f"toolset {point.name!r} ({point.value}) is a {type(toolset).__name__}, not a Toolset")
+    return toolset

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pytest_hermes.background import BackgroundLoop, default_loop
+from pytest_hermes.errors import InfrastructureError, Unsupported, UsageError
+from pytest_hermes.sandbox.local import LocalSandbox
+from pytest_hermes.task import SandboxSpec
+from pytest_hermes.tools.place import Place
+
+from .conftest import local_place
+
+pytestmark = pytest.mark.asyncio
+
+
+class CountingSandbox(LocalSandbox):
+    """A local sandbox that counts what is done with it, and takes its time to start."""
+
+    def __init__(self) -> None:
+        super().__init__(SandboxSpec(), name="counting", isolation="none")
+        self.calls: list[str] = []
+        self.closing = asyncio.Event()
+
+    async def start(self) -> None:
+        self.calls.append("start")
+        await asyncio.sleep(0.05)
+        await super().start()
+        self.calls.append("started")
+
+    async def close(self) -> None:
+        self.calls.append("close")
+        self.closing.set()
+        await super().close()
+        self.calls.append("closed")
+
+
+class TestStart:
+    async def test_nothing_is_made_before_it_is_used(self) -> None:
+        def make() -> Any:
+            raise AssertionError("made")
+
+        place = Place(make)
+        assert place.start_seconds is None
+        await place.close()
+        assert place.closed
+
+    async def test_all_who_ask_at_once_wait_for_one_start(self) -> None:
+        sandbox = CountingSandbox()
+        place = Place(lambda: sandbox)
+        shells = await asyncio.gather(*(place.shell() for _ in range(5)), *(place.beside().shell() for _ in range(2)))
+        assert sandbox.calls == ["start", "started"]
+        assert len(set(shells)) == 3
+        assert place.start_seconds is not None
+        assert place.start_seconds >= 0.05
+        assert await place.start() is sandbox
+        await place.close()
+
+    async def test_the_backends_own_refusal_is_told_to_all(self) -> None:
+        place = Place(lambda: LocalSandbox(SandboxSpec(image="debian"), name="test", isolation="none"))
+        for _ in range(2):
+            with pytest.raises(Unsupported, match="debian"):
+                await place.start()
+        await place.close()
+
+    async def test_an_unforeseen_error_is_the_infrastructures(self) -> None:
+        class Broken(CountingSandbox):
+            async def start(self) -> None:
+                raise OSError("no space")
+
+        place = Place(Broken)
+        with pytest.raises(InfrastructureError, match="did not start: OSError: no space") as raised:
+            await place.start()
+        assert raised.value.kind == "sandbox"
+        await place.close()
+
+    async def test_one_who_gives_up_leaves_the_start_to_the_others(self) -> None:
+        sandbox = CountingSandbox()
+        place = Place(lambda: sandbox)
+        impatient = asyncio.create_task(place.start())
+        patient = asyncio.create_task(place.start())
+        await asyncio.sleep(0.01)
+        impatient.cancel()
+        assert await patient is sandbox
+        assert impatient.cancelled()
+        assert sandbox.calls == ["start", "started"]
+        await place.close()
+
+
+class TestClose:
+    async def test_twice_at_once_and_again_closes_once(self) -> None:
+        sandbox = CountingSandbox()
+        place = Place(lambda: sandbox)
+        await place.start()
+        await asyncio.gather(place.close(), place.close(), place.beside().close())
+        await place.close()
+        assert sandbox.calls == ["start", "started", "close", "closed"]
+
+    async def test_processes_end(self) -> None:
+        place = local_place()
+        shell = await place.shell()
+        process = await shell.spawn("sleep 1000")
+        pid = int((await shell.run("pgrep -n -x sleep || ps -eo pid,comm | awk '/sleep/ {print $1}' | tail -1")).stdout)
+        await place.close()
+        assert process.poll() is not None
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+    async def test_during_the_start_ends_it_and_those_who_wait(self) -> None:
+        sandbox = CountingSandbox()
+        place = Place(lambda: sandbox)
+        starting = asyncio.create_task(place.start())
+        await asyncio.sleep(0.01)
+        await place.close()
+        with pytest.raises(UsageError, match="closed"):
+            await starting
+        assert sandbox.calls[0] == "start"
+        assert sandbox.calls[-1] == "closed"
+        assert "started" not in sandbox.calls
+
+    async def test_afterwards_nothing_starts(self) -> None:
+        place = local_place()
+        await place.close()
+        with pytest.raises(UsageError, match="closed"):
+            await place.shell()
+
+    async def test_it_finishes_although_it_is_cancelled(self) -> None:
+        sandbox = CountingSandbox()
+        place = Place(lambda: sandbox)
+        await place.start()
+        closing = asyncio.create_task(place.close())
+        await sandbox.closing.wait()
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert sandbox.calls[-1] == "closed"
+
+
+class TestHomeLoop:
+    async def test_is_the_one_it_is_made_on(self) -> None:
+        assert local_place().loop is asyncio.get_running_loop()
+
+    async def test_is_the_default_one_where_none_runs(self) -> None:
+        place = await asyncio.to_thread(local_place)
+        assert place.loop is default_loop().loop
+        await place.start()
+        await place.close()
+
+    async def test_may_be_settled_later_but_once(self) -> None:
+        background = BackgroundLoop()
+        place = await asyncio.to_thread(local_place)
+        place.settle(background.loop)
+        place.settle(background.loop)
+        with pytest.raises(ValueError, match="another event loop"):
+            place.settle(asyncio.get_running_loop())
+        other = place.beside()
+        assert other.loop is background.loop
+        await other.start()
+        await place.close()
+        assert background.close()
+
+
+class TestBeside:
+    async def run(self, place: Place, *commands: str) -> Sequence[str]:
+        shell = await place.shell()
+        return [(await shell.run(command)).stdout.decode().strip() for command in commands]
+
+    async def test_files_are_shared_and_the_shell_is_not(self, place: Place) -> None:
+        await self.run(place, "echo text > file; mkdir sub; cd sub; export PATH=/nowhere; cat() { echo fooled; }")
+        cwd, text = await self.run(place.beside(), "pwd", "cat file")
+        assert cwd == place.sandbox.workdir
+        assert text == "text"
+        assert await self.run(place, "cat ../file") == ["fooled"]
