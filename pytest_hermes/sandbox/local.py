@@ -87,7 +87,7 @@ class LocalSandbox:
         isolated = self.capabilities.isolation == "bubblewrap"
         self._check_needs()
         try:
-            await self._make_folder()
+            await self._make_folder(isolated)
             if not isolated:
                 privacy.hide()
                 self._hiding = True
@@ -228,19 +228,21 @@ class LocalSandbox:
                 f"{_INSTEAD} on a larger one"
             )
 
-    async def _make_folder(self) -> None:
+    async def _make_folder(self, isolated: bool) -> None:
         steadfast = Steadfast()
         self._made = True
-        making = asyncio.get_running_loop().run_in_executor(None, self._make_folder_now)
+        making = asyncio.get_running_loop().run_in_executor(None, self._make_folder_now, isolated)
         await steadfast.wait(making)
         steadfast.release()
         making.result()
 
-    def _make_folder_now(self) -> None:
+    def _make_folder_now(self, isolated: bool) -> None:
         self._folder.make()
-        if self.workdir.startswith(self.home + "/"):
+        if posixpath.join(self.workdir, "").startswith(self.home + "/"):
             os.makedirs(self.workdir, exist_ok=True)
-        self._has_workdir = os.path.isdir(self.workdir)
+            self._has_workdir = True
+        elif not isolated:  # where it is isolated, only the inside can tell
+            self._has_workdir = os.path.isdir(self.workdir)
 
     async def _make_workdir(self, isolated: bool) -> None:
         """Make a workdir that is not below the home folder, where that does not touch the host."""

@@ -129,7 +129,9 @@ SCRIPT = r"""
 set +p
 __hermes=
 [[ -r $1 ]] && IFS= read -r -d '' __hermes <"$1"
-cd -- "${__hermes%$'\n'}" 2>/dev/null || cd -- "$2" 2>/dev/null || cd -- "$3" 2>/dev/null
+__hermes=${__hermes%$'\n'}
+# bash takes `cd ""` for success, and stays.
+{ [[ -n $__hermes ]] && cd -- "$__hermes"; } 2>/dev/null || cd -- "$2" 2>/dev/null || cd -- "$3" 2>/dev/null
 __hermes=$4
 shift 4
 eval "$__hermes"
