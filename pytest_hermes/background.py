@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import concurrent.futures.thread  # see at_exit
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine
@@ -208,7 +209,8 @@ def at_exit(function: Callable[[], object]) -> None:
     """Call `function` when the program ends, while executors and new threads can still be used.
 
     What was registered last is called first. atexit comes too late: by then executors take no more work, and asyncio
-    needs them to clean up. concurrent.futures registers itself in the same way.
+    needs them to clean up. concurrent.futures ends them in the same way, when its module for threads was imported
+    before; hence that import above.
     """
     register = getattr(threading, "_register_atexit", atexit.register)
     register(function)

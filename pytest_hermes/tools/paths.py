@@ -36,7 +36,7 @@ def in_sandbox(path: str, home: str) -> str:
     """Return `path` so that no tool takes it for an option, with `~` as `home`."""
     if path == "~" or path.startswith("~/"):
         path = home + path[1:]
-    if not path.startswith("/"):
+    if not path.startswith(("/", "./")) and path != ".":
         path = f"./{path}"
     return re.sub("/{2,}", "/", path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +103,7 @@ def _glob_test(glob: str | None, variable: str = "glob") -> str:
 
 
 def _shown(name: bytes) -> str:
-    return _text(name.removeprefix(b"./"))
+    return _text(re.sub(rb"\A(\./)+", b"", name))
 
 
 def _text(raw: bytes) -> str:

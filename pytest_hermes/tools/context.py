@@ -1,0 +1,223 @@
+"""What a reward function looks into the sandbox with."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import posixpath
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from ..errors import UsageError
+from ..sandbox.protocol import Sandbox
+from ..sandbox.transfer import download_dir, download_file, upload_dir, upload_file
+from ..suggest import unknown
+from .bridge import wait_for_sync
+from .dispatch import BadCall, check_arguments, run_tool
+from .paths import FileProblem, in_sandbox
+from .place import Place
+from .reading import as_text, read_whole
+from .registry import place_for, release
+from .searching import find_lines
+from .terminal import TerminalArguments, run_command
+from .toolsets import resolve_toolsets
+from .writing import write_whole
+
+T = TypeVar("T")
+Transfer = Callable[[Sandbox, Path, str], Awaitable[None]]
+
+#: Characters of the terminal's output that are remembered for `output_tail`.
+_REMEMBERED = 100_000
+
+
+class ToolContext:
+    """The sandbox an agent worked in, for who verifies its work. No method is awaited.
+
+    It sees the agent's files and processes, but has a shell of its own: it starts in the sandbox's working directory
+    with the sandbox's own variables, so that nothing the agent left in its shell (a function called `cat`, a PATH, a
+    `cd`) can fool a verifier.
+
+    Within `compute_reward` calls do not stall other attempts; elsewhere they block the calling thread. Results are
+    dicts. What the agent can be blamed for (a missing file, a command that fails) stands in them; InfrastructureError
+    is raised when the sandbox itself fails.
+
+    Built by hand, `ToolContext(task_id)` finds the sandbox that tools with this id used, or starts one at first use;
+    `cleanup()` closes it.
+    """
+
+    def __init__(
+        self, task_id: str, *, place: Place | None = None, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        self.task_id = task_id
+        self._given = place
+        if place is not None and loop is not None:
+            place.settle(loop)
+        self._own: Place | None = None
+        self._outputs: deque[str] = deque()
+        self._remembered = 0
+
+    def terminal(self, command: str, timeout: float | None = None) -> dict[str, Any]:
+        """Run a bash command and return `output` (stdout and stderr in order), `exit_code` and `error`.
+
+        `timeout` is in seconds; when it ends, the command is killed, its exit code is 124 and `error` says so.
+        """
+        return self._wait(self._terminal(command, timeout))
+
+    def read_file(self, path: str) -> dict[str, Any]:
+        """Return the whole text of a file as `content`, at most 10 MB; it is None when there is an `error`.
+
+        What is not UTF-8 becomes U+FFFD; binary files are an error: `download_file` copies them.
+        """
+        return self._wait(self._read_file(path))
+
+    def write_file(self, path: str, content: str | bytes) -> dict[str, Any]:
+        """Write a file, with its parent folders if need be; return `bytes_written`, and `error` if it failed."""
+        return self._wait(self._write_file(path, content))
+
+    def search(self, query: str, path: str = ".", *, file_glob: str | None = None, limit: int = 50) -> dict[str, Any]:
+        """Return `matches` (`path`, `line`, `text`) of an extended regular expression in the files below `path`."""
+        return self._wait(self._search(query, path, file_glob, limit))
+
+    def upload_file(self, local: str | os.PathLike[str], remote: str) -> dict[str, Any]:
+        """Copy a file into the sandbox, with its parent folders; return `success` and `error`.
+
+        Raises OSError when there is no `local`.
+        """
+        return self._wait(self._upload(upload_file, local, remote))
+
+    def upload_dir(self, local: str | os.PathLike[str], remote: str) -> dict[str, Any]:
+        """Copy the content of a folder into the folder `remote`. Returns and raises like `upload_file`."""
+        return self._wait(self._upload(upload_dir, local, remote))
+
+    def download_file(self, remote: str, local: str | os.PathLike[str]) -> dict[str, Any]:
+        """Copy a file out of the sandbox; return `success` and `error`."""
+        return self._wait(self._download_file(remote, local))
+
+    def download_dir(self, remote: str, local: str | os.PathLike[str]) -> dict[str, Any]:
+        """Copy the content of a folder into the folder `local`; return `success`, `error` and `left_out`.
+
+        `left_out` names what is not copied, because it is not safe on the host: devices, links that lead outside.
+        """
+        return self._wait(self._download_dir(remote, local))
+
+    def call_tool(self, name: str, args: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Call any installed tool and return its result, or `error` when it cannot be called like that."""
+        tools = {tool.name: tool for tool in resolve_toolsets()}
+        if name not in tools:
+            return {"error": unknown("tool", name, tools)}
+        try:
+            checked = check_arguments(tools[name], args or {})
+        except BadCall as problem:
+            return {"error": str(problem)}
+        outcome = self._wait(run_tool(tools[name], checked, self._place()))
+        return outcome.result if outcome.result is not None else {"error": outcome.error}
+
+    def cleanup(self) -> None:
+        """Close the sandbox of a context built by hand; one that an attempt handed out is closed by the attempt."""
+        self._own = None
+        if self._given is None and (place := release(self.task_id)) is not None:
+            wait_for_sync(place.close(), place.loop)
+
+    def output_tail(self, characters: int) -> str:
+        """Return the end of what `terminal` was asked and answered so far."""
+        return "\n".join(self._outputs)[-characters:] if characters > 0 else ""
+
+    def web_search(self, query: str) -> NoReturn:
+        """Not in this version: raises UsageError."""
+        _not_yet("web_search")
+
+    def web_extract(self, urls: Sequence[str]) -> NoReturn:
+        """Not in this version: raises UsageError."""
+        _not_yet("web_extract")
+
+    def browser_navigate(self, url: str) -> NoReturn:
+        """Not in this version: raises UsageError."""
+        _not_yet("browser_navigate")
+
+    def browser_snapshot(self) -> NoReturn:
+        """Not in this version: raises UsageError."""
+        _not_yet("browser_snapshot")
+
+    def _place(self) -> Place:
+        if self._own is None:
+            self._own = (self._given or place_for(self.task_id)).beside()
+        return self._own
+
+    def _wait(self, coro: Coroutine[Any, Any, T]) -> T:
+        try:
+            loop = self._place().loop
+        except BaseException:
+            coro.close()
+            raise
+        return wait_for_sync(coro, loop)
+
+    async def _terminal(self, command: str, timeout: float | None) -> dict[str, Any]:
+        said = await run_command(self._place(), TerminalArguments(command=command, timeout=timeout))
+        self._remember(f"$ {command}\n{said['output']}\n[exit code {said['exit_code']}]")
+        return said
+
+    async def _read_file(self, path: str) -> dict[str, Any]:
+        try:
+            return {"content": as_text(await read_whole(self._place(), path), path), "error": None}
+        except FileProblem as problem:
+            return {"content": None, "error": str(problem)}
+
+    async def _write_file(self, path: str, content: str | bytes) -> dict[str, Any]:
+        data = content.encode() if isinstance(content, str) else content
+        try:
+            created = await write_whole(self._place(), path, data)
+        except FileProblem as problem:
+            return {"error": str(problem)}
+        return {"path": path, "bytes_written": len(data), "created": created, "error": None}
+
+    async def _search(self, query: str, path: str, file_glob: str | None, limit: int) -> dict[str, Any]:
+        try:
+            found = await find_lines(self._place(), query, path, file_glob, limit)
+        except FileProblem as problem:
+            return {"matches": [], "error": str(problem)}
+        return {"matches": found.matches, "more": found.more, "error": None}
+
+    async def _absolute(self, remote: str) -> str:
+        shell = await self._place().shell()
+        return posixpath.join(await shell.cwd(), in_sandbox(remote, self._place().sandbox.home))
+
+    async def _upload(self, copy: Transfer, local: str | os.PathLike[str], remote: str) -> dict[str, Any]:
+        os.stat(local)  # a mistake of the caller, unlike what goes wrong below
+        path = await self._absolute(remote)
+        try:
+            await copy(self._place().sandbox, Path(local), path)
+        except OSError as error:
+            return {"success": False, "error": _told(error)}
+        return {"success": True, "error": None}
+
+    async def _download_file(self, remote: str, local: str | os.PathLike[str]) -> dict[str, Any]:
+        path = await self._absolute(remote)
+        try:
+            await download_file(self._place().sandbox, path, Path(local))
+        except OSError as error:
+            return {"success": False, "error": _told(error)}
+        return {"success": True, "error": None}
+
+    async def _download_dir(self, remote: str, local: str | os.PathLike[str]) -> dict[str, Any]:
+        path = await self._absolute(remote)
+        try:
+            left_out = await download_dir(self._place().sandbox, path, Path(local))
+        except OSError as error:
+            return {"success": False, "error": _told(error), "left_out": []}
+        return {"success": True, "error": None, "left_out": left_out}
+
+    def _remember(self, text: str) -> None:
+        self._outputs.append(text)
+        self._remembered += len(text)
+        while self._remembered > _REMEMBERED and len(self._outputs) > 1:
+            self._remembered -= len(self._outputs.popleft())
+
+
+def _told(error: OSError) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _not_yet(name: str) -> NoReturn:
+    raise UsageError(f"ctx.{name}() is not part of this version yet; there are terminal and file tools")
