@@ -95,6 +95,8 @@ class Task:
     limits: Limits = field(default_factory=Limits)
     #: The attempt passes when its reward is at least this.
     threshold: float = 1.0
+    #: Text files that stand in the sandbox before the agent starts: path -> content.
+    files: Mapping[str, str] = field(default_factory=dict)
     #: A shell script that solves the task; what the `oracle` model plays.
     solution: str | None = None
     #: Whatever else `compute_reward` needs.

@@ -1,1 +1,157 @@
-"""The pytest door."""
+"""The pytest door: options, items, fixtures, hooks.
+
+Without `--hermes-bench` nothing here imports more than the standard library and pytest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import hookspecs
+from .distribution import DEFAULT_IN_FLIGHT, check_n_is_known, in_flight_from_n, keep_one_process
+from .fixtures import (  # noqa: F401  pytest finds fixtures in the plugin's module
+    _hermes_own_place,
+    hermes_agent,
+    hermes_score,
+    hermes_task,
+    rollout,
+    sandbox,
+    tool_context,
+)
+from .items import CALL, RUN, BenchmarkCollection
+from .node_ids import Selection, parse_node_id
+from .options import Options, add_options, read_options
+from .run_loop import LOOP, RunLoop
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hookspecs)
+    pluginmanager.register(_ListCommand(), "hermes-list")
+
+
+class _ListCommand:
+    """`--hermes-list`, a hook of its own: a wrapper like the one below cannot end the session."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_cmdline_main(self, config: pytest.Config) -> int | None:
+        if not config.option.hermes_list:
+            return None
+        from .listing import list_benchmarks
+
+        list_benchmarks(config)
+        return pytest.ExitCode.OK
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    if early_config.known_args_namespace.hermes_bench:
+        check_n_is_known(args, early_config.pluginmanager)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, int | None]:
+    """Take `-n` and the benchmarks' node ids out before xdist and the collection see them."""
+    if hasattr(config, "workerinput"):
+        return (yield)
+    options = read_options(config)
+    selections = _take_selections(config, options)
+    if options.bench or selections:
+        if config.args_source != config.ArgsSource.ARGS:
+            config.args[:] = []
+            config.args_source = config.ArgsSource.ARGS
+        config.stash[_REQUEST] = (options, selections, options.concurrency or in_flight_from_n(config))
+        keep_one_process(config)
+    return (yield)
+
+
+_REQUEST: pytest.StashKey[tuple[Options, list[Selection], int | None]] = pytest.StashKey()
+
+
+def _take_selections(config: pytest.Config, options: Options) -> list[Selection]:
+    """Remove node ids of benchmark items from the arguments and return them; files and folders go first."""
+    if config.args_source != config.ArgsSource.ARGS:
+        return []
+    selections, others = [], []
+    for argument in config.args:
+        selection = parse_node_id(argument)
+        if selection is None or (config.invocation_params.dir / argument.split("::")[0]).exists():
+            others.append(argument)
+        elif options.bench or _is_installed(selection.bench):
+            selections.append(selection)
+        else:
+            others.append(argument)
+    config.args[:] = others
+    return selections
+
+
+def _is_installed(bench: str) -> bool:
+    from ..rollout.catalog import installed
+
+    return bench in installed()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell an xdist worker the id of the run, so that all workers' own tests write to one results file."""
+    from ..rollout.run import new_run_id
+
+    if not hasattr(node.config, "hermes_run_id"):
+        node.config.hermes_run_id = new_run_id(["tests"], read_options(node.config).model or "")
+    node.workerinput["hermes_run_id"] = node.config.hermes_run_id
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[CALL] = report.outcome
+    return report
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "hermes: an attempt of a benchmark's task (set by pytest-hermes)")
+    request = config.stash.get(_REQUEST, None)
+    if request is None:
+        return
+    from ..errors import UsageError
+    from .bench_run import BenchRun
+    from .reporting import BenchReport
+
+    options, selections, in_flight = request
+    try:
+        run = BenchRun(
+            options,
+            selections=selections,
+            in_flight=in_flight or DEFAULT_IN_FLIGHT,
+            cwd=Path(config.invocation_params.dir),
+        )
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[RUN] = run
+    config.stash[LOOP] = RunLoop(run)
+    config.pluginmanager.register(BenchmarkCollection(), "hermes-collection")
+    config.pluginmanager.register(config.stash[LOOP], "hermes-loop")
+    config.pluginmanager.register(BenchReport(run), "hermes-report")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    run = session.config.stash.get(RUN, None)
+    if run is not None:
+        run.close()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    run = config.stash.get(RUN, None)
+    if run is not None:  # a session that never started, after an error in another plugin's configure
+        run.close()

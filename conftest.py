@@ -1,0 +1,26 @@
+"""The real services that the tests talk to. Fixtures only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.services.bench import Bench
+from tests.services.model_server import ModelServer
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+def model_server() -> Iterator[ModelServer]:
+    """An OpenAI-compatible endpoint on loopback that answers by script."""
+    server = ModelServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A user's empty folder in which pytest runs as a process of its own, without any key in the environment."""
+    return Bench(pytester, monkeypatch)

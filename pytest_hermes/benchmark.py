@@ -1,0 +1,111 @@
+"""A benchmark: tasks, and the reward of what an agent left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .task import Task
+
+if TYPE_CHECKING:
+    from .result import AgentResult
+    from .tools.context import ToolContext
+
+#: What `tasks()` and `get_next_item()` yield, and what the other methods get back: a Task, or a dataset's row.
+Item = Task | Mapping[str, Any]
+
+_ID_KEYS = ("id", "task_id", "task_name", "name")
+_PROMPT_KEYS = ("prompt", "instruction")
+
+
+class Benchmark:
+    """Base of every benchmark. A small one has a `name`, `tasks()` and `compute_reward()`.
+
+    `setup()` runs once, before `tasks()` is called; `prepare()` and `compute_reward()` run once an attempt, inside
+    the attempt's sandbox. The object is shared by all attempts, which run concurrently.
+    """
+
+    #: Names the benchmark in node ids, records and on the command line.
+    name: ClassVar[str]
+    #: One line for `--hermes-list`; the class docstring's first line by default.
+    description: ClassVar[str] = ""
+    #: The revision of the dataset, as far as there is one; it stands in every record.
+    revision: str | None = None
+    #: The model to use when the user names none. None: he has to.
+    default_model: ClassVar[str | None] = None
+    default_toolsets: ClassVar[tuple[str, ...]] = ("terminal", "file")
+    system_prompt: ClassVar[str | None] = None
+    #: Limits of tasks that set none of their own.
+    max_agent_turns: ClassVar[int] = 30
+    agent_seconds: ClassVar[float] = 3600
+    verifier_seconds: ClassVar[float] = 900
+    #: Sampling temperature. None leaves it to the endpoint.
+    agent_temperature: ClassVar[float | None] = 1.0
+    #: Seconds for one terminal command unless the model asks for other.
+    terminal_timeout: ClassVar[int] = 120
+
+    async def setup(self) -> None:
+        """Load what `tasks()` needs: a dataset, an index. Does nothing by default."""
+
+    def tasks(self) -> Iterable[Item]:
+        """Return the tasks, in a stable order: `Task` objects, or dicts as a dataset's rows."""
+        raise NotImplementedError(f"{type(self).__name__} must define tasks()")
+
+    async def get_next_item(self) -> Item:
+        """Return the next item, for who trains: the tasks in order, again and again."""
+        cycle: Iterator[Item] | None = getattr(self, "_cycle", None)
+        if cycle is None:
+            cycle = self._cycle = self._forever()
+        return next(cycle)
+
+    def _forever(self) -> Iterator[Item]:
+        while True:
+            empty = True
+            for item in self.tasks():
+                empty = False
+                yield item
+            if empty:
+                raise ValueError(f"benchmark {self.name!r} has no tasks")
+
+    def format_prompt(self, item: Item) -> str:
+        """Return the user message of an item: a Task's prompt, or a dict's `prompt` or `instruction`."""
+        if isinstance(item, Task):
+            return item.prompt
+        for key in _PROMPT_KEYS:
+            if key in item:
+                return str(item[key])
+        raise ValueError(
+            f"an item of {self.name!r} has none of the keys {', '.join(_PROMPT_KEYS)}; override format_prompt(item)"
+        )
+
+    def to_task(self, item: Item) -> Task:
+        """Return the Task that an item stands for; override it when dicts carry sandbox needs or limits.
+
+        Raises ValueError when a dict has no id.
+        """
+        if isinstance(item, Task):
+            return item
+        task_id = next((str(item[key]) for key in _ID_KEYS if item.get(key)), None)
+        if task_id is None:
+            raise ValueError(
+                f"an item of {self.name!r} has none of the keys {', '.join(_ID_KEYS)}; override to_task(item)"
+            )
+        return Task(id=task_id, prompt=self.format_prompt(item))
+
+    async def prepare(self, item: Item, ctx: ToolContext) -> None:
+        """Make the sandbox ready before the agent starts. By default writes the files of `Task.files`."""
+        if isinstance(item, Task):
+            for path, content in item.files.items():
+                written = ctx.write_file(path, content)
+                if written.get("error"):
+                    raise RuntimeError(f"cannot write {path!r} of task {item.id!r}: {written['error']}")
+
+    async def compute_reward(self, item: Item, result: AgentResult, ctx: ToolContext) -> float:
+        """Return the reward of an attempt, usually between 0 and 1.
+
+        `ctx` is called without `await` and looks into the sandbox the agent worked in.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define compute_reward()")
+
+    async def evaluate(self, *args: Any, **kwargs: Any) -> None:
+        """Evaluate during training, called by the trainer's door every so many steps. Does nothing by default."""

@@ -1,0 +1,38 @@
+"""The seam for who answers: whoever has `chat_completion` is a model."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ..errors import HermesError
+from ..task import Task
+
+
+class ContextWindowExceeded(HermesError):
+    """The conversation no longer fits into the model's context window: the agent's own end, not a fault."""
+
+
+class Model(Protocol):
+    """Answers conversations."""
+
+    async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Any:
+        """Return an OpenAI chat completion: an object with `choices[0].message`, `finish_reason`, `usage`.
+
+        `parameters` may hold `tools`, `temperature`, `max_tokens`, `extra_body` and `n` (always 1).
+        Raises ContextWindowExceeded, or InfrastructureError (kind `endpoint`).
+        """
+
+
+class ModelSource(Protocol):
+    """Where the models of a run come from; one source, and one connection pool, serves all its attempts."""
+
+    #: Stands in the header and in every record.
+    name: str
+    #: Where requests go, for the header; empty for models that live in this process.
+    address: str
+
+    def for_task(self, task: Task) -> Model:
+        """Return the model that answers one attempt of `task`. Raises Unsupported when it cannot answer this one."""
+
+    async def close(self) -> None:
+        """Release connections."""

@@ -1,0 +1,39 @@
+"""From the user's options to the source of a run's models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import UsageError
+from .embedded import EMBEDDED
+from .keys import HOW_TO_CONFIGURE, find_address
+from .protocol import ModelSource
+
+
+def resolve_model(
+    model: str | None,
+    base_url: str | None,
+    default: str | None,
+    environ: Mapping[str, str],
+    *,
+    benchmark: str,
+) -> ModelSource:
+    """Return who answers `benchmark`: `model` if given, else `default`, its own choice for users without a key.
+
+    `oracle` and `nop` are embedded unless a base URL says that an endpoint serves a model of that name.
+    Raises UsageError when nobody would answer.
+    """
+    if model is None:
+        if base_url is not None:
+            raise UsageError(f"--hermes-base-url={base_url} needs a model: add --hermes-model=NAME")
+        if default is None:
+            raise UsageError(
+                f"benchmark {benchmark!r} needs a model: add --hermes-model=NAME and {HOW_TO_CONFIGURE}; "
+                "--hermes-model=oracle plays the reference solutions, nop does nothing"
+            )
+        model = default
+    if base_url is None and model in EMBEDDED:
+        return EMBEDDED[model]()
+    from .endpoint import Endpoint
+
+    return Endpoint(model, find_address(model, base_url, environ))

@@ -1,0 +1,190 @@
+"""The benchmarks of one pytest session: what was asked for, loaded and checked, and the engine that runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..background import BackgroundLoop
+from ..benchmark import Benchmark
+from ..errors import UsageError
+from ..models.protocol import ModelSource
+from ..models.resolve import resolve_model
+from ..redact import Redactor
+from ..rollout.attempt import AttemptPlan
+from ..rollout.catalog import load_benchmark
+from ..rollout.engine import Engine, Handle
+from ..rollout.plan import PlannedTask, enumerate_tasks, select
+from ..rollout.record import AttemptRecord
+from ..rollout.results_file import ResultsFile
+from ..rollout.run import RUNS_DIR, new_run_id
+from ..sandbox.registry import sandbox_class
+from ..tools.place import Place
+from ..tools.tool import Tool
+from ..tools.toolsets import resolve_toolsets
+from .node_ids import Selection
+from .options import Options
+
+DEFAULT_SANDBOX = "local"
+
+
+@dataclass(frozen=True)
+class LoadedBenchmark:
+    benchmark: Benchmark
+    source: ModelSource
+    tools: tuple[Tool, ...]
+    tasks: list[PlannedTask]
+
+
+@dataclass(frozen=True)
+class PlannedItem:
+    """One test item: an attempt of a task."""
+
+    planned: PlannedTask
+    loaded: LoadedBenchmark
+    number: int
+    #: How many attempts each task has.
+    of: int
+
+
+class BenchRun:
+    """Loads everything the options name; raises UsageError for what does not exist or does not fit."""
+
+    def __init__(self, options: Options, *, selections: list[Selection], in_flight: int, cwd: Path) -> None:
+        self.options = options
+        self.in_flight = in_flight
+        self.attempts = options.attempts or 1
+        self.sandbox_name = options.sandbox or DEFAULT_SANDBOX
+        self.sandbox = sandbox_class(self.sandbox_name)
+        self.loop = BackgroundLoop(name="hermes-engine")
+        #: Finished attempts, without their conversations, in the order they ended.
+        self.records: list[AttemptRecord] = []
+        self._selections = selections
+        self._engine: Engine | None = None
+        self._results: ResultsFile | None = None
+        self._closed = False
+        try:
+            self.benchmarks = self._load(cwd)
+        except BaseException:
+            self.loop.close()
+            raise
+        self.model_name = ", ".join(dict.fromkeys(loaded.source.name for loaded in self.benchmarks))
+        names = [loaded.benchmark.name for loaded in self.benchmarks]
+        self.run_id = new_run_id(names, self.model_name)
+        self.run_dir = cwd / (options.run_dir or RUNS_DIR / self.run_id)
+
+    def _load(self, cwd: Path) -> list[LoadedBenchmark]:
+        specs = list(dict.fromkeys(self.options.bench or [selection.bench for selection in self._selections]))
+        benchmarks = [load_benchmark(spec, cwd) for spec in specs]
+        names = [benchmark.name for benchmark in benchmarks]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"two benchmarks are called {name!r}; their node ids would be the same")
+        # The model first: a missing key should not cost the minutes that a dataset takes to load.
+        sources = [
+            resolve_model(
+                self.options.model,
+                self.options.base_url,
+                benchmark.default_model,
+                os.environ,
+                benchmark=benchmark.name,
+            )
+            for benchmark in benchmarks
+        ]
+        tasks = [task for benchmark in benchmarks for task in self._tasks(benchmark)]
+        chosen = select(tasks, self.options.task or (), self.options.skip_task or ())
+        for selection in self._selections:
+            mine = [task for task in chosen if task.benchmark.name == selection.bench]
+            if selection.task is not None:
+                select(mine, [selection.task], ())
+        return [
+            LoadedBenchmark(
+                benchmark,
+                source,
+                tuple(resolve_toolsets(benchmark.default_toolsets)),
+                [task for task in chosen if task.benchmark is benchmark],
+            )
+            for benchmark, source in zip(benchmarks, sources, strict=True)
+        ]
+
+    def _tasks(self, benchmark: Benchmark) -> list[PlannedTask]:
+        try:
+            self.loop.run(benchmark.setup())
+        except UsageError:
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"setup() of benchmark {benchmark.name!r} failed: {type(error).__name__}: {error}"
+            ) from error
+        return enumerate_tasks(benchmark)
+
+    def items(self) -> Iterable[PlannedItem]:
+        """Yield the session's items: all attempts, or those that node ids on the command line select."""
+        for loaded in self.benchmarks:
+            name = loaded.benchmark.name
+            for planned in loaded.tasks:
+                for number in self._numbers(name, planned.task.id):
+                    yield PlannedItem(planned, loaded, number, self.attempts)
+
+    def _numbers(self, bench: str, task: str) -> list[int]:
+        numbers = list(range(1, self.attempts + 1))
+        if not self._selections:
+            return numbers
+        here = [selection for selection in self._selections if selection.covers(bench, task)]
+        # An attempt's own id runs again whatever --hermes-attempts says this time.
+        named = [selection.attempt for selection in here if selection.attempt is not None]
+        return sorted({*named, *(numbers if any(selection.attempt is None for selection in here) else ())})
+
+    def isolation(self) -> str:
+        """Return how the sandbox separates commands from the host, for the header."""
+        describe = getattr(self.sandbox, "describe", None)
+        return str(describe()) if describe is not None else self.sandbox_name
+
+    @property
+    def engine(self) -> Engine:
+        if self._engine is None:
+            redactor = Redactor.from_environment(os.environ)
+            self._results = ResultsFile(self.run_dir, redactor)
+            self._engine = Engine(
+                limit=self.in_flight,
+                run_id=self.run_id,
+                results=self._results,
+                make_place=self._make_place,
+                task_timeout=self.options.task_timeout,
+                on_record=self.records.append,
+                loop=self.loop,
+            )
+        return self._engine
+
+    @property
+    def results_path(self) -> Path | None:
+        """Where results were written, None while there are none."""
+        return self._results.path if self._results is not None else None
+
+    def submit(self, item: PlannedItem, key: str, *, hold: bool) -> Handle:
+        plan = AttemptPlan(item.planned, item.number, item.loaded.source, item.loaded.tools, hold)
+        return self.engine.submit(plan, key)
+
+    def _make_place(self, planned: PlannedTask, key: str) -> Place:
+        return Place(
+            lambda: self.sandbox(planned.task.sandbox, name=key),
+            backend=self.sandbox_name,
+            terminal_timeout=planned.benchmark.terminal_timeout,
+        )
+
+    def close(self) -> None:
+        """End what is in flight, close its sandboxes, connections and the results file. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._engine is not None:
+                self._engine.stop()
+            for loaded in self.benchmarks:
+                self.loop.run(loaded.source.close())
+        finally:
+            self.loop.close()
+            if self._results is not None:
+                self._results.close()

@@ -1,0 +1,103 @@
+"""Collects the attempts of a session's benchmarks as test items."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .node_ids import FUNCTION, item_name
+from .outcomes import AttemptFailed
+
+if TYPE_CHECKING:
+    from ..rollout.attempt import Rollout
+    from .bench_run import BenchRun, PlannedItem
+
+
+def test_task(rollout: Rollout) -> None:
+    """One attempt of one task; the reward alone decides."""
+    record = rollout.record
+    if record.status == "failed":
+        raise AttemptFailed(rollout)
+
+
+class TaskItem(pytest.Function):
+    """One attempt of one task."""
+
+    def __init__(self, *, planned_item: PlannedItem, **arguments: Any) -> None:
+        self.planned_item = planned_item
+        self._bench = planned_item.planned.benchmark.name
+        super().__init__(**arguments)
+        task = planned_item.planned.task
+        # For -k: `-k "easy and not unicode"`.
+        self.extra_keyword_matches.update(
+            word for word in (self._bench, task.category, task.difficulty, *task.tags) if word
+        )
+        self.add_marker("hermes")
+
+    # All items hang under one collector whatever their benchmark: items run in the order their rollouts finish, and
+    # pytest must know of each whether the next one shares its collector. Their ids say which benchmark they are of.
+    @property
+    def nodeid(self) -> str:
+        return f"{self._bench}::{self.name}"
+
+    if hasattr(pytest.Function, "id"):  # pytest >= 9.1 has structured ids besides
+
+        @property
+        def id(self) -> Any:
+            return type(super().id).parse(self.nodeid)
+
+    def reportinfo(self) -> tuple[Any, int, str]:
+        return self.config.rootpath / self._bench, 0, self.name
+
+    @property
+    def holds_sandbox(self) -> bool:
+        """Whether somebody may look into the sandbox after verification."""
+        return not {"sandbox", "tool_context"}.isdisjoint(self.fixturenames) or bool(self.config.option.usepdb)
+
+
+class Benchmarks(pytest.Module):
+    """The collector of all benchmark items. It stands for no file: importing a benchmark by its path would make a
+    second copy of it, with different classes."""
+
+    def _getobj(self) -> ModuleType:
+        module = ModuleType("hermes_benchmarks", "The benchmarks of this session.")
+        setattr(module, FUNCTION, test_task)
+        return module
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        return list(self._items(self.config.stash[RUN]))
+
+    def _items(self, run: BenchRun) -> Iterator[TaskItem]:
+        for planned_item in run.items():
+            yield TaskItem.from_parent(
+                self,
+                name=item_name(planned_item.planned.task.id, planned_item.number, planned_item.of),
+                callobj=test_task,
+                originalname=FUNCTION,
+                planned_item=planned_item,
+            )
+
+
+RUN: pytest.StashKey[BenchRun] = pytest.StashKey()
+#: How the call of any test ended: `passed`, `failed` or `skipped`.
+CALL: pytest.StashKey[str] = pytest.StashKey()
+
+
+class BenchmarkCollection:
+    """Adds the benchmarks to what the session collects."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        report = yield
+        if isinstance(collector, pytest.Session):
+            # A Module, so that module-scoped fixtures of conftest files have a node to live on.
+            report.result.insert(
+                0,
+                Benchmarks.from_parent(collector, path=collector.config.rootpath, name="hermes", nodeid="hermes"),
+            )
+        return report

@@ -1,0 +1,39 @@
+"""Node ids of benchmark items: `terminal_test::test_task[create-file]`, and `…[create-file@2]` for a second attempt."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+FUNCTION = "test_task"
+
+#: An id as pytest prints it, which may begin with the way from the current folder to the root: `../`.
+_NODE_ID = re.compile(
+    rf"(?:\.\./)*(?P<bench>[A-Za-z_][A-Za-z0-9_.-]*)::{FUNCTION}(?:\[(?P<task>[^\]@]+)(?:@(?P<attempt>\d+))?\])?"
+)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a pasted node id asks for. None: all tasks; all attempts."""
+
+    bench: str
+    task: str | None = None
+    attempt: int | None = None
+
+    def covers(self, bench: str, task: str) -> bool:
+        return self.bench == bench and self.task in (None, task)
+
+
+def item_name(task: str, attempt: int, attempts: int) -> str:
+    """Return `test_task[id]`; the number of the attempt stands in it when there can be more than one."""
+    return f"{FUNCTION}[{task}@{attempt}]" if attempts > 1 or attempt > 1 else f"{FUNCTION}[{task}]"
+
+
+def parse_node_id(text: str) -> Selection | None:
+    """Return what a command-line argument selects if it looks like a benchmark's node id, else None."""
+    match = _NODE_ID.fullmatch(text)
+    if match is None:
+        return None
+    attempt = match["attempt"]
+    return Selection(match["bench"], match["task"], None if attempt is None else int(attempt))

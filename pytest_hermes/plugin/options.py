@@ -1,0 +1,182 @@
+"""The options: each is a command-line flag, an ini key `hermes_*` and an environment variable `PYTEST_HERMES_*`.
+
+The command line wins over the environment, the environment over the ini file, that over the benchmark's own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value.strip()
+
+
+def _positive_int(value: str) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ValueError("must be a whole number of at least 1")
+    return number
+
+
+def _seconds(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0
+    if not 0 < number < float("inf"):
+        raise ValueError("must be a number of seconds greater than 0")
+    return number
+
+
+def _names(value: str) -> list[str]:
+    """A comma list; commas inside brackets or quotes do not occur in names and globs."""
+    names = [name.strip() for name in value.replace("\n", ",").split(",") if name.strip()]
+    if not names:
+        raise ValueError("must name at least one")
+    return names
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option; `parse` turns a text into its value, or raises ValueError with what it must be."""
+
+    name: str
+    parse: Callable[[str], Any]
+    help: str
+    metavar: str
+    #: May be given several times, and as a comma list.
+    repeatable: bool = False
+
+    @property
+    def flag(self) -> str:
+        return "--hermes-" + self.name.replace("_", "-")
+
+    @property
+    def dest(self) -> str:
+        return "hermes_" + self.name
+
+    @property
+    def variable(self) -> str:
+        return "PYTEST_HERMES_" + self.name.upper()
+
+
+OPTIONS = (
+    Option(
+        "bench",
+        _names,
+        "run this benchmark: the name of an installed one (see --hermes-list) or path/to/file.py:Class; "
+        "without a path, nothing else is collected; may be repeated, or a comma list",
+        "NAME",
+        repeatable=True,
+    ),
+    Option("task", _names, "only tasks with this id or glob; may be repeated, or a comma list", "ID", True),
+    Option("skip_task", _names, "no tasks with this id or glob; may be repeated, or a comma list", "ID", True),
+    Option(
+        "model",
+        _text,
+        "who answers: a model name as its endpoint knows it (anthropic/claude-sonnet-4.6), "
+        "'oracle' to play the reference solutions, or 'nop' to do nothing",
+        "NAME",
+    ),
+    Option(
+        "base_url",
+        _text,
+        "an OpenAI-compatible endpoint, e.g. http://localhost:8000/v1; its key, if it wants one, is "
+        "read from PYTEST_HERMES_API_KEY. Without it the endpoint follows from OPENAI_BASE_URL, "
+        "OPENROUTER_API_KEY or OPENAI_API_KEY",
+        "URL",
+    ),
+    Option("sandbox", _text, "where the agents' commands run: local (default)", "NAME"),
+    Option(
+        "concurrency",
+        _positive_int,
+        "rollouts in flight at once (default 4); with pytest-xdist, -n N says the same",
+        "N",
+    ),
+    Option("attempts", _positive_int, "attempts of each task, as separate items (default 1)", "K"),
+    Option(
+        "task_timeout",
+        _seconds,
+        "cap on the agent's time for one task; a task's own shorter limit stays",
+        "SECONDS",
+    ),
+    Option(
+        "run_dir",
+        _text,
+        "folder for results.jsonl, which is appended to (default: hermes-runs/ and a name with the time)",
+        "DIR",
+    ),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("hermes", "agent benchmarks (pytest-hermes)")
+    for option in OPTIONS:
+        group.addoption(
+            option.flag,
+            dest=option.dest,
+            action="append" if option.repeatable else "store",
+            default=None,
+            metavar=option.metavar,
+            help=f"{option.help} [ini: {option.dest}, env: {option.variable}]",
+        )
+        parser.addini(option.dest, option.help, default=None)
+    group.addoption(
+        "--hermes-list",
+        action="store_true",
+        default=False,
+        help="list the installed benchmarks, or with --hermes-bench the tasks of those, and exit",
+    )
+
+
+def read_option(config: pytest.Config, option: Option, environ: Mapping[str, str] | None = None) -> tuple[Any, str]:
+    """Return the value of an option and where it came from, (None, "") when it is nowhere.
+
+    Raises pytest.UsageError that names the place when the value does not fit.
+    """
+    environ = os.environ if environ is None else environ
+    given = config.getoption(option.dest, None)
+    if given is not None:
+        text, origin = (",".join(given) if option.repeatable else given), option.flag
+    elif environ.get(option.variable):
+        text, origin = environ[option.variable], option.variable
+    elif (ini := config.getini(option.dest)) is not None and str(ini).strip():
+        text, origin = str(ini), f"ini key {option.dest}"
+    else:
+        return None, ""
+    try:
+        return option.parse(text), origin
+    except ValueError as error:
+        raise pytest.UsageError(f"{origin}={text!r}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for. None: he did not say."""
+
+    bench: list[str] | None
+    task: list[str] | None
+    skip_task: list[str] | None
+    model: str | None
+    base_url: str | None
+    sandbox: str | None
+    concurrency: int | None
+    attempts: int | None
+    task_timeout: float | None
+    run_dir: str | None
+
+
+def read_options(config: pytest.Config) -> Options:
+    """Return all options. Raises pytest.UsageError for one that does not fit."""
+    return Options(**{option.name: read_option(config, option)[0] for option in OPTIONS})

@@ -1,0 +1,110 @@
+"""What a finished attempt says as a test: texts for people, without a traceback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _pytest._io import TerminalWriter
+
+    from ..rollout.attempt import Rollout
+    from ..rollout.record import AttemptRecord
+
+_STOPPED = {
+    "finished": "the agent said it was done",
+    "max_turns": "out of turns",
+    "time": "out of time",
+    "tokens": "out of tokens",
+    "context": "the context window was full",
+    "length": "the last answer was cut off",
+}
+
+#: Characters of the agent's last words, and lines of the verifier's output, that a failure shows.
+_LAST_WORDS = 500
+_OUTPUT_LINES = 20
+
+
+class Said:
+    """A report's text, in the form pytest wants it: whole, and as one line for the short summary."""
+
+    class Crash:
+        def __init__(self, message: str) -> None:
+            self.message = message
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.reprcrash = self.Crash(text.partition("\n")[0])
+
+    def __str__(self) -> str:
+        return self._text
+
+    def toterminal(self, writer: TerminalWriter) -> None:
+        first, _, rest = self._text.partition("\n")
+        writer.line(first, red=True, bold=True)
+        if rest:
+            writer.line(rest)
+
+
+class AttemptFailed(AssertionError):
+    """The reward is below the task's threshold."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        self.rollout = rollout
+        super().__init__(describe_failure(rollout.record))
+
+
+class AttemptNotScored(Exception):
+    """Something other than the agent failed; the attempt counts as an error."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        self.rollout = rollout
+        super().__init__(describe_error(rollout))
+
+
+def describe_failure(record: AttemptRecord) -> str:
+    """Return why an attempt failed: first a line that says it all, then what to look at."""
+    lines = [
+        f"reward {record.reward:g} is below the threshold {record.threshold:g}; {how_it_ended(record)}",
+    ]
+    lines += [
+        f"tool error in turn {error.turn + 1}: {error.tool_name}: {error.error}" for error in record.tool_errors[-3:]
+    ]
+    words = _last_words(record)
+    if words:
+        lines += ["", "last words of the agent:", *_indented(words)]
+    if record.verifier_output.strip():
+        tail = record.verifier_output.rstrip().splitlines()[-_OUTPUT_LINES:]
+        lines += ["", "verifier output:", *_indented("\n".join(tail))]
+    return "\n".join(lines)
+
+
+def describe_error(rollout: Rollout) -> str:
+    """Return what kept an attempt from being scored, and where a benchmark's own code raised."""
+    record = rollout.record
+    assert record.error is not None
+    text = f"{record.error.kind} error: {record.error.message}"
+    if record.turns_used:
+        text += f"\nafter {how_it_ended(record)}"
+    if rollout.traceback:
+        text += "\n\n" + rollout.traceback.rstrip()
+    return text
+
+
+def how_it_ended(record: AttemptRecord) -> str:
+    turns = f"{record.turns_used} turn{'' if record.turns_used == 1 else 's'}"
+    tokens = f", {record.usage.total_tokens:,} tokens" if record.usage.total_tokens else ""
+    stopped = f", {_STOPPED.get(record.stop_reason, record.stop_reason)}" if record.stop_reason else ""
+    return f"{turns}{tokens}{stopped}"
+
+
+def _last_words(record: AttemptRecord) -> str:
+    for message in reversed(record.messages):
+        if message.get("role") == "assistant" and isinstance(message.get("content"), str):
+            words = str(message["content"]).strip()
+            if words:
+                return words if len(words) <= _LAST_WORDS else words[:_LAST_WORDS] + " …"
+    return ""
+
+
+def _indented(text: str) -> list[str]:
+    return ["    " + line for line in text.splitlines()]

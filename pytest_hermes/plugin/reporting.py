@@ -1,0 +1,83 @@
+"""What a run says on the terminal and in reports."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..report.summary import summary_lines
+from .fixtures import ROLLOUT
+from .items import TaskItem
+from .outcomes import AttemptFailed, AttemptNotScored, Said
+
+if TYPE_CHECKING:
+    from .bench_run import BenchRun
+
+
+class BenchReport:
+    """Header, durations, sections and summary of a run of benchmarks."""
+
+    def __init__(self, run: BenchRun) -> None:
+        self._run = run
+        self._planned: Counter[str] = Counter()
+
+    def pytest_report_header(self) -> list[str]:
+        run = self._run
+        lines = []
+        for loaded in run.benchmarks:
+            source = loaded.source
+            where = f" at {source.address}" if source.address else ""
+            if run.options.model is None:
+                where += " (the default; choose with --hermes-model)"
+            tasks = f"{len(loaded.tasks)} task{'' if len(loaded.tasks) == 1 else 's'}"
+            attempts = f" × {run.attempts} attempts" if run.attempts > 1 else ""
+            lines.append(f"hermes: {loaded.benchmark.name}, {tasks}{attempts}, model {source.name}{where}")
+        lines.append(f"hermes: sandbox {run.isolation()}, {run.in_flight} in flight in 1 process")
+        return lines
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._planned = Counter(
+            item.planned_item.planned.benchmark.name for item in session.items if isinstance(item, TaskItem)
+        )
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[Any]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if call.excinfo is not None and isinstance(call.excinfo.value, (AttemptFailed, AttemptNotScored)):
+            # What happened in a rollout has no traceback in the test.
+            report.longrepr = Said(str(call.excinfo.value))  # type: ignore[assignment]
+        rollout = item.stash.get(ROLLOUT, None)
+        if rollout is not None:
+            # The item only waited for its rollout, and that mostly before it was its turn.
+            scored = rollout.record.status in ("passed", "failed")
+            if report.when == ("call" if scored else "setup"):
+                report.duration = rollout.record.seconds.total
+        return report
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+        run = self._run
+        if config.option.collectonly or run.results_path is None:
+            return
+        for loaded in run.benchmarks:
+            name = loaded.benchmark.name
+            records = [record for record in run.records if record.benchmark == name]
+            terminalreporter.write_sep("=", f"{name}, {loaded.source.name}", bold=True)
+            for line in summary_lines(records, self._planned[name]):
+                terminalreporter.write_line(line)
+        for said in config.hook.pytest_hermes_summary(config=config, records=run.records):
+            for line in [said] if isinstance(said, str) else said or ():
+                terminalreporter.write_line(line)
+        terminalreporter.write_line(f"results   {shortest(run.results_path)}")
+
+
+def shortest(path: Path) -> str:
+    """Return the path as it is shortest to paste from where the user is."""
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith("..") else str(path)

@@ -1,0 +1,43 @@
+"""Takes secrets out of whatever text is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+#: Parts of the names of environment variables whose values are secrets.
+_SECRET_NAMES = ("API_KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "PRIVATE_KEY")
+#: Shorter values are words, not secrets: redacting `true` or `1` would garble every record.
+_MIN_LENGTH = 8
+
+REDACTED = "[redacted]"
+
+
+class Redactor:
+    """Replaces known secrets. Built once a run from its keys and the environment's secret-looking variables."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        # Longest first: a secret that contains another one goes as a whole.
+        self._secrets = sorted({secret for secret in secrets if len(secret) >= _MIN_LENGTH}, key=len, reverse=True)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], keys: Iterable[str] = ()) -> Redactor:
+        found = (value for name, value in environ.items() if any(part in name.upper() for part in _SECRET_NAMES))
+        return cls([*keys, *found])
+
+    def text(self, text: str) -> str:
+        """Return `text` with every secret replaced."""
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, REDACTED)
+        return text
+
+    def value(self, value: Any) -> Any:
+        """Return a JSON-like value with every secret replaced, in keys as well."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.value(key): self.value(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.value(item) for item in value]
+        return value

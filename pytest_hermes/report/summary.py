@@ -1,0 +1,138 @@
+"""The summary of a run as lines of text."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from .statistics import estimate_mean
+
+if TYPE_CHECKING:
+    from ..rollout.record import AttemptRecord
+
+_LABEL = 10
+
+#: Difficulties that are listed in this order; other names follow, by the alphabet.
+_DIFFICULTIES = ("trivial", "easy", "medium", "hard", "extreme")
+
+
+def summary_lines(records: Sequence[AttemptRecord], planned: int) -> list[str]:
+    """Return the lines for the attempts of one benchmark; `planned` is how many there were to be."""
+    lines = [*_score_lines(records, planned)]
+    for label, key in (("category", _category), ("difficulty", _difficulty)):
+        lines += _group_lines(label, key, records)
+    lines += ["", _tokens_line(records), *_time_lines(records)]
+    return lines
+
+
+def _row(label: str, text: str) -> str:
+    return f"{label:<{_LABEL}}{text}"
+
+
+def _category(record: AttemptRecord) -> str | None:
+    return record.category
+
+
+def _difficulty(record: AttemptRecord) -> str | None:
+    return record.difficulty
+
+
+def _scores(records: Sequence[AttemptRecord]) -> dict[str, list[float]]:
+    by_task: dict[str, list[float]] = {}
+    for record in records:
+        if record.reward is not None and record.status in ("passed", "failed"):
+            by_task.setdefault(record.task, []).append(record.reward)
+    return by_task
+
+
+def _score_lines(records: Sequence[AttemptRecord], planned: int) -> Iterator[str]:
+    counts = Counter(record.status for record in records)
+    scored = counts["passed"] + counts["failed"]
+    scores = _scores(records)
+    estimate = estimate_mean(scores)
+    if estimate is None:
+        yield _row("score", "none: no attempt was scored")
+    else:
+        over = f", {len(scores)} tasks" if len(scores) != estimate.n else ""
+        yield _row(
+            "score",
+            f"{estimate.mean:.3f}  (95 % interval {estimate.low:.3f} to {estimate.high:.3f}, n = {estimate.n}{over})",
+        )
+        yield _row("passed", f"{counts['passed']} of {scored} ({counts['passed'] / scored:.1%})")
+    yield _row("errors", _errors(records, scored))
+    if counts["skipped"]:
+        yield _row("skipped", str(counts["skipped"]))
+    if len(records) < planned:
+        yield _row("stopped", f"{planned - len(records)} of {planned} attempts did not finish and are not counted")
+
+
+def _errors(records: Sequence[AttemptRecord], scored: int) -> str:
+    kinds = Counter(record.error.kind for record in records if record.error is not None)
+    errors = kinds.total()
+    if not errors:
+        return "0"
+    listing = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+    total = math.fsum(score for task in _scores(records).values() for score in task)
+    return f"{errors} ({listing}), not in the score; score with errors as 0: {total / (scored + errors):.3f}"
+
+
+def _group_lines(
+    label: str, key: Callable[[AttemptRecord], str | None], records: Sequence[AttemptRecord]
+) -> Iterator[str]:
+    groups: dict[str, list[AttemptRecord]] = {}
+    for record in records:
+        name = key(record)
+        if name is not None:
+            groups.setdefault(name, []).append(record)
+    if not groups:
+        return
+    width = max(len(label), *(len(name) for name in groups))
+    yield ""
+    yield f"{label:<{width}}  {'score':>6}  {'passed':>8}  {'errors':>6}"
+    for name, members in sorted(groups.items(), key=lambda group: _order(group[0])):
+        estimate = estimate_mean(_scores(members))
+        counts = Counter(record.status for record in members)
+        mean = f"{estimate.mean:.3f}" if estimate else "-"
+        passed = f"{counts['passed']}/{counts['passed'] + counts['failed']}"
+        yield f"{name:<{width}}  {mean:>6}  {passed:>8}  {counts['error']:>6}"
+
+
+def _order(name: str) -> tuple[int, str]:
+    return (_DIFFICULTIES.index(name.lower()) if name.lower() in _DIFFICULTIES else len(_DIFFICULTIES), name)
+
+
+def _tokens_line(records: Sequence[AttemptRecord]) -> str:
+    prompt = sum(record.usage.prompt_tokens for record in records)
+    completion = sum(record.usage.completion_tokens for record in records)
+    cached = sum(record.usage.cached_tokens for record in records)
+    turns = sum(record.turns_used for record in records)
+    of_cache = f" ({cached:,} of them cached)" if cached else ""
+    return _row("tokens", f"{prompt:,} in{of_cache}, {completion:,} out, in {turns:,} turns")
+
+
+def _time_lines(records: Sequence[AttemptRecord]) -> Iterator[str]:
+    parts = {
+        "model": math.fsum(record.seconds.model for record in records),
+        "tools": math.fsum(record.seconds.tools for record in records),
+        "verifier": math.fsum(record.seconds.verifier for record in records),
+        "sandbox start": math.fsum(record.seconds.sandbox_start for record in records),
+    }
+    total = math.fsum(record.seconds.total for record in records)
+    if total > 0:
+        shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in parts.items())
+        yield _row("time", f"{_duration(total)} in rollouts: {shares}")
+    queue = math.fsum(record.seconds.queue for record in records) / max(len(records), 1)
+    if queue >= 1:
+        yield _row("queue", f"{_duration(queue)} on average before a rollout started")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"

@@ -1,0 +1,251 @@
+"""One attempt of one task: sandbox, agent, verifier, record. It runs on the engine's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..benchmark import Benchmark
+from ..errors import HermesError, InfrastructureError, Unsupported
+from ..models.protocol import ModelSource
+from ..result import AgentResult
+from ..tools import bridge
+from ..tools.bridge import bridged
+from ..tools.context import ToolContext
+from ..tools.dispatch import ToolOutcome, dispatch
+from ..tools.place import Place
+from ..tools.tool import Tool
+from .limits import attempt_limits
+from .loop import HermesAgentLoop
+from .plan import PlannedTask
+from .record import AttemptRecord, ErrorInfo, Seconds, Status, ToolErrorInfo, UsageInfo
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+#: Characters of the verifier's output that a record keeps.
+VERIFIER_TAIL = 4000
+
+
+@dataclass(frozen=True)
+class AttemptPlan:
+    """What one attempt is made of."""
+
+    planned: PlannedTask
+    #: From 1.
+    number: int
+    source: ModelSource
+    #: What the agent may call.
+    tools: tuple[Tool, ...] = ()
+    #: Keep the sandbox open after verification until it is released.
+    hold: bool = False
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A finished attempt: what the `rollout` fixture gives."""
+
+    record: AttemptRecord
+    result: AgentResult
+    #: Looks into the sandbox, which is still open only if the attempt was asked to hold it.
+    context: ToolContext
+    place: Place
+    #: Where the verifier raised, for the report; empty when it did not.
+    traceback: str = ""
+
+
+class Attempt:
+    """Runs once. `rollout()` may be asked for when `run` has returned."""
+
+    def __init__(
+        self,
+        plan: AttemptPlan,
+        *,
+        run_id: str,
+        key: str,
+        make_place: Callable[[PlannedTask, str], Place],
+        task_timeout: float | None,
+    ) -> None:
+        self.plan = plan
+        self._run_id = run_id
+        self._limits = attempt_limits(plan.planned.benchmark, plan.planned.task, task_timeout)
+        self._key = key
+        self.place = make_place(plan.planned, key)
+        self.context = ToolContext(key, place=self.place)
+        self.result = AgentResult()
+        self._loop: HermesAgentLoop | None = None
+        self._seconds = {"queue": 0.0, "sandbox_start": 0.0, "verifier": 0.0}
+        self._traceback = ""
+
+    async def run(self, queued: float) -> Rollout:
+        """Do everything but close the sandbox; `queued` is how many seconds the attempt waited for its turn.
+
+        Never raises for what may go wrong in an attempt: that stands in the record.
+        """
+        self._seconds["queue"] = queued
+        started, clock = datetime.now(UTC), time.perf_counter()
+        reward: float | None = None
+        error: ErrorInfo | None = None
+        reason: str | None = None
+        status: Status
+        try:
+            reward = await self._work()
+            status = "passed" if reward >= self.plan.planned.task.threshold else "failed"
+        except Unsupported as unsupported:
+            status, reason = "skipped", str(unsupported)
+        except InfrastructureError as failure:
+            status, error = "error", ErrorInfo(kind=failure.kind, message=str(failure))
+        except HermesError as failure:
+            status, error = "error", ErrorInfo(kind="usage", message=str(failure))
+        except Exception as bug:
+            self._traceback = traceback.format_exc()
+            status, error = "error", ErrorInfo(kind="internal", message=_describe(bug))
+        if self._loop is not None:
+            self.result = self._loop.result
+        record = self._record(status, error, reason, reward, started, time.perf_counter() - clock)
+        return Rollout(record, self.result, self.context, self.place, self._traceback)
+
+    async def _work(self) -> float:
+        benchmark, item, task = self._parts()
+        model = self.plan.source.for_task(task)
+        tools = self.plan.tools
+        async with self._timed("sandbox_start"):
+            if tools:
+                # Now, not at the first tool call: a sandbox that cannot start must cost no tokens, and an image
+                # that takes minutes is not the agent's time.
+                await self.place.start()
+            if task.files or type(benchmark).prepare is not Benchmark.prepare:
+                await self._user_code("setup", benchmark.prepare, item, self.context)
+
+        async def run_tool(name: str, arguments: str) -> ToolOutcome:
+            return await dispatch(tools, name, arguments, self.place)
+
+        self._loop = HermesAgentLoop(
+            model,
+            [tool.schema for tool in tools],
+            {tool.name for tool in tools},
+            max_turns=self._limits.turns,
+            task_id=self._key,
+            temperature=benchmark.agent_temperature,
+            seconds=self._limits.agent_seconds,
+            run_tool=run_tool,
+        )
+        messages = [{"role": "system", "content": benchmark.system_prompt}] if benchmark.system_prompt else []
+        self.result = await self._loop.run([*messages, {"role": "user", "content": benchmark.format_prompt(item)}])
+        async with self._timed("verifier"):
+            reward = await self._user_code("verifier", benchmark.compute_reward, item, self.result, self.context)
+        return _checked_reward(reward)
+
+    def _parts(self) -> tuple[Benchmark, Any, Any]:
+        planned = self.plan.planned
+        return planned.benchmark, planned.item, planned.task
+
+    @asynccontextmanager
+    async def _timed(self, name: str) -> AsyncIterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] += time.perf_counter() - started
+
+    async def _user_code(self, kind: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a benchmark's own code within the verifier's time; what it raises is no failure of the model."""
+
+        async def call() -> Any:
+            value = function(*arguments)
+            return await value if inspect.isawaitable(value) else value
+
+        deadline = asyncio.timeout(self._limits.verifier_seconds)
+        try:
+            async with deadline:
+                return await bridged(call())
+        except HermesError:
+            raise
+        except Exception as error:
+            if isinstance(error, TimeoutError) and deadline.expired():
+                raise InfrastructureError(
+                    f"{function.__name__} did not finish within {self._limits.verifier_seconds:g} s", kind=kind
+                ) from error
+            self._traceback = _below_the_harness(error)
+            raise InfrastructureError(f"{function.__name__} raised {_describe(error)}", kind=kind) from error
+
+    def _record(
+        self,
+        status: Status,
+        error: ErrorInfo | None,
+        reason: str | None,
+        reward: float | None,
+        started: datetime,
+        total: float,
+    ) -> AttemptRecord:
+        benchmark, _, task = self._parts()
+        result, loop = self.result, self._loop
+        return AttemptRecord(
+            run_id=self._run_id,
+            benchmark=benchmark.name,
+            dataset_revision=benchmark.revision,
+            task=task.id,
+            attempt=self.plan.number,
+            status=status,
+            error=error,
+            reason=reason,
+            reward=reward,
+            threshold=task.threshold,
+            category=task.category,
+            difficulty=task.difficulty,
+            tags=task.tags,
+            model=self.plan.source.name,
+            backend=self.place.backend,
+            image=task.sandbox.image,
+            stop_reason=result.stop_reason or None,
+            turns_used=result.turns_used,
+            finished_naturally=result.finished_naturally,
+            messages=result.messages,
+            reasoning_per_turn=result.reasoning_per_turn,
+            tool_errors=[ToolErrorInfo(**asdict(tool_error)) for tool_error in result.tool_errors],
+            usage=UsageInfo(**asdict(result.usage)),
+            seconds=Seconds(
+                **self._seconds,
+                model=loop.model_seconds if loop else 0.0,
+                tools=loop.tool_seconds if loop else 0.0,
+                total=total,
+            ),
+            verifier_output=self.context.output_tail(VERIFIER_TAIL),
+            started=started,
+            ended=datetime.now(UTC),
+        )
+
+
+def _checked_reward(reward: object) -> float:
+    # bool is a number, and so are numpy's scalars by __float__; None, text and NaN are mistakes to be told.
+    try:
+        value = float(reward)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        value = math.nan
+    if isinstance(reward, str) or not math.isfinite(value):
+        raise InfrastructureError(
+            f"compute_reward returned {reward!r}; it must return a finite number", kind="verifier"
+        )
+    return value
+
+
+def _below_the_harness(error: BaseException) -> str:
+    """Return the traceback from the first frame of the benchmark's own code on."""
+    ours = {__file__, bridge.__file__}
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in ours:
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace))
+
+
+def _describe(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,115 @@
+"""Finds benchmarks: those that are installed, by entry point, and a user's own, by `path/to/file.py:Class`."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+
+from ..benchmark import Benchmark
+from ..errors import UsageError
+from ..suggest import unknown
+
+GROUP = "pytest_hermes.benchmarks"
+
+#: A benchmark's name is the first part of its node ids.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+
+
+def installed() -> dict[str, EntryPoint]:
+    """Return the installed benchmarks' entry points by name, without importing any."""
+    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+
+
+def load_benchmark(spec: str, base: Path) -> Benchmark:
+    """Return the benchmark that `spec` names: an installed one, or `file.py:Class` relative to `base`.
+
+    Raises UsageError when there is none, or when what is there is not a benchmark.
+    """
+    if ".py" in spec or "/" in spec:
+        cls = _from_file(spec, base)
+    else:
+        points = installed()
+        if spec not in points:
+            raise UsageError(
+                f"{unknown('benchmark', spec, points)}; a benchmark of your own is named path/to/file.py:Class"
+            )
+        try:
+            cls = points[spec].load()
+        except Exception as error:
+            raise UsageError(f"cannot import benchmark {spec!r}: {type(error).__name__}: {error}") from error
+    return _checked(cls, spec)()
+
+
+def _from_file(spec: str, base: Path) -> object:
+    file, _, class_name = spec.rpartition(":") if not spec.endswith(".py") else (spec, "", "")
+    path = (base / file).resolve()
+    if not path.is_file():
+        raise UsageError(f"no such file: {file}; a benchmark is named path/to/file.py:Class")
+    module = _import_file(path)
+    if not class_name:
+        found = [name for name, _ in _benchmarks_in(module)]
+        hint = f"; it has {', '.join(found)}" if found else ""
+        raise UsageError(f"{spec}: name the class as well, {file}:{found[0] if found else 'Class'}{hint}")
+    cls = getattr(module, class_name, None)
+    if cls is None:
+        raise UsageError(f"{file}: {unknown('class', class_name, (name for name, _ in _benchmarks_in(module)))}")
+    return cls
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import a file under a name of its own, so that it collides with nothing, and once a process."""
+    name = f"pytest_hermes_user_{path.stem}_{abs(hash(str(path))):x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    module_spec = importlib.util.spec_from_file_location(name, path)
+    assert module_spec is not None
+    assert module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[name] = module
+    # As for a script: what lies beside the file can be imported.
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) else _line_in(error, path)
+        raise UsageError(f"cannot import {path}{line}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _line_in(error: Exception, path: Path) -> str:
+    """Return `:line` of the deepest frame within the user's file."""
+    line = ""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = f":{trace.tb_lineno}"
+        trace = trace.tb_next
+    return line
+
+
+def _benchmarks_in(module: ModuleType) -> Iterator[tuple[str, type[Benchmark]]]:
+    for name, value in vars(module).items():
+        if inspect.isclass(value) and issubclass(value, Benchmark) and value is not Benchmark:
+            yield name, value
+
+
+def _checked(cls: object, spec: str) -> type[Benchmark]:
+    if not (inspect.isclass(cls) and issubclass(cls, Benchmark)):
+        raise UsageError(f"{spec} is not a subclass of pytest_hermes.Benchmark")
+    name = getattr(cls, "name", None)
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{spec}: its `name` is {name!r}; it must be a text of letters, digits and _ . - that starts with a letter"
+        )
+    for method in ("tasks", "compute_reward"):
+        if getattr(cls, method) is getattr(Benchmark, method):
+            raise UsageError(f"{spec} does not define {method}(); see the Benchmark class for what it returns")
+    return cls

@@ -1,0 +1,138 @@
+"""Many rollouts in flight on one event loop, in a thread of its own; whoever wants one waits for its future."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from ..background import BackgroundLoop
+from ..tools.bridge import install_bridge
+from ..tools.place import Place
+from .attempt import Attempt, AttemptPlan, Rollout
+from .plan import PlannedTask
+from .record import AttemptRecord
+from .results_file import ResultsFile
+
+
+class Handle:
+    """One submitted attempt. `future` has its Rollout once the record is written."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.future: Future[Rollout] = Future()
+        self._engine = engine
+        self._released = asyncio.Event()
+
+    def release(self) -> None:
+        """Let a held sandbox close. Any thread may call this, more than once."""
+        self._engine.call(self._released.set)
+
+    async def released(self) -> None:
+        await self._released.wait()
+
+
+class Engine:
+    """Runs attempts, at most `limit` at once; an attempt holds its place until its sandbox is closed.
+
+    `on_record` is called on the engine's thread with each record, without its conversation, once it is written.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: int,
+        run_id: str,
+        results: ResultsFile,
+        make_place: Callable[[PlannedTask, str], Place],
+        on_record: Callable[[AttemptRecord], object],
+        loop: BackgroundLoop,
+        task_timeout: float | None = None,
+    ) -> None:
+        self.limit = limit
+        self.in_flight = 0
+        #: Why the whole run cannot go on; None while it can.
+        self.fatal: str | None = None
+        self._run_id = run_id
+        self._results = results
+        self._make_place = make_place
+        self._on_record = on_record
+        self._task_timeout = task_timeout
+        self._background = loop
+        self._places = asyncio.Semaphore(limit)
+        self._running: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._background.run(self._prepare_loop())
+
+    async def _prepare_loop(self) -> None:
+        install_bridge(asyncio.get_running_loop())
+
+    def submit(self, plan: AttemptPlan, key: str) -> Handle:
+        """Queue one attempt; they start in the order of submission. `key` names its sandbox, unique in the run."""
+        handle = Handle(self)
+        self._background.submit(self._run(plan, key, handle))
+        return handle
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function on the engine's loop, soon."""
+
+        async def on_loop() -> None:
+            function()
+
+        self._background.submit(on_loop())
+
+    async def _run(self, plan: AttemptPlan, key: str, handle: Handle) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        queued = time.perf_counter()
+        try:
+            async with self._places:
+                if not self._stopping:
+                    await self._in_flight(plan, key, handle, time.perf_counter() - queued)
+        finally:
+            self._running.discard(task)
+            handle.future.cancel()  # does nothing to one that has its result
+
+    async def _in_flight(self, plan: AttemptPlan, key: str, handle: Handle, queued: float) -> None:
+        self.in_flight += 1
+        attempt = Attempt(
+            plan,
+            run_id=self._run_id,
+            key=key,
+            make_place=self._make_place,
+            task_timeout=self._task_timeout,
+        )
+        try:
+            rollout = await attempt.run(queued)
+            # Written before the sandbox is closed: a backend that hangs at that must not cost a result.
+            self._write(rollout.record)
+            handle.future.set_result(rollout)
+            await asyncio.to_thread(self._results.sync)
+            if plan.hold:
+                await handle.released()
+        finally:
+            try:
+                await attempt.place.close()
+            finally:
+                self.in_flight -= 1
+
+    def _write(self, record: AttemptRecord) -> None:
+        try:
+            self._results.append(record)
+        except OSError as error:
+            # Whatever runs on would be paid for and lost.
+            self.fatal = f"cannot write results to {self._results.path}: {error.strerror}"
+            self._stopping = True
+        self._on_record(record.without_conversation())
+
+    def stop(self, timeout: float = 30) -> None:
+        """Cancel what is queued and in flight, and wait at most `timeout` seconds for its sandboxes to close."""
+        self._background.submit(self._cancel_all()).result(timeout)
+
+    async def _cancel_all(self) -> None:
+        self._stopping = True
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

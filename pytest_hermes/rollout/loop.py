@@ -1,0 +1,144 @@
+"""The agent loop: ask the model, run the tools it calls, until it calls none or may not go on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+from ..models.protocol import ContextWindowExceeded, Model
+from ..result import AgentResult, ToolError
+from ..tools.dispatch import ToolOutcome
+from .answer import Answer, Call, read_answer
+
+ToolRunner = Callable[[str, str], Awaitable[ToolOutcome]]
+
+INTERRUPTED = "not finished: the time for this task is over"
+
+
+class HermesAgentLoop:
+    """A multi-turn agent over any model that has `chat_completion`.
+
+    `tool_schemas` are OpenAI function schemas; only tools in `valid_tool_names` may be called. Tools act in the
+    sandbox registered for `task_id`, which is started at first use; `run_tool` replaces that.
+    `max_turns` counts model calls, `max_tokens` limits each answer, `token_budget` all of them together
+    (prompt and completion), `seconds` the whole run.
+    """
+
+    def __init__(
+        self,
+        server: Model,
+        tool_schemas: list[dict[str, Any]],
+        valid_tool_names: Collection[str],
+        max_turns: int = 30,
+        task_id: str | None = None,
+        temperature: float | None = 1.0,
+        max_tokens: int | None = None,
+        extra_body: dict[str, Any] | None = None,
+        *,
+        seconds: float | None = None,
+        token_budget: int | None = None,
+        run_tool: ToolRunner | None = None,
+    ) -> None:
+        self.server = server
+        self.tool_schemas = tool_schemas
+        self.valid_tool_names = frozenset(valid_tool_names)
+        self.max_turns = max_turns
+        self.task_id = task_id
+        self.temperature = temperature
+        self.max_tokens = max_tokens
+        self.extra_body = extra_body
+        self.seconds = seconds
+        self.token_budget = token_budget
+        self.run_tool = run_tool or self._by_task_id()
+        #: What there is so far; complete once `run` has returned, and what was paid for when it raises.
+        self.result = AgentResult()
+        #: Seconds spent waiting for the model and for tools.
+        self.model_seconds = 0.0
+        self.tool_seconds = 0.0
+        # The conversation as it is sent; it differs from the recorded one only where an endpoint would choke.
+        self._wire: list[dict[str, Any]] = []
+
+    async def run(self, messages: list[dict[str, Any]]) -> AgentResult:
+        """Work on `messages` (not changed) until the agent ends, and return what it left.
+
+        Raises InfrastructureError when the endpoint or the sandbox fails; `result` then holds what came before.
+        """
+        result = self.result = AgentResult(messages=[dict(message) for message in messages])
+        self._wire = list(result.messages)
+        deadline = asyncio.timeout(self.seconds)
+        try:
+            async with deadline:
+                result.stop_reason = await self._turns(result)
+        except TimeoutError:
+            if not deadline.expired():  # the server's own time-out, not ours
+                raise
+            result.stop_reason = "time"
+        except ContextWindowExceeded:
+            result.stop_reason = "context"
+        result.finished_naturally = result.stop_reason == "finished"
+        return result
+
+    async def _turns(self, result: AgentResult) -> str:
+        while result.turns_used < self.max_turns:
+            answer = await self._ask(result)
+            if not answer.calls:
+                return "length" if answer.finish_reason == "length" else "finished"
+            if self.token_budget is not None and result.usage.total_tokens >= self.token_budget:
+                self._leave_unanswered(result, answer.calls, "not run: the tokens for this task are spent")
+                return "tokens"
+            await self._run_calls(result, answer.calls)
+        return "max_turns"
+
+    async def _ask(self, result: AgentResult) -> Answer:
+        parameters: dict[str, Any] = {"n": 1}
+        if self.tool_schemas:
+            parameters["tools"] = self.tool_schemas
+        for name in ("temperature", "max_tokens", "extra_body"):
+            if (value := getattr(self, name)) is not None:
+                parameters[name] = value
+        started = time.perf_counter()
+        try:
+            completion = await self.server.chat_completion(messages=list(self._wire), **parameters)
+        finally:
+            self.model_seconds += time.perf_counter() - started
+        answer = read_answer(completion)
+        result.turns_used += 1
+        result.usage += answer.usage
+        result.reasoning_per_turn.append(answer.reasoning)
+        result.messages.append(answer.message)
+        self._wire.append(answer.sendable())
+        return answer
+
+    async def _run_calls(self, result: AgentResult, calls: list[Call]) -> None:
+        """Run the calls of one turn in order; each gets its tool message, whatever happens."""
+        started = time.perf_counter()
+        for index, call in enumerate(calls):
+            try:
+                outcome = await self.run_tool(call.name, call.arguments)
+            except asyncio.CancelledError:
+                # Out of time, most likely: a conversation with unanswered calls is not one that can be read on.
+                self._leave_unanswered(result, calls[index:], INTERRUPTED)
+                raise
+            finally:
+                self.tool_seconds += time.perf_counter() - started
+                started = time.perf_counter()
+            if outcome.error is not None:
+                turn = result.turns_used - 1
+                result.tool_errors.append(ToolError(turn, call.name, call.arguments, outcome.error, outcome.content))
+            self._reply(result, call, outcome.content)
+
+    def _leave_unanswered(self, result: AgentResult, calls: list[Call], why: str) -> None:
+        for call in calls:
+            self._reply(result, call, why)
+
+    def _reply(self, result: AgentResult, call: Call, content: str) -> None:
+        message = call.reply(content)
+        result.messages.append(message)
+        self._wire.append(message)
+
+    def _by_task_id(self) -> ToolRunner:
+        from ..tools.by_task_id import tool_runner
+
+        return tool_runner(self.task_id, self.valid_tool_names)

@@ -1,0 +1,62 @@
+"""Which attempts a run consists of."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..benchmark import Benchmark, Item
+from ..errors import UsageError
+from ..suggest import unknown
+from ..task import Task
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """One task of a benchmark, with the item it was made from."""
+
+    benchmark: Benchmark
+    item: Item
+    task: Task
+
+
+def enumerate_tasks(benchmark: Benchmark) -> list[PlannedTask]:
+    """Return the tasks of a benchmark whose `setup()` has run.
+
+    Raises UsageError, naming the benchmark, when an item cannot be used, ids are not unique or there are none.
+    """
+    planned: dict[str, PlannedTask] = {}
+    try:
+        for item in benchmark.tasks():
+            task = benchmark.to_task(item)
+            if task.id in planned:
+                raise UsageError(f"benchmark {benchmark.name!r} has two tasks with the id {task.id!r}")
+            planned[task.id] = PlannedTask(benchmark, item, task)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"benchmark {benchmark.name!r}: {error}") from error
+    if not planned:
+        raise UsageError(f"benchmark {benchmark.name!r} has no tasks")
+    return list(planned.values())
+
+
+def select(planned: Iterable[PlannedTask], wanted: Sequence[str], skipped: Sequence[str]) -> list[PlannedTask]:
+    """Return the tasks whose id matches one of `wanted` (all, when it is empty) and none of `skipped`.
+
+    Both hold ids or globs. Raises UsageError for one that matches no task, and when nothing is left.
+    """
+    tasks = list(planned)
+    ids = [task.task.id for task in tasks]
+    for pattern in (*wanted, *skipped):
+        if not fnmatch.filter(ids, pattern) and pattern not in ids:
+            raise UsageError(unknown("task", pattern, ids))
+    left = [
+        task for task in tasks if (not wanted or _matches(task.task.id, wanted)) and not _matches(task.task.id, skipped)
+    ]
+    if not left:
+        raise UsageError("no task is left: --hermes-task and --hermes-skip-task exclude each other")
+    return left
+
+
+def _matches(task_id: str, patterns: Sequence[str]) -> bool:
+    return any(task_id == pattern or fnmatch.fnmatchcase(task_id, pattern) for pattern in patterns)

@@ -1,0 +1,96 @@
+"""The record of one attempt: one JSON line, written once, read by everything that comes after."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: Raised by one when a field changes its meaning or goes; new fields alone do not raise it.
+SCHEMA_VERSION = 1
+
+Status = Literal["passed", "failed", "error", "skipped"]
+
+
+class _Values(BaseModel):
+    # Later versions add fields; an older reader keeps what it knows.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ErrorInfo(_Values):
+    #: `endpoint`, `sandbox`, `verifier`, `internal`, ….
+    kind: str
+    message: str
+
+
+class ToolErrorInfo(_Values):
+    turn: int
+    tool_name: str
+    arguments: str
+    error: str
+    tool_result: str
+
+
+class UsageInfo(_Values):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Seconds(_Values):
+    """Where the time of an attempt went. `total` does not include `queue`."""
+
+    queue: float = 0.0
+    sandbox_start: float = 0.0
+    model: float = 0.0
+    tools: float = 0.0
+    verifier: float = 0.0
+    total: float = 0.0
+
+
+class AttemptRecord(_Values):
+    """One line of `results.jsonl`."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    benchmark: str
+    dataset_revision: str | None = None
+    task: str
+    #: From 1.
+    attempt: int = 1
+    status: Status
+    #: Set exactly when the status is `error`.
+    error: ErrorInfo | None = None
+    #: Why the attempt was skipped.
+    reason: str | None = None
+    #: None unless the verifier gave one.
+    reward: float | None = None
+    threshold: float = 1.0
+    category: str | None = None
+    difficulty: str | None = None
+    tags: tuple[str, ...] = ()
+    model: str
+    backend: str
+    image: str | None = None
+    stop_reason: str | None = None
+    turns_used: int = 0
+    finished_naturally: bool = False
+    messages: list[dict[str, Any]] = Field(default_factory=list)
+    reasoning_per_turn: list[str | None] = Field(default_factory=list)
+    tool_errors: list[ToolErrorInfo] = Field(default_factory=list)
+    usage: UsageInfo = UsageInfo()
+    seconds: Seconds = Seconds()
+    #: The end of what the verifier's last commands printed.
+    verifier_output: str = ""
+    started: datetime
+    ended: datetime
+
+    def without_conversation(self) -> AttemptRecord:
+        """Return the record without its messages: what reports need, small enough to keep thousands of."""
+        return self.model_copy(update={"messages": [], "reasoning_per_turn": [], "tool_errors": []})

@@ -1,0 +1,90 @@
+"""`results.jsonl`: appended to while a run goes on, read back line by line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..errors import UsageError
+from ..redact import Redactor
+from .record import AttemptRecord
+
+FILE_NAME = "results.jsonl"
+
+
+class ResultsFile:
+    """Appends records. Each is one write to a file opened for appending, so a process that is killed leaves whole
+    lines, and several processes may share the file."""
+
+    def __init__(self, run_dir: Path, redactor: Redactor) -> None:
+        """Make `run_dir` and open the file in it. Raises UsageError when that is not possible."""
+        self.path = run_dir / FILE_NAME
+        self._redactor = redactor
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._end_torn_line()
+        except OSError as error:
+            raise UsageError(
+                f"cannot write results to {self.path}: {error.strerror}; name another folder with --hermes-run-dir"
+            ) from error
+
+    def _end_torn_line(self) -> None:
+        """A machine that lost power may have left half a line; the next record must not be glued to it."""
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            os.write(self._file, b"\n")
+
+    def append(self, record: AttemptRecord) -> None:
+        """Write one record. Raises OSError when the disk does not take it whole."""
+        line = _as_line(self._redactor.value(record.model_dump(mode="json")))
+        written = os.write(self._file, line)
+        if written < len(line):  # a disk that runs full takes what fits, and refuses the rest
+            try:
+                os.write(self._file, line[written:])
+            except OSError:
+                os.ftruncate(self._file, os.fstat(self._file).st_size - written)
+                raise
+
+    def sync(self) -> None:
+        """Wait until what was appended is on the disk."""
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _as_line(values: Any) -> bytes:
+    try:
+        text = json.dumps(values, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # JSON has no NaN, but a server's answer may
+        text = json.dumps(json.loads(json.dumps(values), parse_constant=lambda _: None), ensure_ascii=False)
+    # Lone surrogates of undecodable output must not make a record unwritable.
+    return text.encode("utf-8", "replace") + b"\n"
+
+
+def read_results(path: Path) -> Iterator[AttemptRecord]:
+    """Yield the records of a results file, in the order they were written.
+
+    A line that is not whole JSON is what a crash left, at the end or before a later run's lines, and is passed
+    over. Raises UsageError for JSON that is no record, OSError when the file cannot be read.
+    """
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                values = json.loads(line)
+            except ValueError:
+                continue
+            try:
+                yield AttemptRecord.model_validate(values)
+            except ValidationError as error:
+                problem = error.errors()[0]
+                where = ".".join(str(part) for part in problem["loc"])
+                raise UsageError(f"{path}:{number} is not a record of an attempt: {where}: {problem['msg']}") from None

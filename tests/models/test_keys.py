@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from pytest_hermes.errors import UsageError
+from pytest_hermes.models.keys import find_address
+
+ALL = {"OPENROUTER_API_KEY": "key-router", "OPENAI_API_KEY": "key-openai"}
+
+
+@pytest.mark.parametrize(
+    ("model", "base_url", "environ", "expected_url", "expected_key"),
+    [
+        ("a/b", None, {"OPENROUTER_API_KEY": "r"}, "https://openrouter.ai/api/v1", "r"),
+        ("gpt-5", None, {"OPENROUTER_API_KEY": "r"}, "https://openrouter.ai/api/v1", "r"),
+        ("gpt-5", None, {"OPENAI_API_KEY": "o"}, "https://api.openai.com/v1", "o"),
+        ("a/b", None, ALL, "https://openrouter.ai/api/v1", "key-router"),
+        ("gpt-5", None, ALL, "https://api.openai.com/v1", "key-openai"),
+        ("m", None, {**ALL, "OPENAI_BASE_URL": "http://box:1/v1/"}, "http://box:1/v1", "key-openai"),
+        ("m", None, {"OPENAI_BASE_URL": "http://box:1/v1"}, "http://box:1/v1", None),
+        ("m", "http://localhost:8000/v1/", ALL, "http://localhost:8000/v1", None),
+        ("m", "http://localhost:8000/v1", {**ALL, "PYTEST_HERMES_API_KEY": "h"}, "http://localhost:8000/v1", "h"),
+        ("m", "https://openrouter.ai/api/v1", ALL, "https://openrouter.ai/api/v1", "key-router"),
+        ("m", "https://api.openai.com/v1", ALL, "https://api.openai.com/v1", "key-openai"),
+        # Hosts that only look alike, another port, and no encryption are other places.
+        ("m", "https://openrouter.ai.example.org/api/v1", ALL, "https://openrouter.ai.example.org/api/v1", None),
+        ("m", "https://openrouter.ai:8443/api/v1", ALL, "https://openrouter.ai:8443/api/v1", None),
+        ("m", "http://openrouter.ai/api/v1", ALL, "http://openrouter.ai/api/v1", None),
+        ("m", "http://api.openai.com/v1", ALL, "http://api.openai.com/v1", None),
+        # What PYTEST_HERMES_API_KEY belongs to is named by --hermes-base-url only.
+        ("a/b", None, {**ALL, "PYTEST_HERMES_API_KEY": "h"}, "https://openrouter.ai/api/v1", "key-router"),
+    ],
+)
+def test_a_key_goes_only_to_the_host_it_belongs_to(
+    model: str, base_url: str | None, environ: dict[str, str], expected_url: str, expected_key: str | None
+) -> None:
+    address = find_address(model, base_url, environ)
+    assert (address.base_url, address.api_key) == (expected_url, expected_key)
+
+
+def test_openai_base_url_may_name_openrouter() -> None:
+    environ = {**ALL, "OPENAI_BASE_URL": "https://openrouter.ai/api/v1"}
+    assert find_address("m", None, environ).api_key == "key-router"
+
+
+def test_no_endpoint_says_how_to_configure_one() -> None:
+    with pytest.raises(UsageError, match=r"no endpoint for model 'm': set OPENROUTER_API_KEY.*--hermes-base-url"):
+        find_address("m", None, {})
+
+
+def test_a_provider_without_its_key_names_the_variable() -> None:
+    with pytest.raises(UsageError, match="set OPENROUTER_API_KEY"):
+        find_address("m", "https://openrouter.ai/api/v1", {"OPENAI_API_KEY": "o"})
+
+
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://x/v1", "http://", "http://[::1", "nonsense"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match=r"is not an http\(s\) address"):
+        find_address("m", url, {})
+
+
+def test_a_key_inside_a_url_is_refused_without_being_shown() -> None:
+    with pytest.raises(UsageError) as caught:
+        find_address("m", "https://user:sesame@host/v1", {})
+    assert "sesame" not in str(caught.value)
+
+
+def test_an_address_does_not_show_its_key() -> None:
+    assert "key-router" not in repr(find_address("a/b", None, ALL))

@@ -1,0 +1,120 @@
+"""Fixtures: of benchmark items, by way of a conftest, and for users' own tests."""
+
+from __future__ import annotations
+
+from tests.services.bench import Bench
+from tests.services.model_server import ModelServer, Reply, completion
+
+ASYNC = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+
+
+def test_a_conftest_may_look_into_the_sandbox_of_every_attempt(bench: Bench) -> None:
+    bench.file(
+        "conftest.py",
+        """
+import pytest
+
+@pytest.fixture(autouse=True)
+def look(hermes_task, tool_context, rollout):
+    if hermes_task.id == "create-file":
+        assert tool_context.read_file("greeting.txt")["content"] == "Hello, world!\\n"
+        assert tool_context.terminal("cat greeting.txt")["output"] == "Hello, world!\\n"
+        assert rollout.record.status == "passed"
+        assert rollout.result.finished_naturally
+""",
+    )
+    # One in flight: a sandbox that is held must be let go before the next one can start.
+    bench.run("--hermes-bench=terminal_test", "-n0", "--hermes-task=c*").assert_outcomes(passed=3)
+
+
+def test_a_fixture_that_fails_lets_the_sandbox_go(bench: Bench) -> None:
+    bench.file(
+        "conftest.py",
+        "import pytest\n"
+        "@pytest.fixture(autouse=True)\n"
+        "def look(tool_context):\n"
+        "    yield\n"
+        "    raise OSError('at teardown')\n",
+    )
+    result = bench.run("--hermes-bench=terminal_test", "-n0", "--hermes-task=c*")
+    result.assert_outcomes(passed=3, errors=3)
+
+
+def test_hooks_see_each_rollout_and_add_to_the_summary(bench: Bench) -> None:
+    bench.file(
+        "conftest.py",
+        """
+def pytest_hermes_rollout(item, rollout):
+    print("hook saw", item.nodeid, rollout.record.reward)
+
+def pytest_hermes_summary(config, records):
+    return [f"mine      {len(records)} records"]
+""",
+    )
+    result = bench.run("--hermes-bench=terminal_test", "--hermes-task=c*", "-s")
+    result.stdout.fnmatch_lines(["*hook saw terminal_test::test_task?create-file? 1.0*", "mine      3 records"])
+
+
+OWN = """
+import pytest
+
+async def test_agent(hermes_agent, hermes_score, tool_context, sandbox):
+    result = await hermes_agent.run("Create hello.txt that says hi.", system_prompt="Be brief.")
+    assert result.finished_naturally
+    assert tool_context.read_file("hello.txt")["content"] == "hi"
+    assert (await sandbox.exec("cat hello.txt")).stdout == b"hi"
+    hermes_score(0.5)
+
+async def test_another_sandbox(tool_context):
+    assert tool_context.terminal("ls")["output"] == ""
+
+def test_no_task(hermes_task):
+    pass
+"""
+
+
+def test_own_tests_get_an_agent_a_sandbox_and_a_score(bench: Bench, model_server: ModelServer) -> None:
+    bench.file("pytest.ini", ASYNC)
+    bench.file("test_own.py", OWN)
+    model_server.play(completion(None, ("write_file", {"path": "hello.txt", "content": "hi"})), completion("Done."))
+    arguments = (f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "--hermes-run-dir=out")
+    for mode in ((), ("-n2",)):
+        result = bench.run(*arguments, "--junitxml=j.xml", *mode)
+        result.assert_outcomes(passed=2, errors=1)
+        result.stdout.fnmatch_lines(["*'hermes_task' belongs to benchmark items*use hermes_agent"])
+        record = bench.records()[-1]
+        assert (record["benchmark"], record["task"]) == ("tests", "test_own.py::test_agent")
+        assert (record["status"], record["reward"], record["turns_used"]) == ("passed", 0.5, 2)
+        assert '<property name="reward" value="0.5"' in (bench.path / "j.xml").read_text()
+    assert model_server.requests[0].body["messages"][0] == {"role": "system", "content": "Be brief."}
+
+
+def test_xdist_workers_of_own_tests_share_one_results_file(bench: Bench, model_server: ModelServer) -> None:
+    bench.file("pytest.ini", ASYNC)
+    tests = "".join(f"async def test_{i}(hermes_agent): await hermes_agent.run('x')\n" for i in range(4))
+    bench.file("test_own.py", tests)
+    bench.run(f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "-n2").assert_outcomes(passed=4)
+    (folder,) = (bench.path / "hermes-runs").iterdir()
+    assert len(bench.records(str(folder))) == 4
+
+
+def test_own_tests_without_a_model_say_how_to_configure_one(bench: Bench) -> None:
+    bench.file("pytest.ini", ASYNC)
+    bench.file("test_own.py", OWN)
+    result = bench.run("-k", "test_agent")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*needs a model: add --hermes-model=NAME*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_dead_endpoint_is_recorded_as_an_error(bench: Bench, model_server: ModelServer) -> None:
+    bench.file("pytest.ini", ASYNC)
+    bench.file("test_own.py", OWN)
+    model_server.play(Reply(400, '{"error": {"message": "gone"}}'))
+    result = bench.run(
+        "-k", "test_agent", f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "--hermes-run-dir=out"
+    )
+    result.assert_outcomes(failed=1)
+    (record,) = bench.records()
+    assert record["status"] == "error"
+    assert record["error"] == {"kind": "endpoint", "message": f"{model_server.url} answered 400: gone"}

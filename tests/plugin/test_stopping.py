@@ -1,0 +1,116 @@
+"""However a run ends, no process is left and every finished attempt stands in the results."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+import uuid
+
+import pytest
+
+from pytest_hermes.rollout.results_file import read_results
+from tests.services.bench import Bench, processes_with
+
+LONG = """
+from pytest_hermes import Benchmark, Task
+
+class Long(Benchmark):
+    '''Some tasks end at once, others never.'''
+    name = "long"
+    default_model = "oracle"
+
+    def tasks(self):
+        for i in range(12):
+            command = f"(setsid sleep 300.MARK &) ; sleep 300.MARK & echo {i} > i; "
+            yield Task(id=f"t{i}", prompt="", solution=command + ("sleep 300.MARK" if i % 3 == 2 else "true"))
+
+    async def compute_reward(self, item, result, ctx):
+        return 1.0
+"""
+
+
+@pytest.fixture
+def marker(bench: Bench) -> str:
+    """A number that every command of the benchmark has among its arguments."""
+    marker = str(uuid.uuid4().int)[:12]
+    bench.file("long.py", LONG.replace("MARK", marker))
+    return marker
+
+
+def start(bench: Bench, *arguments: str) -> subprocess.Popen[str]:
+    return bench.start("--hermes-bench=long.py:Long", "--hermes-run-dir=out", "-n8", *arguments)
+
+
+def finished(bench: Bench) -> int:
+    path = bench.path / "out" / "results.jsonl"
+    return len(list(read_results(path))) if path.exists() else 0
+
+
+def wait_for(condition: object, seconds: float = 30) -> bool:
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt(bench: Bench, marker: str, number: int) -> None:
+    process = start(bench)
+    assert wait_for(lambda: finished(bench) >= 4), "nothing finished"
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "KeyboardInterrupt" in output
+    assert "attempts did not finish and are not counted" in output
+    assert "results   out/results.jsonl" in output
+    assert processes_with(marker) == []
+    records = list(read_results(bench.path / "out" / "results.jsonl"))
+    assert {record.status for record in records} == {"passed"}
+    assert len({record.task for record in records}) == len(records) >= 4
+
+
+def test_interrupted_twice(bench: Bench, marker: str) -> None:
+    process = start(bench)
+    assert wait_for(lambda: finished(bench) >= 4), "nothing finished"
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert wait_for(lambda: processes_with(marker) == [], 5)
+
+
+def test_exit_first(bench: Bench, marker: str) -> None:
+    bench.file("conftest.py", "import pytest\n@pytest.fixture(autouse=True)\ndef fail(rollout): raise OSError\n")
+    process = start(bench, "-x")
+    process.communicate(timeout=60)
+    assert process.returncode == pytest.ExitCode.TESTS_FAILED
+    assert finished(bench) >= 1
+    assert processes_with(marker) == []
+
+
+def test_killed_at_random_instants(bench: Bench, marker: str) -> None:
+    chance = random.Random(marker)
+    path = bench.path / "out" / "results.jsonl"
+    for _ in range(20):
+        process = start(bench)
+        time.sleep(chance.uniform(0.3, 2.0))
+        process.kill()
+        process.communicate()
+        assert wait_for(lambda: processes_with(marker) == [], 5), processes_with(marker)
+    if path.exists():
+        for record in read_results(path):
+            assert record.status == "passed"
+
+
+def test_killed(bench: Bench, marker: str) -> None:
+    process = start(bench)
+    assert wait_for(lambda: finished(bench) >= 4 and processes_with(marker)), "nothing finished"
+    process.kill()
+    process.communicate()
+    assert wait_for(lambda: processes_with(marker) == [], 5), processes_with(marker)
+    assert finished(bench) >= 4

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_hermes.errors import UsageError
+from pytest_hermes.redact import Redactor
+from pytest_hermes.rollout.record import AttemptRecord
+from pytest_hermes.rollout.results_file import ResultsFile, read_results
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def record(**values: Any) -> AttemptRecord:
+    return AttemptRecord.model_validate(
+        {
+            "run_id": "r",
+            "benchmark": "b",
+            "task": "t",
+            "status": "passed",
+            "reward": 1.0,
+            "model": "m",
+            "backend": "local",
+            "started": NOW,
+            "ended": NOW,
+            **values,
+        }
+    )
+
+
+def written(path: Path, *records: AttemptRecord, secrets: tuple[str, ...] = ()) -> Path:
+    file = ResultsFile(path, Redactor(secrets))
+    for one in records:
+        file.append(one)
+    file.sync()
+    file.close()
+    return file.path
+
+
+def test_reads_back_what_was_written(tmp_path: Path) -> None:
+    records = [record(task="a", messages=[{"role": "user", "content": "é ✓ \n \u2028"}]), record(task="b", reward=0.25)]
+    assert list(read_results(written(tmp_path, *records))) == records
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(st.dictionaries(st.text(max_size=5), json_values, max_size=4))
+def test_any_message_round_trips(tmp_path: Path, message: dict[str, Any]) -> None:
+    (tmp_path / "results.jsonl").unlink(missing_ok=True)
+    path = written(tmp_path, record(messages=[message]))
+    assert next(read_results(path)).messages == [message]
+
+
+def test_what_json_cannot_hold_does_not_lose_the_record(tmp_path: Path) -> None:
+    odd = [{"content": "broken \ud800 text", "logprob": float("nan")}]
+    path = written(tmp_path, record(messages=odd))
+    assert next(read_results(path)).messages == [{"content": "broken ? text", "logprob": None}]
+
+
+def test_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
+    path = written(tmp_path, record(task="a"), record(task="b"))
+    for cut in range(1, 60):
+        path.write_bytes(path.read_bytes())
+        whole = path.read_bytes()
+        path.write_bytes(whole[: -cut * 5])
+        assert [one.task for one in read_results(path)] in (["a"], [])
+        path.write_bytes(whole)
+
+
+def test_appending_after_a_torn_line_loses_only_that_line(tmp_path: Path) -> None:
+    path = written(tmp_path, record(task="a"), record(task="b"))
+    path.write_bytes(path.read_bytes()[:-20])
+    written(tmp_path, record(task="c"))
+    assert [one.task for one in read_results(path)] == ["a", "c"]
+
+
+def test_json_that_is_no_record_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, record())
+    with path.open("a") as file:
+        file.write('{"run_id": "r"}\n')
+    with pytest.raises(UsageError, match=r"results.jsonl:2 is not a record of an attempt: benchmark: Field required"):
+        list(read_results(path))
+
+
+def test_fields_of_later_versions_are_no_obstacle(tmp_path: Path) -> None:
+    path = written(tmp_path, record())
+    path.write_text(path.read_text().replace('{"schema_version"', '{"from_the_future": 1, "schema_version"'))
+    assert next(read_results(path)) == record()
+
+
+def test_secrets_are_taken_out_wherever_they_stand(tmp_path: Path) -> None:
+    secret = 'sk-"quoted"\\and-é'
+    path = written(
+        tmp_path,
+        record(messages=[{"content": f"x{secret}y", secret: [secret]}], verifier_output=secret),
+        secrets=(secret, "short"),
+    )
+    text = path.read_text()
+    assert "quoted" not in text
+    assert text.count("[redacted]") == 4
+
+
+def test_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot write results to .*--hermes-run-dir"):
+        ResultsFile(tmp_path / "file" / "run", Redactor(()))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    os.symlink("/dev/full", tmp_path / "results.jsonl")
+    file = ResultsFile(tmp_path, Redactor(()))
+    with pytest.raises(OSError, match="No space left"):
+        file.append(record())
+    file.close()

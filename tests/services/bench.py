@@ -1,0 +1,82 @@
+"""Runs pytest with the plugin in a process of its own, as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+#: What must not reach the tests from the machine they run on.
+_FOREIGN = ("OPENAI_", "OPENROUTER_", "PYTEST_", "HERMES_", "ANTHROPIC_", "XDG_", "COV_", "PY_COLORS", "FORCE_COLOR")
+
+
+class Bench:
+    """A user's folder and shell."""
+
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pytester = pytester
+        self.path = pytester.path
+        for name in list(os.environ):
+            if name.startswith(_FOREIGN):
+                monkeypatch.delenv(name)
+        # Warnings of the plugin and of everything below it are errors here too.
+        pytester.makeini("[pytest]\nfilterwarnings =\n    error\nasyncio_default_fixture_loop_scope = function\n")
+        self._monkeypatch = monkeypatch
+
+    def env(self, **variables: str) -> None:
+        for name, value in variables.items():
+            self._monkeypatch.setenv(name, value)
+
+    def file(self, name: str, text: str) -> Path:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def run(self, *arguments: str, timeout: float = 120) -> pytest.RunResult:
+        """Run `pytest` with these arguments and wait for it."""
+        return self.pytester.runpytest_subprocess(*arguments, timeout=timeout)
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Start `pytest` in the background, in a process group of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest", *arguments],
+            cwd=self.path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+
+    def records(self, run_dir: str = "out") -> list[dict[str, Any]]:
+        """Return the lines of a run's results."""
+        text = (self.path / run_dir / "results.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+
+def processes_with(marker: str) -> list[int]:
+    """Return the ids of living processes on this machine whose command line or environment holds `marker`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if state != "Z" and marker.encode() in text:
+            found.append(int(entry.name))
+    return found
+
+
+def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> None:
+    process.send_signal(number)

@@ -1,0 +1,122 @@
+"""A real HTTP server that speaks the chat completions API and answers by script."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+#: From a request's JSON body to what is sent: a completion's JSON, or a Reply for anything else.
+Script = Callable[[dict[str, Any]], "dict[str, Any] | Reply"]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer that is not a plain 200 with JSON."""
+
+    status: int = 200
+    body: str = ""
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Request:
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+def completion(
+    content: str | None = None,
+    *calls: tuple[str, dict[str, Any] | str],
+    finish_reason: str | None = None,
+    prompt_tokens: int = 100,
+    completion_tokens: int = 10,
+    **message: Any,
+) -> dict[str, Any]:
+    """Return a completion: text, or calls as (tool, arguments); further fields go into the message."""
+    tool_calls = [
+        {
+            "id": f"call_{index}",
+            "type": "function",
+            "function": {"name": name, "arguments": given if isinstance(given, str) else json.dumps(given)},
+        }
+        for index, (name, given) in enumerate(calls)
+    ]
+    said: dict[str, Any] = {"role": "assistant", "content": content, **message}
+    if tool_calls:
+        said["tool_calls"] = tool_calls
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "scripted",
+        "choices": [
+            {"index": 0, "message": said, "finish_reason": finish_reason or ("tool_calls" if calls else "stop")}
+        ],
+        "usage": {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+        },
+    }
+
+
+class ModelServer:
+    """Serves on loopback until it is closed. `script` answers; `requests` are what came in."""
+
+    def __init__(self) -> None:
+        self.script: Script = lambda body: completion("Done.")
+        self.requests: list[Request] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                server.requests.append(Request(self.path, headers, body))
+                said = server.script(body)
+                reply = said if isinstance(said, Reply) else Reply(body=json.dumps(said))
+                data = reply.body.encode()
+                self.send_response(reply.status)
+                self.send_header("content-type", reply.content_type)
+                self.send_header("content-length", str(len(data)))
+                for name, value in reply.headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 256
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def play(self, *answers: dict[str, Any] | Reply) -> None:
+        """Answer each conversation with these, one a turn; the last one again and again."""
+
+        def script(body: dict[str, Any]) -> dict[str, Any] | Reply:
+            turn = sum(message["role"] == "assistant" for message in body["messages"])
+            return answers[min(turn, len(answers) - 1)]
+
+        self.script = script
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
