@@ -31,7 +31,8 @@ _FILES = _LIST + 'list "$1" | head -c "$4"\n'
 _LINES = (
     _LIST
     + r"""
-said=$(grep -E -e "$5" /dev/null 2>&1)
+# A line to look at, because busybox reads the pattern no sooner.
+said=$(echo | grep -E -e "$5" 2>&1 >/dev/null)
 [ $? -le 1 ] || refuse "the pattern is not a regular expression for grep -E: $said"
 look='
 pattern=$1 lines=$2 width=$3

@@ -3,12 +3,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_hermes.sandbox.local import LocalSandbox
+from pytest_hermes.task import SandboxSpec
 from pytest_hermes.tools.dispatch import dispatch
 from pytest_hermes.tools.file import TOOLSET
 from pytest_hermes.tools.place import Place
@@ -129,7 +134,10 @@ class TestWriteFile:
         assert said == {"path": path, "bytes_written": len(content.encode()), "created": True}
         assert (await call(plain_place, "read_file", path=path))["content"] == content
         assert await call(plain_place, "patch", path=path, old_string="first", new_string="1st")
-        assert await bash(plain_place, "ls -A | wc -l") == f"{name.count(chr(10)) + 1}\n"
+        assert (
+            await bash(plain_place, "find . -mindepth 1 -print0 | tr '\\0\\n' '\\n?'")
+            == f"./{name.replace(chr(10), '?')}\n"
+        )
 
     async def test_folders_are_made(self, place: Place) -> None:
         await call(place, "write_file", path="a/b c/-d/file", content="x")
@@ -305,6 +313,39 @@ class TestSearchFiles:
     async def test_the_whole_machine_can_be_searched(self, plain_place: Place) -> None:
         async with asyncio.timeout(60):
             assert "/etc/passwd" in await self.files(plain_place, pattern="passwd", path="/", limit=1000)
+
+
+@pytest.fixture
+def applets(tmp_path: Path) -> Path:
+    """A folder with bash and the tools of busybox, and nothing else."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("needs busybox")
+    for name in subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split():
+        (tmp_path / name).symlink_to(busybox)
+    (tmp_path / "bash").unlink(missing_ok=True)
+    (tmp_path / "bash").symlink_to(shutil.which("bash") or "/bin/bash")
+    return tmp_path
+
+
+async def test_busybox_and_bash_are_all_it_takes(applets: Path) -> None:
+    spec = SandboxSpec(env={"PATH": str(applets)})
+    place = Place(lambda: LocalSandbox(spec, name="busybox", isolation="none"))
+    assert "busybox" in await bash(place, "readlink $(command -v grep)")
+    content = "one\ntwo é\nthree"
+    for name in AWKWARD_NAMES:
+        path = f"./sub/{name}"
+        assert (await call(place, "write_file", path=path, content=content))["created"]
+        said = await call(place, "read_file", path=path, offset=2, limit=1)
+        assert (said["content"], said["total_lines"]) == ("two é\n", 3)
+        assert await call(place, "patch", path=path, old_string="one", new_string="1")
+    found = await call(place, "search_files", pattern="^two .+$")
+    assert [match["path"] for match in found["matches"]] == sorted(f"sub/{name}" for name in AWKWARD_NAMES)
+    assert {(match["line"], match["text"]) for match in found["matches"]} == {(2, "two é")}
+    assert len((await call(place, "search_files", pattern="*", target="files"))["files"]) == len(AWKWARD_NAMES)
+    assert "grep -E" in (await call(place, "search_files", pattern="("))["error"]
+    assert "no such file" in (await call(place, "read_file", path="missing"))["error"]
+    await place.close()
 
 
 texts = st.lists(st.binary(max_size=5) | st.sampled_from([b"\n", b"\r\n", b"\0", b"ab"]), max_size=8).map(b"".join)
