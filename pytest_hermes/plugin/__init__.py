@@ -24,7 +24,7 @@ from .fixtures import (  # noqa: F401  pytest finds fixtures in the plugin's mod
 )
 from .items import CALL, RUN, BenchmarkCollection
 from .node_ids import Selection, parse_node_id
-from .options import Options, add_options, read_options
+from .options import Options, add_options, check_flags, read_options
 from .run_loop import LOOP, RunLoop
 
 
@@ -52,6 +52,7 @@ class _ListCommand:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    check_flags(args)
     if early_config.known_args_namespace.hermes_bench:
         check_n_is_known(args, early_config.pluginmanager)
 

@@ -6,8 +6,9 @@ The command line wins over the environment, the environment over the ini file, t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import pytest
@@ -138,6 +139,15 @@ def add_options(parser: pytest.Parser) -> None:
         default=False,
         help="list the installed benchmarks, or with --hermes-bench the tasks of those, and exit",
     )
+
+
+def check_flags(args: Sequence[str]) -> None:
+    """Raise pytest.UsageError for a flag that is nearly one of ours; pytest would only call it unrecognized."""
+    known = [*(option.flag for option in OPTIONS), "--hermes-list"]
+    for arg in args:
+        flag = arg.partition("=")[0]
+        if flag.startswith("--") and flag not in known and (close := get_close_matches(flag, known, 1, 0.85)):
+            raise pytest.UsageError(f"unknown option {flag}; did you mean {close[0]}?")
 
 
 def read_option(config: pytest.Config, option: Option, environ: Mapping[str, str] | None = None) -> tuple[Any, str]:

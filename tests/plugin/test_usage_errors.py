@@ -36,6 +36,7 @@ BENCH = "--hermes-bench=terminal_test"
         ((BENCH, "--hermes-task-timeout=-3"), "--hermes-task-timeout='-3': must be a number of seconds greater than 0"),
         ((BENCH, "--hermes-run-dir=mine.py/x"), "cannot write results to *--hermes-run-dir"),
         ((BENCH, "-p", "no:xdist", "-n4"), "-n4 is an option of pytest-xdist*use --hermes-concurrency=N*"),
+        (("--hermes-benhc=terminal_test",), "unknown option --hermes-benhc; did you mean --hermes-bench[?]"),
         (("terminal_test::test_task[create-fil]",), "unknown task 'create-fil'; did you mean 'create-file'? known: *"),
     ],
 )
