@@ -89,11 +89,11 @@ class _Extraction:
                 try:
                     self._extract(reader, member)
                 except _LeftOut as reason:
-                    self._left_out.append(f"{member.name!r}: {reason}")
+                    self._leave_out(member, str(reason))
                 except OSError as error:
                     if error.errno not in _BAD_NAME:
                         raise
-                    self._left_out.append(f"{member.name!r}: {error.strerror}")
+                    self._leave_out(member, os.strerror(error.errno or 0))
         except TarError as error:
             self._left_out.append(f"the rest: the stream is damaged: {error}")
         # Last, and innermost first: a folder that must not be written to has its contents by now.
@@ -101,6 +101,9 @@ class _Extraction:
             with self._folder(name) as fd:
                 os.fchmod(fd, self._modes[name] & 0o777 | 0o700)
         return self._left_out
+
+    def _leave_out(self, member: Member, reason: str) -> None:
+        self._left_out.append(f"{member.name.rstrip('/')!r}: {reason}")
 
     def _extract(self, reader: TarReader, member: Member) -> None:
         name = _below_top(member.name)

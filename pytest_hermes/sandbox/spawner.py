@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import marshal
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -84,6 +85,7 @@ class Spawner:
         self._diagnostics = -1
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._isolated = False
         self._closing = False
         self._inbox = b""
         self._outbox: collections.deque[tuple[bytes, list[int]]] = collections.deque()
@@ -103,6 +105,7 @@ class Spawner:
 
         Raises InfrastructureError when it does not come up. Call `close` in any case.
         """
+        self._isolated = isolated
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._channel.setblocking(False)
         self._diagnostics = memory_file()
@@ -190,10 +193,28 @@ class Spawner:
                     self._channel.shutdown(socket.SHUT_WR)
         if self._popen is not None:
             if not await steadfast.wait(self._ended, _END_TIMEOUT):
-                _kill_hard(self._popen)
-            await steadfast.wait(self._loop.run_in_executor(None, _reap, self._popen))
+                self._kill_hard(self._popen)
+            await steadfast.wait(self._loop.run_in_executor(None, self._reap, self._popen))
         self._finish()
         steadfast.release()
+
+    def _reap(self, popen: subprocess.Popen[bytes]) -> None:
+        try:
+            popen.wait(_END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._kill_hard(popen)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                popen.wait(_END_TIMEOUT)
+
+    def _kill_hard(self, popen: subprocess.Popen[bytes]) -> None:
+        """End a supervisor that does not end by itself; every process it started dies for it.
+
+        The supervisor inside bubblewrap is the init of its processes. Without, its shepherds see it die.
+        """
+        for child in supervisor.children(popen.pid) if self._isolated and popen.poll() is None else []:
+            with contextlib.suppress(OSError):
+                os.kill(child, signal.SIGKILL)
+        popen.kill()
 
     def _finish(self) -> None:
         self._end()
@@ -311,21 +332,3 @@ def _program() -> bytes:
     path = Path(supervisor.__file__)
     code = compile(path.read_bytes(), "<hermes-sandbox>", "exec", dont_inherit=True)
     return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
-
-
-def _reap(popen: subprocess.Popen[bytes]) -> None:
-    try:
-        popen.wait(_END_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        _kill_hard(popen)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            popen.wait(_END_TIMEOUT)
-
-
-def _kill_hard(popen: subprocess.Popen[bytes]) -> None:
-    # A supervisor inside bubblewrap is the init of its own processes: they die with it, whoever it hangs on.
-    if popen.poll() is None:
-        for child in supervisor.children(popen.pid):
-            with contextlib.suppress(OSError):
-                os.kill(child, 9)
-        popen.kill()
