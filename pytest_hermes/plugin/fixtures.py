@@ -11,6 +11,7 @@ import pytest
 from .items import TaskItem
 from .outcomes import AttemptNotScored
 from .run_loop import LOOP
+from .separate_prints import add_sections
 
 if TYPE_CHECKING:
     from ..rollout.attempt import Rollout
@@ -57,6 +58,7 @@ def rollout(request: pytest.FixtureRequest) -> Rollout:
         if value is not None
     )
     item.stash[ROLLOUT] = rollout
+    add_sections(item, rollout)
     item.ihook.pytest_hermes_rollout(item=item, rollout=rollout)
     if record.status == "skipped":
         pytest.skip(record.reason or "")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .items import TaskItem
+from .separate_prints import separate_prints
 
 if TYPE_CHECKING:
     from ..rollout.attempt import Rollout
@@ -41,7 +42,7 @@ class RunLoop:
         if not tasks or session.config.option.collectonly or collection_failed:
             return None
         self._start_engine()
-        with sigterm_as_interrupt():
+        with sigterm_as_interrupt(), separate_prints(session.config):
             for task in tasks:
                 if task.get_closest_marker("skip"):  # a conftest said so; nobody should pay for it
                     self._finished.put(task)

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from ..tools.tool import Tool
 from .limits import attempt_limits
 from .loop import HermesAgentLoop
 from .plan import PlannedTask
+from .prints import CURRENT, Prints
 from .record import AttemptRecord, ErrorInfo, Seconds, Status, ToolErrorInfo, UsageInfo
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Rollout:
     place: Place
     #: Where the verifier raised, for the report; empty when it did not.
     traceback: str = ""
+    #: What the benchmark's code printed and logged.
+    prints: Prints = field(default_factory=Prints)
 
 
 class Attempt:
@@ -91,6 +94,8 @@ class Attempt:
         Never raises for what may go wrong in an attempt: that stands in the record.
         """
         self._seconds["queue"] = queued
+        prints = Prints()
+        CURRENT.set(prints)
         started, clock = datetime.now(UTC), time.perf_counter()
         reward: float | None = None
         error: ErrorInfo | None = None
@@ -111,7 +116,7 @@ class Attempt:
         if self._loop is not None:
             self.result = self._loop.result
         record = self._record(status, error, reason, reward, started, time.perf_counter() - clock)
-        return Rollout(record, self.result, self.context, self.place, self._traceback)
+        return Rollout(record, self.result, self.context, self.place, self._traceback, prints)
 
     async def _work(self) -> float:
         benchmark, item, task = self._parts()
