@@ -9,7 +9,7 @@ import concurrent.futures.thread  # see at_exit
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -118,15 +118,15 @@ def run_blocking(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T]) 
             f"{_name(coro)} belongs to an event loop that is not running; "
             "call it while the loop runs, from another thread or from within a bridge"
         )
-    future = asyncio.run_coroutine_threadsafe(coro, loop)
+    errand = _Errand(coro, loop)
     try:
-        while not concurrent.futures.wait([future], _PULSE).done:
-            if loop.is_closed() and not future.done():
-                raise RuntimeError(f"the event loop closed before {_name(coro)} had ended")
+        errand.send()
+        while not concurrent.futures.wait([errand.outcome], _PULSE).done:
+            errand.check()
     except BaseException:
-        future.cancel()
+        errand.cancel()
         raise
-    return future.result()
+    return errand.result()
 
 
 async def on_loop(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T]) -> T:
@@ -137,50 +137,84 @@ async def on_loop(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T])
     """
     if asyncio.get_running_loop() is loop:
         return await coro
-    outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
-    task: asyncio.Task[T] | None = None
-
-    def begin() -> None:
-        nonlocal task
-        task = loop.create_task(coro)
-        task.add_done_callback(finish)
-
-    def finish(task: asyncio.Task[T]) -> None:
-        if task.cancelled():
-            outcome.set_exception(_Cancelled())
-        elif (error := task.exception()) is not None:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(task.result())
-
-    def cancel() -> None:
-        if task is not None:
-            task.cancel()
-
-    try:
-        loop.call_soon_threadsafe(begin)
-    except RuntimeError:
-        coro.close()
-        raise
-    answer = asyncio.wrap_future(outcome)
+    errand = _Errand(coro, loop)
+    errand.send()
+    outcome = asyncio.wrap_future(errand.outcome)
     cancellation: asyncio.CancelledError | None = None
-    while not answer.done():
+    while not outcome.done():
         try:
             # asyncio.wait leaves what it waits for alone when it is cancelled itself.
-            await asyncio.wait([answer], timeout=_PULSE)
+            await asyncio.wait([outcome], timeout=_PULSE)
         except asyncio.CancelledError as error:
             cancellation = error
-            with contextlib.suppress(RuntimeError):  # the loop has closed: the next line sees it
-                loop.call_soon_threadsafe(cancel)
-        if loop.is_closed() and not answer.done():
-            raise RuntimeError(f"the event loop closed before {_name(coro)} had ended")
+            errand.cancel()
+        if not outcome.done():
+            errand.check()
+    outcome.exception()  # looked at; the errand tells it better
     try:
-        result = answer.result()
-    except _Cancelled:
+        result = errand.result()
+    except asyncio.CancelledError:
         raise cancellation or asyncio.CancelledError() from None
     if cancellation is not None:  # it ended just before the cancellation reached it
         raise cancellation
     return result
+
+
+class _Errand(Generic[T]):
+    """A coroutine that runs on a loop of another thread.
+
+    Unlike with `run_coroutine_threadsafe`, `outcome` is not there before the coroutine has ended, also when it is
+    cancelled, and a signal that interrupts the sender loses nothing.
+    """
+
+    def __init__(self, coro: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
+        self._coro = coro
+        self._loop = loop
+        self._task: asyncio.Task[T] | None = None
+        self.outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def send(self) -> None:
+        """Let it begin. Raises RuntimeError when the loop is closed."""
+        try:
+            self._loop.call_soon_threadsafe(self._begin)
+        except RuntimeError:
+            self._coro.close()
+            raise
+
+    def cancel(self) -> None:
+        """Cancel it; wait for the outcome to know that it has ended."""
+        with contextlib.suppress(RuntimeError):  # the loop has closed, and nothing runs any more
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def check(self) -> None:
+        """Raise RuntimeError if there will never be an outcome."""
+        if self._loop.is_closed() and not self.outcome.done():
+            raise RuntimeError(f"the event loop closed before {_name(self._coro)} had ended")
+
+    def result(self) -> T:
+        """Return what it returned, or raise what it raised."""
+        try:
+            return self.outcome.result()
+        except _Cancelled:
+            raise asyncio.CancelledError from None
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._coro)
+        self._task.add_done_callback(self._finish)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        else:  # sending it was interrupted
+            self._coro.close()
+
+    def _finish(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.outcome.set_exception(_Cancelled())
+        elif (error := task.exception()) is not None:
+            self.outcome.set_exception(error)
+        else:
+            self.outcome.set_result(task.result())
 
 
 class _Cancelled(BaseException):

@@ -37,7 +37,7 @@ said=$(echo | grep -E -e "$5" 2>&1 >/dev/null)
 look='
 pattern=$1 lines=$2 width=$3
 shift 3
-[ $# -gt 0 ] && grep -q -E -e "$pattern" "$@" 2>/dev/null || exit 0
+grep -q -E -e "$pattern" "$@" 2>/dev/null || exit 0
 for file do
     grep -q -E -e "$pattern" "$file" 2>/dev/null || continue
     [ "$(head -c 8000 <"$file" | tr -d "\000" | wc -c)" -eq "$(head -c 8000 <"$file" | wc -c)" ] || continue

@@ -355,7 +355,9 @@ class TestTasksFromWithinABridge:
 
         loop.set_task_factory(factory)
         install_bridge(loop)
+        installed = loop.get_task_factory()
         install_bridge(loop)
+        assert loop.get_task_factory() is installed
 
         async def reward() -> int:
             return await asyncio.create_task(value(1)) + sync(value(2))
@@ -364,19 +366,45 @@ class TestTasksFromWithinABridge:
         assert len(made) == 2
 
     @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
-    async def test_eager_tasks_may_outlive_the_step_that_made_them(self) -> None:
+    @pytest.mark.parametrize("delay", [0.0, 0.05])
+    async def test_eager_tasks_run_beside_the_one_that_made_them(self, delay: float) -> None:
         loop = asyncio.get_running_loop()
         loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
         install_bridge(loop)
 
         async def part() -> int:
-            return sync(value(1, 0.001)) + await value(2, 0.001) + sync(value(3))
+            total = sync(value(1, 0.001)) + await value(2, 0.001)
+            with pytest.raises(LookupError):
+                sync(fail(LookupError()))
+            return total + sync(value(3))
 
         async def reward() -> asyncio.Task[int]:
-            return asyncio.create_task(part())
+            task = asyncio.create_task(part())
+            sync(asyncio.sleep(delay))
+            return task
 
         task = await bridged(reward())
         assert await task == 6
+
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+    async def test_an_eager_task_whose_first_call_fails(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+        install_bridge(loop)
+
+        async def part() -> str:
+            try:
+                sync(fail(LookupError()))
+            except LookupError:
+                return sync(value("caught"))
+            return "nothing was raised"
+
+        async def reward() -> str:
+            task = asyncio.create_task(part())
+            sync(asyncio.sleep(0.01))
+            return await task
+
+        assert await bridged(reward()) == "caught"
 
     async def test_a_task_that_outlives_its_bridge_goes_on(self) -> None:
         install_bridge(asyncio.get_running_loop())
@@ -414,6 +442,30 @@ class TestOutsideOfABridge:
             return outcome.exception()
 
         assert isinstance(await bridged(reward()), RuntimeError)
+
+    @pytest.mark.asyncio
+    async def test_a_greenlet_that_another_task_resumes_is_refused(self) -> None:
+        def verify() -> None:
+            getcurrent().parent.switch()
+            sync(value(1))
+
+        async def reward() -> greenlet:
+            side = greenlet(verify)
+            side.switch()
+            await asyncio.sleep(0)
+            return side
+
+        bridge = bridged(reward())
+        bridge.send(None)
+        with pytest.raises(StopIteration) as ended:
+            bridge.send(None)
+        side = ended.value.value
+
+        async def resume() -> None:
+            side.switch()
+
+        with pytest.raises(RuntimeError, match="outside of a bridge"):
+            await asyncio.create_task(resume())
 
     def test_a_sync_caller_blocks_until_the_answer(self, background: BackgroundLoop) -> None:
         assert wait_for_sync(value(1, 0.001), background.loop) == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +29,12 @@ class CountingSandbox(LocalSandbox):
 
     async def start(self) -> None:
         self.calls.append("start")
-        await asyncio.sleep(0.05)
+        try:
+            await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.01)
+            self.calls.append("start was cancelled")
+            raise
         await super().start()
         self.calls.append("started")
 
@@ -78,6 +84,25 @@ class TestStart:
         assert raised.value.kind == "sandbox"
         await place.close()
 
+    async def test_a_failure_that_nobody_waits_for_any_more_is_not_reported_twice(self) -> None:
+        class Broken(CountingSandbox):
+            async def start(self) -> None:
+                await asyncio.sleep(0.01)
+                raise OSError("no space")
+
+        reported: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
+        place = Place(Broken)
+        impatient = asyncio.create_task(place.start())
+        await asyncio.sleep(0)
+        impatient.cancel()
+        await asyncio.sleep(0.05)
+        await place.close()
+        del place
+        gc.collect()
+        assert impatient.cancelled()
+        assert reported == []
+
     async def test_one_who_gives_up_leaves_the_start_to_the_others(self) -> None:
         sandbox = CountingSandbox()
         place = Place(lambda: sandbox)
@@ -118,9 +143,7 @@ class TestClose:
         await place.close()
         with pytest.raises(UsageError, match="closed"):
             await starting
-        assert sandbox.calls[0] == "start"
-        assert sandbox.calls[-1] == "closed"
-        assert "started" not in sandbox.calls
+        assert sandbox.calls == ["start", "start was cancelled", "close", "closed"]
 
     async def test_afterwards_nothing_starts(self) -> None:
         place = local_place()
@@ -165,6 +188,13 @@ class TestHomeLoop:
 
 
 class TestBeside:
+    async def test_both_have_one_home(self) -> None:
+        place = await asyncio.to_thread(local_place)
+        other = await asyncio.to_thread(place.beside)
+        with pytest.raises(ValueError, match="another event loop"):
+            place.settle(asyncio.get_running_loop())
+        assert other.loop is place.loop
+
     async def run(self, place: Place, *commands: str) -> Sequence[str]:
         shell = await place.shell()
         return [(await shell.run(command)).stdout.decode().strip() for command in commands]
