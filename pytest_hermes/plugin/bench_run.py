@@ -137,6 +137,11 @@ class BenchRun:
         named = [selection.attempt for selection in here if selection.attempt is not None]
         return sorted({*named, *(numbers if any(selection.attempt is None for selection in here) else ())})
 
+    @property
+    def in_flight_now(self) -> int:
+        """How many rollouts hold a place at this moment."""
+        return self._engine.in_flight if self._engine is not None else 0
+
     def isolation(self) -> str:
         """Return how the sandbox separates commands from the host, for the header."""
         describe = getattr(self.sandbox, "describe", None)

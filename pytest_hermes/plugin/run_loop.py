@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .items import TaskItem
+from .live_line import LiveLine
 from .separate_prints import separate_prints
 
 if TYPE_CHECKING:
@@ -52,13 +53,30 @@ class RunLoop:
             for item, following in pairwise([*others, tasks[0]]):
                 self._protocol(session, item, following)
             waiting = dict.fromkeys(tasks)
+            live = LiveLine(self._run, len(tasks), session.config.pluginmanager.getplugin("terminalreporter"))
             while waiting:
-                item = self._finished.get()
+                item = self._next_finished(live)
                 if item not in waiting:  # run again by a plugin meanwhile
                     continue
                 del waiting[item]
                 self._protocol(session, item, next(iter(waiting), None))
         return True
+
+    def _next_finished(self, live: LiveLine) -> TaskItem:
+        """Wait for a rollout, showing how the run stands meanwhile."""
+        try:
+            return self._finished.get_nowait()
+        except queue.Empty:
+            pass
+        try:
+            while True:
+                live.show()
+                try:
+                    return self._finished.get(timeout=live.interval)
+                except queue.Empty:
+                    continue
+        finally:
+            live.hide()
 
     def _start_engine(self) -> None:
         from ..errors import UsageError

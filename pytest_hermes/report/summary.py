@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from .numbers import duration
 from .statistics import estimate_mean
 
 if TYPE_CHECKING:
@@ -122,17 +123,7 @@ def _time_lines(records: Sequence[AttemptRecord]) -> Iterator[str]:
     total = math.fsum(record.seconds.total for record in records)
     if total > 0:
         shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in parts.items())
-        yield _row("time", f"{_duration(total)} in rollouts: {shares}")
+        yield _row("time", f"{duration(total)} in rollouts: {shares}")
     queue = math.fsum(record.seconds.queue for record in records) / max(len(records), 1)
     if queue >= 1:
-        yield _row("queue", f"{_duration(queue)} on average before a rollout started")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
+        yield _row("queue", f"{duration(queue)} on average before a rollout started")

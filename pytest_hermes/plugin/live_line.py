@@ -1,0 +1,101 @@
+"""How a run stands, while it goes on: one line at the bottom of a terminal, or a plain line a minute elsewhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..report.numbers import compact, duration
+
+if TYPE_CHECKING:
+    from .bench_run import BenchRun
+
+#: Seconds between two plain lines where stdout is not a terminal.
+PLAIN_EVERY = 60.0
+
+
+class LiveLine:
+    """Drawn while the session waits for a rollout, and gone before anything else is written."""
+
+    #: Seconds between two looks at the run.
+    interval = 0.25
+
+    def __init__(self, run: BenchRun, total: int, reporter: pytest.TerminalReporter | None) -> None:
+        self._run = run
+        self._total = total
+        self._reporter = reporter
+        self._started = time.monotonic()
+        self._last_plain = self._started
+        self._erase = ""
+        self._drawn = ""
+        self._file = None
+        if reporter is not None and reporter.isatty:
+            # Beside the reporter's own writing, which counts columns and must not see the line come and go.
+            self._file = getattr(reporter.config.get_terminal_writer(), "_file", None)
+
+    def show(self) -> None:
+        """Draw the line, or what has changed of it."""
+        if self._reporter is None or self._reporter.verbosity < -1:
+            return
+        if self._file is None:
+            self._show_plain()
+            return
+        writer = self._reporter.config.get_terminal_writer()
+        text = self.text()[: writer.fullwidth - 1]
+        if text == self._drawn:
+            return
+        if self._drawn:
+            self._file.write(f"\r\x1b[2K{text}")
+        else:
+            column = writer.width_of_current_line
+            # Below the line that pytest is in the middle of, and back to where it was.
+            self._erase = f"\r\x1b[2K\x1b[1A\x1b[{column + 1}G" if column else "\r\x1b[2K"
+            self._file.write(("\n" if column else "") + text)
+        self._file.flush()
+        self._drawn = text
+
+    def hide(self) -> None:
+        """Leave the terminal as if the line had never been there."""
+        if self._drawn and self._file is not None:
+            self._file.write(self._erase)
+            self._file.flush()
+        self._drawn = ""
+
+    def _show_plain(self) -> None:
+        now = time.monotonic()
+        if now - self._last_plain >= PLAIN_EVERY and self._reporter is not None:
+            self._last_plain = now
+            self._reporter.ensure_newline()
+            self._reporter.write_line(self.text())
+
+    def text(self) -> str:
+        """Return the line: how many are done, how they stand, what runs, what it took, how long it may go on."""
+        records = self._run.records
+        counts = Counter(record.status for record in records)
+        in_flight = self._run.in_flight_now
+        parts = [
+            f"{len(records)}/{self._total} done",
+            f"{counts['passed']} passing",
+            *([f"{counts['error']} error{'s' * (counts['error'] > 1)}"] if counts["error"] else []),
+            f"{in_flight} in flight",
+        ]
+        tokens = sum(record.usage.total_tokens for record in records)
+        if tokens:
+            parts.append(f"{compact(tokens)} tokens")
+        left = self._seconds_left(in_flight)
+        if left is not None:
+            parts.append(f"about {duration(left)} left")
+        return f"hermes: {', '.join(parts)} ({duration(time.monotonic() - self._started)})"
+
+    def _seconds_left(self, in_flight: int) -> float | None:
+        records = self._run.records
+        remaining = self._total - len(records)
+        if not records or remaining <= 0:
+            return None
+        mean = math.fsum(record.seconds.total for record in records) / len(records)
+        # Those in flight are half done, on average.
+        return mean * max(remaining - in_flight / 2, 0.5) / min(self._run.in_flight, remaining)

@@ -1,0 +1,55 @@
+"""The line that says how a run stands, as a terminal and as a log file get it."""
+
+from __future__ import annotations
+
+import re
+
+import pyte
+import pytest
+
+from tests.plugin.test_with_pytest import SLEEPS, SLEEPS_ARGS
+from tests.services.bench import Bench
+
+
+def on_a_terminal(bench: Bench, *arguments: str) -> tuple[list[str], str]:
+    """Return what stands on the screen at the end, and all that was sent to it."""
+    child = bench.pytester.spawn_pytest(" ".join(arguments))
+    child.setwinsize(50, 100)
+    text = child.read().decode()
+    child.wait()
+    screen = pyte.Screen(100, 50)
+    pyte.Stream(screen).feed(text)
+    return [line.rstrip() for line in screen.display], text
+
+
+@pytest.mark.parametrize("verbosity", ["", "-v"])
+def test_on_a_terminal_it_comes_and_goes_without_a_trace(bench: Bench, verbosity: str) -> None:
+    bench.file("sleeps.py", SLEEPS)
+    screen, sent = on_a_terminal(bench, *SLEEPS_ARGS, "-n3", "--tb=no", verbosity)
+    shown = re.findall(r"hermes: (\d+)/10 done, (\d+) passing, (\d) in flight", sent)
+    assert len(shown) > 5
+    assert {number for _, _, number in shown} >= {"3"}
+    assert [int(done) for done, _, _ in shown] == sorted(int(done) for done, _, _ in shown)
+    assert "about" in sent
+    assert not any("in flight," in line or "left (" in line for line in screen)
+    if verbosity:
+        assert sum("sleeps::test_task[" in line and "%]" in line for line in screen) == 10
+    else:
+        (progress,) = [line for line in screen if line.startswith("sleeps ")]
+        assert sorted(progress.split()[1]) == sorted("FFFFF.....")
+        assert progress.endswith("[100%]")
+
+
+def test_elsewhere_there_is_a_plain_line_a_minute(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.file("sleeps.py", SLEEPS)
+    bench.file("conftest.py", "from pytest_hermes.plugin import live_line\nlive_line.PLAIN_EVERY = 0.5\n")
+    result = bench.run(*SLEEPS_ARGS, "-n2", "--tb=no")
+    lines = [line for line in result.outlines if re.match(r"hermes: \d+/10 done, .* in flight", line)]
+    assert 2 <= len(lines) <= 10
+    assert "\x1b" not in result.stdout.str()
+
+
+def test_quiet_says_nothing(bench: Bench) -> None:
+    bench.file("sleeps.py", SLEEPS)
+    _, sent = on_a_terminal(bench, *SLEEPS_ARGS, "-n3", "--tb=no", "-qq")
+    assert "in flight" not in sent
