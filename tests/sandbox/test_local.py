@@ -295,7 +295,8 @@ async def test_commands_get_ordinary_signals_and_a_session_of_their_own(backend:
     async with opened(backend) as sandbox:
         result = await sandbox.exec("grep -E '^Sig(Blk|Ign)' /proc/self/status; cut -d' ' -f6 /proc/$$/stat; echo $$")
         lines = result.stdout.decode().split()
-        assert [int(lines[1], 16), int(lines[3], 16)] == [0, 0]
+        # Those above 31 belong to the C library.
+        assert [int(lines[1], 16) & 0x7FFFFFFF, int(lines[3], 16) & 0x7FFFFFFF] == [0, 0]
         assert lines[4] == lines[5]
 
 
@@ -313,10 +314,8 @@ async def test_the_folder_is_removed_whatever_was_done_to_it(backend: str) -> No
                 f"mkdir -p a/b/c; touch a/b/c/f; ln -s {outside} a/link; ln -s {outside} link; chmod 000 a/b/c a/b a;"
                 "touch $'odd\\n\\xff'; mkfifo fifo; chmod 000 . ..; cd /; chmod 500 $OLDPWD"
             )
-            # As deep as no path can say.
-            await sandbox.exec(
-                "cd; for i in $(seq 500); do mkdir -p xxxxxxxxxx/yyyyyyyyyy && cd xxxxxxxxxx/yyyyyyyyyy; done"
-            )
+            # Deeper than a path can say.
+            await sandbox.exec("cd; p=$(printf 'deep/%.0s' $(seq 700)); mkdir -p $p && cd $p && mkdir -p $p")
             path = Path(sandbox.home).parent
             assert path.is_dir()
         assert not path.exists()
