@@ -97,10 +97,10 @@ class TestStart:
         await asyncio.sleep(0)
         impatient.cancel()
         await asyncio.sleep(0.05)
-        await place.close()
-        del place
-        gc.collect()
         assert impatient.cancelled()
+        await place.close()
+        del place, impatient
+        gc.collect()
         assert reported == []
 
     async def test_one_who_gives_up_leaves_the_start_to_the_others(self) -> None:
@@ -128,8 +128,8 @@ class TestClose:
     async def test_processes_end(self) -> None:
         place = local_place()
         shell = await place.shell()
-        process = await shell.spawn("sleep 1000")
-        pid = int((await shell.run("pgrep -n -x sleep || ps -eo pid,comm | awk '/sleep/ {print $1}' | tail -1")).stdout)
+        process = await shell.spawn("echo $$ > pid; exec sleep 1000")
+        pid = int((await shell.run("until [ -s pid ]; do sleep 0.01; done; cat pid", timeout=20)).stdout)
         await place.close()
         assert process.poll() is not None
         with pytest.raises(ProcessLookupError):
