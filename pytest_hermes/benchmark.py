@@ -43,6 +43,9 @@ class Benchmark:
     agent_temperature: ClassVar[float | None] = 1.0
     #: Seconds for one terminal command unless the model asks for other.
     terminal_timeout: ClassVar[int] = 120
+    #: A YAML file beside the class's module with the benchmark's defaults for the fields of a configuration, in the
+    #: form of `--hermes-config`; it wins over the attributes above.
+    default_config: ClassVar[str | None] = None
 
     async def setup(self) -> None:
         """Load what `tasks()` needs: a dataset, an index. Does nothing by default."""

@@ -1,0 +1,197 @@
+"""The fields of a configuration, in the two sections of its YAML: `env` and `openai`.
+
+Names, types and defaults are those of the Hermes environments' configuration reference, so that one file serves both
+doors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, SecretStr
+
+
+class EvalHandling(Enum):
+    """What becomes of training while an evaluation runs."""
+
+    STOP_TRAIN = "STOP_TRAIN"
+    LIMIT_TRAIN = "LIMIT_TRAIN"
+    NONE = "NONE"
+
+
+@dataclass(frozen=True)
+class MustBe:
+    """Says in a user's words what a field accepts; pydantic's own message names types."""
+
+    text: str
+
+
+def _no_bool(value: object) -> object:
+    # `yes` is a bool in YAML and a bool is a number in Python.
+    if isinstance(value, bool):
+        raise ValueError("a truth value is no number")
+    return value
+
+
+def _name_list(value: object) -> object:
+    """Split a comma list; a list stays one, and an empty text says nothing."""
+    if isinstance(value, str) and value.strip(", \n"):
+        return [name.strip() for name in value.replace("\n", ",").split(",") if name.strip()]
+    return value
+
+
+#: A whole number that counts something or says how many seconds.
+Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1), MustBe("a whole number of at least 1")]
+Name = Annotated[str, Field(min_length=1, pattern=r"\S"), MustBe("a name")]
+Names = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(_name_list),
+]
+_A_LIST = MustBe("a list of names, or names with commas between")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EnvConfig(_Section):
+    """The section `env`: how agents work on tasks, and on which."""
+
+    enabled_toolsets: Annotated[Names | None, _A_LIST] = Field(
+        None, description="Toolsets whose tools the agent may call; none given: all there are."
+    )
+    disabled_toolsets: Annotated[Names | None, _A_LIST] = Field(None, description="Toolsets to leave out of those.")
+    distribution: Annotated[Name | None, MustBe("a name")] = Field(
+        None, description="Name of a probability distribution over toolsets, drawn from for each group of rollouts."
+    )
+    max_agent_turns: Count = Field(
+        30, description="Model calls of one attempt, for tasks without a limit of their own."
+    )
+    agent_temperature: Annotated[
+        Annotated[float, BeforeValidator(_no_bool), Field(ge=0)] | None,
+        MustBe("a number of at least 0, or null to leave it to the endpoint"),
+    ] = Field(1.0, description="Sampling temperature; null leaves it to the endpoint.")
+    system_prompt: Annotated[str | None, MustBe("a text")] = Field(
+        None, description="System message before each task's prompt."
+    )
+    terminal_backend: Name = Field(
+        "local", description="Where commands run: local, docker, modal, daytona, ssh, singularity, or one installed."
+    )
+    terminal_timeout: Count = Field(
+        120, description="Seconds for one terminal command, unless the model asks for other."
+    )
+    terminal_lifetime: Count = Field(
+        3600, description="Seconds that a sandbox may serve an agent; once set, it caps the agent's time for each task."
+    )
+    dataset_name: Annotated[Name | None, MustBe("a name")] = Field(
+        None, description="Hugging Face dataset that a dataset benchmark loads."
+    )
+    dataset_split: Name = Field("train", description="Split of that dataset.")
+    prompt_field: Name = Field("prompt", description="Field of that dataset's rows that holds the prompt.")
+    tool_pool_size: Count = Field(128, description="Threads for tool calls.")
+    tool_call_parser: Name = Field(
+        "hermes", description="Format in which a raw completion of a model server holds its tool calls."
+    )
+    extra_body: Annotated[dict[str, JsonValue] | None, MustBe("a mapping of names to JSON values")] = Field(
+        None, description="Further parameters of every request to the model's endpoint."
+    )
+    eval_handling: Annotated[EvalHandling, MustBe("STOP_TRAIN, LIMIT_TRAIN or NONE")] = Field(
+        EvalHandling.STOP_TRAIN, description="What becomes of training while an evaluation runs."
+    )
+    max_token_length: Annotated[Count | None, MustBe("a whole number of at least 1")] = Field(
+        None, description="Tokens of one answer of the model at most; none given: as many as the endpoint allows."
+    )
+    task_filter: Annotated[Names | None, _A_LIST] = Field(
+        None, description="Ids or globs of the tasks to run; none given: all."
+    )
+    skip_tasks: Annotated[Names | None, _A_LIST] = Field(None, description="Ids or globs of tasks to leave out.")
+
+
+class OpenAIConfig(_Section):
+    """The section `openai`: who answers."""
+
+    base_url: Annotated[Name | None, MustBe("an http(s) address")] = Field(
+        None, description="OpenAI-compatible endpoint; none given: it follows from the keys in the environment."
+    )
+    model_name: Annotated[Name | None, MustBe("a name")] = Field(
+        None, description="Model as its endpoint knows it, or oracle or nop."
+    )
+    api_key: Annotated[SecretStr | None, MustBe("a text")] = Field(
+        None, description="Key of base_url; taken only from the file that names the base_url as well."
+    )
+
+
+SECTIONS: dict[str, type[BaseModel]] = {"env": EnvConfig, "openai": OpenAIConfig}
+
+#: Keys of Atropos's own configuration. A file that serves both doors holds them.
+TRAINING_KEYS = frozenset(
+    {
+        *(
+            f"env.{name}"
+            for name in (
+                "batch_size",
+                "custom_thinking_prompt",
+                "data_dir_to_save_evals",
+                "data_path_to_save_groups",
+                "ensure_scores_are_not_same",
+                "eval_limit_ratio",
+                "group_size",
+                "include_messages",
+                "inference_weight",
+                "max_batches_offpolicy",
+                "max_eval_workers",
+                "max_num_workers",
+                "max_num_workers_per_node",
+                "max_reasoning_tokens",
+                "min_batch_allocation",
+                "min_items_sent_before_logging",
+                "num_rollouts_per_group_for_logging",
+                "num_rollouts_to_keep",
+                "reasoning_effort",
+                "rollout_server_url",
+                "steps_per_eval",
+                "thinking_mode",
+                "tokenizer_name",
+                "total_steps",
+                "use_wandb",
+                "wandb_name",
+                "worker_timeout",
+            )
+        ),
+        *(
+            f"openai.{name}"
+            for name in (
+                "health_check",
+                "n_kwarg_is_ignored",
+                "num_max_requests_at_once",
+                "num_requests_for_eval",
+                "rolling_buffer_length",
+                "server_type",
+                "timeout",
+                "tokenizer_name",
+                "tracing_enabled",
+            )
+        ),
+        "slurm",
+        "testing",
+    }
+)
+
+
+def field_names(section: str) -> list[str]:
+    """Return the names of a section's fields, in the order of the reference."""
+    return list(SECTIONS[section].model_fields)
+
+
+def known_keys() -> list[str]:
+    """Return every key a configuration may hold, as `section.field`."""
+    ours = (f"{section}.{name}" for section in SECTIONS for name in field_names(section))
+    return sorted({*ours, *TRAINING_KEYS})
+
+
+def must_be(section: type[BaseModel], name: str) -> str | None:
+    """Return what a field accepts in a user's words, None when it does not say."""
+    said: list[Any] = [entry for entry in section.model_fields[name].metadata if isinstance(entry, MustBe)]
+    return said[-1].text if said else None

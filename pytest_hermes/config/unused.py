@@ -1,0 +1,33 @@
+"""What a configuration asks for and the pytest door does not carry out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .fields import TRAINING_KEYS
+from .settings import Setting
+
+_ONLY_TRAINING = "only for training"
+_REASONS = {
+    "env.tool_call_parser": _ONLY_TRAINING,
+    "env.eval_handling": _ONLY_TRAINING,
+    "env.tool_pool_size": "tools run without threads",
+    "env.distribution": "not supported yet",
+    "env.dataset_name": "no benchmark here loads a dataset by name",
+    "env.dataset_split": "no benchmark here loads a dataset by name",
+    "env.prompt_field": "no benchmark here loads a dataset by name",
+}
+
+
+def why_unused(key: str) -> str | None:
+    """Return why a key has no effect on a run of tests, None when it has."""
+    return _ONLY_TRAINING if key in TRAINING_KEYS else _REASONS.get(key)
+
+
+def describe_unused(settings: Iterable[Setting]) -> str:
+    """Return the keys without effect, grouped by the reason, in the order they were given; empty if there are none."""
+    reasons: dict[str, list[str]] = {}
+    for key in dict.fromkeys(setting.key for setting in settings):
+        if (reason := why_unused(key)) is not None:
+            reasons.setdefault(reason, []).append(key)
+    return "; ".join(f"{', '.join(keys)} ({reason})" for reason, keys in reasons.items())
