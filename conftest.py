@@ -21,6 +21,8 @@ def model_server() -> Iterator[ModelServer]:
 
 
 @pytest.fixture
-def bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A user's empty folder in which pytest runs as a process of its own, without any key in the environment."""
-    return Bench(pytester, monkeypatch)
+    bench = Bench(pytester, monkeypatch)
+    yield bench
+    bench.close()

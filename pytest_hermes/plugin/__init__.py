@@ -6,13 +6,18 @@ Without `--hermes-bench` nothing here imports more than the standard library and
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from . import hookspecs
-from .distribution import DEFAULT_IN_FLIGHT, check_n_is_known, in_flight_from_n, keep_one_process
+from .distribution import (
+    DEFAULT_IN_FLIGHT,
+    check_n_is_known,
+    check_processes,
+    in_flight_from_n,
+    set_processes,
+)
 from .fixtures import (  # noqa: F401  pytest finds fixtures in the plugin's module
     _hermes_own_place,
     hermes_agent,
@@ -22,10 +27,9 @@ from .fixtures import (  # noqa: F401  pytest finds fixtures in the plugin's mod
     sandbox,
     tool_context,
 )
-from .items import CALL, RUN, BenchmarkCollection
+from .items import CALL, RUN
 from .node_ids import Selection, parse_node_id
 from .options import Options, add_options, check_flags, read_options
-from .run_loop import LOOP, RunLoop
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,20 +64,21 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, int | None]:
     """Take `-n` and the benchmarks' node ids out before xdist and the collection see them."""
-    if hasattr(config, "workerinput"):
-        return (yield)
     options = read_options(config)
     selections = _take_selections(config, options)
     if options.bench or selections:
         if config.args_source != config.ArgsSource.ARGS:
             config.args[:] = []
             config.args_source = config.ArgsSource.ARGS
-        config.stash[_REQUEST] = (options, selections, options.concurrency or in_flight_from_n(config))
-        keep_one_process(config)
+        in_flight = options.concurrency or in_flight_from_n(config) or DEFAULT_IN_FLIGHT
+        config.stash[_REQUEST] = (options, selections, in_flight)
+        if not hasattr(config, "workerinput"):
+            check_processes(options.procs or 1, in_flight, config)
+            set_processes(config, 1 if config.option.collectonly else options.procs or 1)
     return (yield)
 
 
-_REQUEST: pytest.StashKey[tuple[Options, list[Selection], int | None]] = pytest.StashKey()
+_REQUEST: pytest.StashKey[tuple[Options, list[Selection], int]] = pytest.StashKey()
 
 
 def _take_selections(config: pytest.Config, options: Options) -> list[Selection]:
@@ -125,24 +130,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if request is None:
         return
     from ..errors import UsageError
-    from .bench_run import BenchRun
-    from .reporting import BenchReport
+    from .start import start_run
 
-    options, selections, in_flight = request
     try:
-        run = BenchRun(
-            options,
-            selections=selections,
-            in_flight=in_flight or DEFAULT_IN_FLIGHT,
-            cwd=Path(config.invocation_params.dir),
-        )
+        start_run(config, *request)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
-    config.stash[RUN] = run
-    config.stash[LOOP] = RunLoop(run)
-    config.pluginmanager.register(BenchmarkCollection(), "hermes-collection")
-    config.pluginmanager.register(config.stash[LOOP], "hermes-loop")
-    config.pluginmanager.register(BenchReport(run), "hermes-report")
 
 
 @pytest.hookimpl(tryfirst=True)

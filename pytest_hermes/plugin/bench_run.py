@@ -15,7 +15,7 @@ from ..models.resolve import resolve_model
 from ..redact import Redactor
 from ..rollout.attempt import AttemptPlan
 from ..rollout.catalog import load_benchmark
-from ..rollout.engine import Engine, Handle
+from ..rollout.engine import Engine
 from ..rollout.plan import PlannedTask, enumerate_tasks, select
 from ..rollout.record import AttemptRecord
 from ..rollout.results_file import ResultsFile
@@ -26,6 +26,7 @@ from ..tools.tool import Tool
 from ..tools.toolsets import resolve_toolsets
 from .node_ids import Selection
 from .options import Options
+from .rollouts import Handle
 
 DEFAULT_SANDBOX = "local"
 
@@ -52,9 +53,19 @@ class PlannedItem:
 class BenchRun:
     """Loads everything the options name; raises UsageError for what does not exist or does not fit."""
 
-    def __init__(self, options: Options, *, selections: list[Selection], in_flight: int, cwd: Path) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        selections: list[Selection],
+        in_flight: int,
+        cwd: Path,
+        processes: int = 1,
+    ) -> None:
+        """`in_flight` is the number of all `processes` together, except in a worker, which has its own share."""
         self.options = options
         self.in_flight = in_flight
+        self.processes = processes
         self.attempts = options.attempts or 1
         self.sandbox_name = options.sandbox or DEFAULT_SANDBOX
         self.sandbox = sandbox_class(self.sandbox_name)
@@ -71,9 +82,12 @@ class BenchRun:
             self.loop.close()
             raise
         self.model_name = ", ".join(dict.fromkeys(loaded.source.name for loaded in self.benchmarks))
-        names = [loaded.benchmark.name for loaded in self.benchmarks]
-        self.run_id = new_run_id(names, self.model_name)
-        self.run_dir = cwd / (options.run_dir or RUNS_DIR / self.run_id)
+        self.run_id, self.run_dir = self._identity(cwd)
+
+    def _identity(self, cwd: Path) -> tuple[str, Path]:
+        """Return the run's id and the folder of its results."""
+        run_id = new_run_id([loaded.benchmark.name for loaded in self.benchmarks], self.model_name)
+        return run_id, cwd / (self.options.run_dir or RUNS_DIR / run_id)
 
     def _load(self, cwd: Path) -> list[LoadedBenchmark]:
         specs = list(dict.fromkeys(self.options.bench or [selection.bench for selection in self._selections]))
@@ -93,12 +107,7 @@ class BenchRun:
             )
             for benchmark in benchmarks
         ]
-        tasks = [task for benchmark in benchmarks for task in self._tasks(benchmark)]
-        chosen = select(tasks, self.options.task or (), self.options.skip_task or ())
-        for selection in self._selections:
-            mine = [task for task in chosen if task.benchmark.name == selection.bench]
-            if selection.task is not None:
-                select(mine, [selection.task], ())
+        chosen = self._chosen_tasks(benchmarks)
         return [
             LoadedBenchmark(
                 benchmark,
@@ -108,6 +117,15 @@ class BenchRun:
             )
             for benchmark, source in zip(benchmarks, sources, strict=True)
         ]
+
+    def _chosen_tasks(self, benchmarks: list[Benchmark]) -> list[PlannedTask]:
+        tasks = [task for benchmark in benchmarks for task in self._tasks(benchmark)]
+        chosen = select(tasks, self.options.task or (), self.options.skip_task or ())
+        for selection in self._selections:
+            mine = [task for task in chosen if task.benchmark.name == selection.bench]
+            if selection.task is not None:
+                select(mine, [selection.task], ())
+        return chosen
 
     def _tasks(self, benchmark: Benchmark) -> list[PlannedTask]:
         try:
@@ -167,6 +185,9 @@ class BenchRun:
     def results_path(self) -> Path | None:
         """Where results were written, None while there are none."""
         return self._results.path if self._results is not None else None
+
+    def refresh(self) -> None:
+        """Bring `records` up to date; where the rollouts run in this process, it always is."""
 
     def submit(self, item: PlannedItem, key: str, *, hold: bool) -> Handle:
         plan = AttemptPlan(item.planned, item.number, item.loaded.source, item.loaded.tools, hold)

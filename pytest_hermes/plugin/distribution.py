@@ -1,5 +1,7 @@
 """`-n N`: with a benchmark it means N rollouts in flight in this process, not N xdist workers.
 
+`--hermes-procs M` spreads them over M workers, for work that keeps a core busy.
+
 A rollout mostly waits, for a model and for a sandbox. One process with one event loop keeps 32 of them in flight
 in 30 MB; 32 workers take a gigabyte and half a minute to start.
 """
@@ -30,9 +32,23 @@ def in_flight_from_n(config: pytest.Config) -> int | None:
     return auto_in_flight() if isinstance(n, str) else max(int(n), 1)
 
 
-def keep_one_process(config: pytest.Config) -> None:
-    """Tell xdist, before it looks, to start no workers."""
-    if getattr(config.option, "numprocesses", None) is not None:
+def check_processes(processes: int, in_flight: int, config: pytest.Config) -> None:
+    """Raise pytest.UsageError when `--hermes-procs` cannot be had."""
+    if processes > 1 and not config.pluginmanager.hasplugin("xdist"):
+        raise pytest.UsageError("--hermes-procs needs pytest-xdist, which is not active")
+    if processes > in_flight:
+        raise pytest.UsageError(
+            f"--hermes-procs={processes} is more than the {in_flight} rollouts in flight; raise -n as well"
+        )
+
+
+def set_processes(config: pytest.Config, processes: int) -> None:
+    """Tell xdist, before it looks, how many workers to start: none for one process."""
+    if processes > 1:
+        config.option.numprocesses = processes
+        if config.option.dist == "no":
+            config.option.dist = "worksteal"
+    elif getattr(config.option, "numprocesses", None) is not None:
         config.option.numprocesses = 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from .items import TaskItem
 from .outcomes import AttemptNotScored
-from .run_loop import LOOP
+from .rollouts import LOOP
 from .separate_prints import add_sections
 
 if TYPE_CHECKING:

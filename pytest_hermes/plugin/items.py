@@ -53,6 +53,11 @@ class TaskItem(pytest.Function):
         return self.config.rootpath / self._bench, 0, self.name
 
     @property
+    def is_to_run(self) -> bool:
+        """Whether it has a rollout at all: a conftest may have marked it to be skipped, and nobody should pay."""
+        return self.get_closest_marker("skip") is None
+
+    @property
     def holds_sandbox(self) -> bool:
         """Whether somebody may look into the sandbox after verification."""
         return not {"sandbox", "tool_context"}.isdisjoint(self.fixturenames) or bool(self.config.option.usepdb)

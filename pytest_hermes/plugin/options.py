@@ -105,6 +105,12 @@ OPTIONS = (
         "rollouts in flight at once (default 4); with pytest-xdist, -n N says the same",
         "N",
     ),
+    Option(
+        "procs",
+        _positive_int,
+        "processes that the rollouts in flight are spread over (default 1); more than one needs pytest-xdist",
+        "M",
+    ),
     Option("attempts", _positive_int, "attempts of each task, as separate items (default 1)", "K"),
     Option(
         "task_timeout",
@@ -182,6 +188,7 @@ class Options:
     base_url: str | None
     sandbox: str | None
     concurrency: int | None
+    procs: int | None
     attempts: int | None
     task_timeout: float | None
     run_dir: str | None

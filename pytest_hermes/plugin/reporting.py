@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 class BenchReport:
     """Header, durations, sections and summary of a run of benchmarks."""
 
-    def __init__(self, run: BenchRun) -> None:
+    def __init__(self, run: BenchRun, planned: Counter[str] | None = None) -> None:
+        """`planned` is how many items each benchmark has; None: as many as this session collects."""
         self._run = run
-        self._planned: Counter[str] = Counter()
+        self._planned = planned
 
     def pytest_report_header(self) -> list[str]:
         run = self._run
@@ -37,13 +38,15 @@ class BenchReport:
             tasks = f"{len(loaded.tasks)} task{'' if len(loaded.tasks) == 1 else 's'}"
             attempts = f" × {run.attempts} attempts" if run.attempts > 1 else ""
             lines.append(f"hermes: {loaded.benchmark.name}, {tasks}{attempts}, model {source.name}{where}")
-        lines.append(f"hermes: sandbox {run.isolation()}, {run.in_flight} in flight in 1 process")
+        processes = "1 process" if run.processes == 1 else f"{run.processes} processes"
+        lines.append(f"hermes: sandbox {run.isolation()}, {run.in_flight} in flight in {processes}")
         return lines
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self._planned = Counter(
-            item.planned_item.planned.benchmark.name for item in session.items if isinstance(item, TaskItem)
-        )
+        if self._planned is None:
+            self._planned = Counter(
+                item.planned_item.planned.benchmark.name for item in session.items if isinstance(item, TaskItem)
+            )
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -63,13 +66,15 @@ class BenchReport:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
         run = self._run
+        run.refresh()
         if config.option.collectonly or run.results_path is None:
             return
+        planned = self._planned or Counter()
         for loaded in run.benchmarks:
             name = loaded.benchmark.name
             records = [record for record in run.records if record.benchmark == name]
             terminalreporter.write_sep("=", f"{name}, {loaded.source.name}", bold=True)
-            for line in summary_lines(records, self._planned[name]):
+            for line in summary_lines(records, planned[name]):
                 terminalreporter.write_line(line)
         for said in config.hook.pytest_hermes_summary(config=config, records=run.records):
             for line in [said] if isinstance(said, str) else said or ():

@@ -10,7 +10,6 @@ import queue
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -19,20 +18,19 @@ import pytest
 
 from .items import TaskItem
 from .live_line import LiveLine
+from .rollouts import Rollouts
 from .separate_prints import separate_prints
 
 if TYPE_CHECKING:
-    from ..rollout.attempt import Rollout
-    from ..rollout.engine import Handle
     from .bench_run import BenchRun
+    from .rollouts import Handle
 
 
-class RunLoop:
+class RunLoop(Rollouts):
     """Replaces pytest's own loop while benchmark items are among the session's."""
 
     def __init__(self, run: BenchRun) -> None:
-        self._run = run
-        self._handles: dict[TaskItem, Handle] = {}
+        super().__init__(run)
         self._finished: queue.SimpleQueue[TaskItem] = queue.SimpleQueue()
 
     @pytest.hookimpl(tryfirst=True)
@@ -45,10 +43,10 @@ class RunLoop:
         self._start_engine()
         with sigterm_as_interrupt(), separate_prints(session.config):
             for task in tasks:
-                if task.get_closest_marker("skip"):  # a conftest said so; nobody should pay for it
-                    self._finished.put(task)
-                else:
+                if task.is_to_run:
                     self.submit(task)
+                else:
+                    self._finished.put(task)
             # Other tests keep their order, and run while the first rollouts are in flight.
             for item, following in pairwise([*others, tasks[0]]):
                 self._protocol(session, item, following)
@@ -78,14 +76,6 @@ class RunLoop:
         finally:
             live.hide()
 
-    def _start_engine(self) -> None:
-        from ..errors import UsageError
-
-        try:
-            _ = self._run.engine
-        except UsageError as error:
-            raise pytest.UsageError(str(error)) from None
-
     @staticmethod
     def _protocol(session: pytest.Session, item: pytest.Item, following: pytest.Item | None) -> None:
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -95,31 +85,9 @@ class RunLoop:
             raise session.Interrupted(session.shouldstop)
 
     def submit(self, item: TaskItem) -> Handle:
-        handle = self._run.submit(item.planned_item, item.nodeid, hold=item.holds_sandbox)
-        self._handles[item] = handle
+        handle = super().submit(item)
         handle.future.add_done_callback(lambda _: self._finished.put(item))
         return handle
-
-    def take(self, item: TaskItem) -> Rollout:
-        """Return the finished rollout of an item, waiting for it if need be. An item run again gets a fresh one."""
-        handle = self._handles.get(item) or self.submit(item)
-        try:
-            rollout = handle.future.result()
-        except CancelledError:
-            pytest.exit(self._run.engine.fatal or "the run was stopped", returncode=pytest.ExitCode.INTERRUPTED)
-        if self._run.engine.fatal is not None:
-            item.session.shouldstop = self._run.engine.fatal
-        return rollout
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
-        """Let go of the item's sandbox, after the fixtures that may have looked into it, whatever they raise."""
-        try:
-            return (yield)
-        finally:
-            handle = self._handles.pop(item, None) if isinstance(item, TaskItem) else None
-            if handle is not None:
-                handle.release()
 
 
 @contextmanager
@@ -137,6 +105,3 @@ def sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-LOOP: pytest.StashKey[RunLoop] = pytest.StashKey()

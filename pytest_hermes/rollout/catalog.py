@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 import re
@@ -64,7 +65,8 @@ def _from_file(spec: str, base: Path) -> object:
 
 def _import_file(path: Path) -> ModuleType:
     """Import a file under a name of its own, so that it collides with nothing, and once a process."""
-    name = f"pytest_hermes_user_{path.stem}_{abs(hash(str(path))):x}"
+    # The same in every process, so that what one pickles another can read.
+    name = f"pytest_hermes_user_{path.stem}_{hashlib.sha1(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     module_spec = importlib.util.spec_from_file_location(name, path)

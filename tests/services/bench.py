@@ -28,6 +28,7 @@ class Bench:
         # Warnings of the plugin and of everything below it are errors here too.
         pytester.makeini("[pytest]\nfilterwarnings =\n    error\nasyncio_default_fixture_loop_scope = function\n")
         self._monkeypatch = monkeypatch
+        self._started: list[subprocess.Popen[str]] = []
 
     def env(self, **variables: str) -> None:
         for name, value in variables.items():
@@ -45,7 +46,7 @@ class Bench:
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start `pytest` in the background, in a process group of its own."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *arguments],
             cwd=self.path,
             stdin=subprocess.DEVNULL,
@@ -55,6 +56,15 @@ class Bench:
             start_new_session=True,
             **options,
         )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what a failed test left running."""
+        for process in self._started:
+            if process.returncode is None:
+                process.kill()
+                process.communicate()
 
     def records(self, run_dir: str = "out") -> list[dict[str, Any]]:
         """Return the lines of a run's results."""

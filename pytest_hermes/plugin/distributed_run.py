@@ -1,0 +1,114 @@
+"""The two sides of a run in several processes: xdist's controller, and its workers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from ..benchmark import Benchmark
+from ..result import AgentResult
+from ..rollout.attempt import Rollout
+from ..rollout.plan import PlannedTask
+from ..rollout.record import AttemptRecord
+from ..rollout.results_file import FILE_NAME
+from ..rollout.results_follower import ResultsFollower
+from ..tools.context import ToolContext
+from .bench_run import BenchRun, PlannedItem
+from .rollouts import Handle
+from .task_index import TaskIndex, read_index, write_index
+
+
+class ControllerRun(BenchRun):
+    """Enumerates the tasks and tells how the run stands; its rollouts run in the workers."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.index = write_index(
+            self.run_id, self.run_dir, [task for loaded in self.benchmarks for task in loaded.tasks]
+        )
+        self._follower = ResultsFollower(self.run_dir / FILE_NAME, self.run_id)
+        self.total = self.planned().total()
+        self._crashes: dict[str, int] = {}
+
+    @property
+    def in_flight_now(self) -> int:
+        return min(self.in_flight, self.total - len(self.records))
+
+    @property
+    def results_path(self) -> Path | None:
+        path = self.run_dir / FILE_NAME
+        return path if path.exists() else None
+
+    def planned(self) -> Counter[str]:
+        """Return how many items each benchmark has."""
+        return Counter(item.planned.benchmark.name for item in self.items())
+
+    def refresh(self) -> None:
+        self.records += [record.without_conversation() for record in self._follower.new()]
+
+    def share_of(self, worker: int) -> int:
+        """Return how many rollouts worker number `worker`, from 0, may have in flight."""
+        return self.in_flight // self.processes + (worker % self.processes < self.in_flight % self.processes)
+
+    def count_crash(self, node_id: str) -> int:
+        """Return how many workers have died with this item."""
+        self._crashes[node_id] = self._crashes.get(node_id, 0) + 1
+        return self._crashes[node_id]
+
+    def close(self) -> None:
+        super().close()
+        self.index.unlink(missing_ok=True)
+
+
+class WorkerRun(BenchRun):
+    """Runs a share of the items, of tasks that the controller enumerated."""
+
+    def __init__(self, *arguments: Any, index: Path, **named: Any) -> None:
+        self._index_path = index
+        self._index: TaskIndex | None = None
+        super().__init__(*arguments, **named)
+        self._follower = ResultsFollower(self.run_dir / FILE_NAME, self.run_id)
+        self._own: set[tuple[str, str, int]] = set()
+        self._elsewhere: dict[tuple[str, str, int], AttemptRecord] = {}
+
+    @property
+    def _read(self) -> TaskIndex:
+        if self._index is None:
+            self._index = read_index(self._index_path)
+        return self._index
+
+    def _chosen_tasks(self, benchmarks: list[Benchmark]) -> list[PlannedTask]:
+        return [task for benchmark in benchmarks for task in self._read.of(benchmark)]
+
+    def _identity(self, cwd: Path) -> tuple[str, Path]:
+        return self._read.run_id, self._read.run_dir
+
+    def submit(self, item: PlannedItem, key: str, *, hold: bool) -> Handle:
+        """Run the item's attempt, unless a worker that died meanwhile had finished it: that is paid for."""
+        name = (item.planned.benchmark.name, item.planned.task.id, item.number)
+        for record in self._follower.new():
+            of = (record.benchmark, record.task, record.attempt)
+            if of not in self._own:
+                self._elsewhere[of] = record.without_conversation()
+        if name in self._elsewhere and not hold:
+            return FinishedHandle(self._elsewhere[name], self._make_place(item.planned, key), key)
+        self._own.add(name)
+        return super().submit(item, key, hold=hold)
+
+
+class FinishedHandle:
+    """The handle of an attempt that another process finished."""
+
+    def __init__(self, record: AttemptRecord, place: Any, key: str) -> None:
+        result = AgentResult(
+            turns_used=record.turns_used,
+            finished_naturally=record.finished_naturally,
+            stop_reason=record.stop_reason or "",
+        )
+        self.future: Future[Rollout] = Future()
+        self.future.set_result(Rollout(record, result, ToolContext(key, place=place), place))
+
+    def release(self) -> None:
+        """There is no sandbox."""

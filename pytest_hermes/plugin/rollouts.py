@@ -1,0 +1,84 @@
+"""The rollouts of a session's items: submitted, taken by the item's fixture, let go at its teardown."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from .items import TaskItem
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ..rollout.attempt import Rollout
+    from .bench_run import BenchRun
+
+
+class Handle(Protocol):
+    """One submitted rollout."""
+
+    @property
+    def future(self) -> Future[Rollout]: ...
+
+    def release(self) -> None:
+        """Let a held sandbox close."""
+
+
+class Rollouts:
+    """A plugin that knows which item waits for which rollout."""
+
+    def __init__(self, run: BenchRun) -> None:
+        self._run = run
+        self._handles: dict[TaskItem, Handle] = {}
+
+    def submit(self, item: TaskItem) -> Handle:
+        """Queue the item's rollout; one that this run finished already, in a worker that died, is not run again."""
+        handle = self._run.submit(item.planned_item, item.nodeid, hold=item.holds_sandbox)
+        self._handles[item] = handle
+        return handle
+
+    def is_submitted(self, item: TaskItem) -> bool:
+        return item in self._handles
+
+    def handle_of(self, item: TaskItem) -> Handle:
+        """Return the item's handle; an item that is run again gets a fresh rollout."""
+        return self._handles.get(item) or self.submit(item)
+
+    @property
+    def unfinished(self) -> int:
+        return sum(not handle.future.done() for handle in self._handles.values())
+
+    def take(self, item: TaskItem) -> Rollout:
+        """Return the finished rollout of an item, waiting for it if need be."""
+        handle = self.handle_of(item)
+        try:
+            rollout = handle.future.result()
+        except CancelledError:
+            pytest.exit(self._run.engine.fatal or "the run was stopped", returncode=pytest.ExitCode.INTERRUPTED)
+        if self._run.engine.fatal is not None:
+            item.session.shouldstop = self._run.engine.fatal
+        return rollout
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Let go of the item's sandbox, after the fixtures that may have looked into it, whatever they raise."""
+        try:
+            return (yield)
+        finally:
+            handle = self._handles.pop(item, None) if isinstance(item, TaskItem) else None
+            if handle is not None:
+                handle.release()
+
+    def _start_engine(self) -> None:
+        from ..errors import UsageError
+
+        try:
+            _ = self._run.engine
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+LOOP: pytest.StashKey[Rollouts] = pytest.StashKey()

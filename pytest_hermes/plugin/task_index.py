@@ -1,0 +1,55 @@
+"""The tasks of a run as a file: xdist's controller enumerates once, its workers read what it found."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..benchmark import Benchmark, Item
+from ..errors import UsageError
+from ..rollout.plan import PlannedTask
+from ..task import Task
+
+
+@dataclass(frozen=True)
+class TaskIndex:
+    """What a worker needs to know of a run besides the options it is started with."""
+
+    run_id: str
+    run_dir: Path
+    #: By the benchmark's name.
+    tasks: dict[str, list[tuple[Item, Task]]]
+
+    def of(self, benchmark: Benchmark) -> list[PlannedTask]:
+        return [PlannedTask(benchmark, item, task) for item, task in self.tasks[benchmark.name]]
+
+
+def write_index(run_id: str, run_dir: Path, tasks: Sequence[PlannedTask]) -> Path:
+    """Write the index to a new file that only this user can read.
+
+    Raises UsageError for items that cannot be pickled.
+    """
+    by_name: dict[str, list[tuple[Item, Task]]] = {}
+    for planned in tasks:
+        by_name.setdefault(planned.benchmark.name, []).append((planned.item, planned.task))
+    try:
+        data = pickle.dumps(TaskIndex(run_id, run_dir, by_name))
+    except Exception as error:  # pickling runs whatever code the items bring along
+        raise UsageError(
+            f"--hermes-procs needs items that can be pickled: {type(error).__name__}: {error}; run without it"
+        ) from error
+    handle, name = tempfile.mkstemp(prefix="hermes-index-")
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    return Path(name)
+
+
+def read_index(path: Path) -> TaskIndex:
+    """Return the index that `write_index` wrote; the benchmarks' modules must have been imported."""
+    index = pickle.loads(path.read_bytes())
+    assert isinstance(index, TaskIndex)
+    return index
