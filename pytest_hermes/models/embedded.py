@@ -36,6 +36,7 @@ class Nop:
 class OracleSource:
     name = "oracle"
     address = ""
+    calls = None
 
     def for_task(self, task: Task) -> Model:
         if task.solution is None:
@@ -48,6 +49,7 @@ class OracleSource:
 class NopSource:
     name = "nop"
     address = ""
+    calls = None
 
     def for_task(self, task: Task) -> Model:
         return Nop()

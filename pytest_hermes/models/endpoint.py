@@ -2,79 +2,126 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InfrastructureError
+from ..redact import Redactor
 from ..task import Task
+from . import retry
+from .clock import count_retry, start_clock, stop_clock
+from .faults import (
+    CONNECT_SECONDS,
+    Asked,
+    Fault,
+    check_completion,
+    connection_fault,
+    first_line,
+    not_a_completion,
+    status_fault,
+)
 from .keys import OPENAI, Address
-from .protocol import ContextWindowExceeded, Model
+from .limiter import CallLimiter
+from .protocol import Model
+from .retry import RetryPolicy
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
-
-#: How endpoints say that a conversation is too long: OpenAI's error code, and the words of vLLM, SGLang,
-#: llama.cpp, Anthropic and OpenRouter, which send a plain 400 (or 413).
-_TOO_LONG = re.compile(
-    r"context_length_exceeded|maximum context length|context (window|length|size)|exceed_context_size"
-    r"|prompt is too long|input is too long|too many tokens|longer than the model",
-    re.IGNORECASE,
-)
-
-
-def first_line(text: str, limit: int = 300) -> str:
-    """Return the first line of `text` that says something, cut to `limit` characters."""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 class Endpoint:
     """One model at one endpoint; a single connection pool serves every attempt of a run."""
 
-    def __init__(self, model: str, address: Address) -> None:
+    def __init__(
+        self,
+        model: str,
+        address: Address,
+        *,
+        calls: CallLimiter | None = None,
+        policy: RetryPolicy | None = None,
+    ) -> None:
+        """Ask `model` at `address`; `calls` is shared with whoever else asks there."""
         self.name = model
         self.address = address.base_url
+        self.calls = calls or CallLimiter()
+        self._policy = policy or retry.DEFAULT
         self._key = address.api_key
+        secrets = [self._key, self._key.strip()] if self._key else []
+        self._asked = Asked(address.base_url, model, address.key_name, self._key is not None, Redactor(secrets).text)
         self._client: AsyncOpenAI | None = None
+        #: Whether anything ever came back.
+        self._answered = False
 
     def for_task(self, task: Task) -> Model:
         return self
 
     async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Any:
+        """Return the model's answer. Faults that may pass are waited out, and not on the agent's time."""
+        now = asyncio.get_running_loop().time
+        first, tried = now(), 0
+        while True:
+            # A place in flight is the endpoint's to give.
+            stop_clock(now())
+            async with self.calls.slot() as slot:
+                began = now()
+                if not tried:
+                    start_clock(began)
+                try:
+                    completion = await self._request(messages, parameters)
+                except Fault as fault:
+                    failed = fault
+                    if fault.overloaded:
+                        slot.overloaded()
+                else:
+                    start_clock(began)
+                    slot.succeeded()
+                    return completion
+            stop_clock(began)
+            tried += 1
+            wait = self._policy.wait(tried, now() - first, failed.retry_after)
+            if wait is None or self._is_a_wrong_address(failed, tried):
+                raise self._gave_up(failed, tried)
+            count_retry()
+            await asyncio.sleep(wait)
+
+    def _is_a_wrong_address(self, fault: Fault, tried: int) -> bool:
+        return fault.unreachable and not self._answered and tried >= self._policy.first_contact_tries
+
+    def _gave_up(self, fault: Fault, tried: int) -> InfrastructureError:
+        if fault.retry_after is not None and fault.retry_after > self._policy.total:
+            why = f"asks to wait {fault.retry_after:.0f} s"
+        else:
+            why = f"{tried} tries"
+        return InfrastructureError(f"{fault} ({why})", kind="endpoint")
+
+    async def _request(self, messages: list[dict[str, Any]], parameters: dict[str, Any]) -> Any:
+        """Ask once. What is raised has no cause attached: a library's own text may hold the key."""
         import openai
 
         client: Any = self._connect()
+        limit = self._policy.request_timeout
         try:
-            completion = await client.chat.completions.create(model=self.name, messages=messages, **parameters)
+            # The client's own time-out starts anew with each byte: an answer that trickles in would never end.
+            async with asyncio.timeout(limit):
+                completion = await client.chat.completions.create(model=self.name, messages=messages, **parameters)
         except openai.APIStatusError as error:
-            said = _body_text(error)
-            if error.status_code in (400, 413) and _TOO_LONG.search(said):
-                raise ContextWindowExceeded(first_line(said)) from error
-            raise InfrastructureError(
-                f"{self.address} answered {error.status_code}: {first_line(said)}", kind="endpoint"
-            ) from error
-        except openai.APITimeoutError as error:
-            raise InfrastructureError(f"{self.address} did not answer in time", kind="endpoint") from error
+            self._answered = True
+            response = error.response
+            said = response.text or response.reason_phrase
+            raise status_fault(self._asked, error.status_code, error.body, said, response.headers) from None
+        except TimeoutError:
+            raise Fault(f"{self.address} did not answer within {limit:g} s") from None
         except openai.APIConnectionError as error:
-            raise InfrastructureError(
-                f"cannot reach {self.address}: {first_line(str(error.__cause__ or error))}", kind="endpoint"
-            ) from error
+            raise connection_fault(self._asked, error) from None
+        except json.JSONDecodeError as error:
+            raise not_a_completion(self._asked, error.doc) from None
         except openai.OpenAIError as error:
-            raise InfrastructureError(f"{self.address}: {first_line(str(error))}", kind="endpoint") from error
-        return self._checked(completion)
-
-    def _checked(self, completion: Any) -> Any:
-        """An endpoint may answer 200 with a login page, or with an error in the body: neither is a completion."""
-        choices = getattr(completion, "choices", None)
-        if choices and getattr(choices[0], "message", None) is not None:
-            return completion
-        said = completion if isinstance(completion, str) else str(getattr(completion, "error", None) or completion)
-        if _TOO_LONG.search(said):
-            raise ContextWindowExceeded(first_line(said))
-        raise InfrastructureError(
-            f"the answer of {self.address} is not a chat completion: {first_line(said)!r}", kind="endpoint"
-        )
+            said = self._asked.clean(str(error))
+            raise InfrastructureError(f"{self.address}: {first_line(said)}", kind="endpoint") from None
+        self._answered = True
+        return check_completion(self._asked, completion)
 
     def _connect(self) -> AsyncOpenAI:
         if self._client is None:
@@ -83,7 +130,11 @@ class Endpoint:
             # The package refuses to work without a key; servers that want none ignore this one.
             key = self._key or "none"
             self._client = openai.AsyncOpenAI(
-                base_url=self.address, api_key=key, default_headers=self._own_headers(key, openai.Omit())
+                base_url=self.address,
+                api_key=key,
+                default_headers=self._own_headers(key, openai.Omit()),
+                max_retries=0,
+                timeout=openai.Timeout(None, connect=CONNECT_SECONDS),
             )
         return self._client
 
@@ -102,17 +153,3 @@ class Endpoint:
         if self._client is not None:
             client, self._client = self._client, None
             await client.close()
-
-
-def _body_text(error: Any) -> str:
-    """Return what the endpoint said: the error's message in its body, else the body."""
-    body = error.body
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        if isinstance(inner, dict) and inner.get("message"):
-            code = inner.get("code")
-            return f"{inner['message']}" + (f" ({code})" if isinstance(code, str) else "")
-        return str(inner)
-    if isinstance(body, str) and body.strip():
-        return body
-    return str(error.response.text or error.message)

@@ -27,6 +27,8 @@ class Address:
 
     base_url: str
     api_key: str | None
+    #: The environment variable that the key comes from, or would come from.
+    key_name: str = "PYTEST_HERMES_API_KEY"
 
     def __repr__(self) -> str:  # a key must not appear in a traceback
         return f"Address({self.base_url!r})"
@@ -58,7 +60,9 @@ def find_address(model: str, base_url: str | None, environ: Mapping[str, str]) -
     openai_url = environ.get("OPENAI_BASE_URL") or None
     if base_url is not None:
         base_url = check_base_url(base_url)
-        return Address(base_url, environ.get("PYTEST_HERMES_API_KEY") or _key_for(base_url, environ))
+        if own := environ.get("PYTEST_HERMES_API_KEY"):
+            return Address(base_url, own)
+        return _address(base_url, environ)
     if openai_url is not None:
         base_url = check_base_url(openai_url)
     elif environ.get("OPENROUTER_API_KEY") and ("/" in model or not environ.get("OPENAI_API_KEY")):
@@ -67,18 +71,19 @@ def find_address(model: str, base_url: str | None, environ: Mapping[str, str]) -
         base_url = OPENAI
     else:
         raise UsageError(f"no endpoint for model {model!r}: {HOW_TO_CONFIGURE}")
-    return Address(base_url, _key_for(base_url, environ))
+    return _address(base_url, environ)
 
 
-def _key_for(base_url: str, environ: Mapping[str, str]) -> str | None:
+def _address(base_url: str, environ: Mapping[str, str]) -> Address:
+    """Return the address with the key that belongs to its host."""
     origin = _origin(base_url)
     owners = {_origin(OPENROUTER): "OPENROUTER_API_KEY", _origin(OPENAI): "OPENAI_API_KEY"}
     owner = owners.get(origin)
     if owner is not None:
         if not environ.get(owner):
             raise UsageError(f"{base_url} wants a key: set {owner}")
-        return environ[owner]
+        return Address(base_url, environ[owner], owner)
     openai_url = environ.get("OPENAI_BASE_URL")
     if openai_url and _origin(openai_url) == origin:
-        return environ.get("OPENAI_API_KEY") or None
-    return None
+        return Address(base_url, environ.get("OPENAI_API_KEY") or None, "OPENAI_API_KEY")
+    return Address(base_url, None)

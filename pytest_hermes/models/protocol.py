@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ..errors import HermesError
+from ..errors import HermesError, InfrastructureError
 from ..task import Task
+from .limiter import CallLimiter
 
 
 class ContextWindowExceeded(HermesError):
     """The conversation no longer fits into the model's context window: the agent's own end, not a fault."""
+
+
+class Refused(InfrastructureError):
+    """An endpoint refuses what every attempt would ask of it: a key, credit, a model. The whole run cannot go on."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, kind="endpoint")
 
 
 class Model(Protocol):
@@ -19,7 +27,7 @@ class Model(Protocol):
         """Return an OpenAI chat completion: an object with `choices[0].message`, `finish_reason`, `usage`.
 
         `parameters` may hold `tools`, `temperature`, `max_tokens`, `extra_body` and `n` (always 1).
-        Raises ContextWindowExceeded, or InfrastructureError (kind `endpoint`).
+        Raises ContextWindowExceeded, Refused, or another InfrastructureError (kind `endpoint`).
         """
 
 
@@ -30,6 +38,10 @@ class ModelSource(Protocol):
     name: str
     #: Where requests go, for the header; empty for models that live in this process.
     address: str
+
+    @property
+    def calls(self) -> CallLimiter | None:
+        """How many calls may be in flight; None for models that no number of calls is too much for."""
 
     def for_task(self, task: Task) -> Model:
         """Return the model that answers one attempt of `task`. Raises Unsupported when it cannot answer this one."""

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from ..errors import UsageError
 from .embedded import EMBEDDED
 from .keys import HOW_TO_CONFIGURE, find_address
+from .limiter import CallLimiters
 from .protocol import ModelSource
+from .retry import RetryPolicy
 
 
 def resolve_model(
@@ -17,10 +19,13 @@ def resolve_model(
     environ: Mapping[str, str],
     *,
     benchmark: str,
+    calls: CallLimiters | None = None,
+    policy: RetryPolicy | None = None,
 ) -> ModelSource:
     """Return who answers `benchmark`: `model` if given, else `default`, its own choice for users without a key.
 
     `oracle` and `nop` are embedded unless a base URL says that an endpoint serves a model of that name.
+    `calls` and `policy` are for endpoints: how much they are asked at once, and how often again after a fault.
     Raises UsageError when nobody would answer.
     """
     if model is None:
@@ -36,4 +41,5 @@ def resolve_model(
         return EMBEDDED[model]()
     from .endpoint import Endpoint
 
-    return Endpoint(model, find_address(model, base_url, environ))
+    address = find_address(model, base_url, environ)
+    return Endpoint(model, address, calls=calls.at(address.base_url) if calls else None, policy=policy)

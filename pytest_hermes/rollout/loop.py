@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
+from ..errors import InfrastructureError
+from ..models.clock import AgentClock
 from ..models.protocol import ContextWindowExceeded, Model
 from ..result import AgentResult, ToolError
 from ..tools.dispatch import ToolOutcome
@@ -23,7 +25,7 @@ class HermesAgentLoop:
     `tool_schemas` are OpenAI function schemas; only tools in `valid_tool_names` may be called. Tools act in the
     sandbox registered for `task_id`, which is started at first use; `run_tool` replaces that.
     `max_turns` counts model calls, `max_tokens` limits each answer, `token_budget` all of them together
-    (prompt and completion), `seconds` the whole run.
+    (prompt and completion), `seconds` the whole run, less what an endpoint's faults took.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class HermesAgentLoop:
         #: Seconds spent waiting for the model and for tools.
         self.model_seconds = 0.0
         self.tool_seconds = 0.0
+        #: The agent's time. What an endpoint's faults cost is not in it, nor in `model_seconds`.
+        self.clock = AgentClock(seconds)
         # The conversation as it is sent; it differs from the recorded one only where an endpoint would choke.
         self._wire: list[dict[str, Any]] = []
 
@@ -67,13 +71,16 @@ class HermesAgentLoop:
         """
         result = self.result = AgentResult(messages=[dict(message) for message in messages])
         self._wire = list(result.messages)
-        deadline = asyncio.timeout(self.seconds)
+        clock = self.clock = AgentClock(self.seconds)
         try:
-            async with deadline:
+            async with clock:
                 result.stop_reason = await self._turns(result)
         except TimeoutError:
-            if not deadline.expired():  # the server's own time-out, not ours
+            if not clock.expired:  # the server's own time-out, not ours
                 raise
+            if not result.turns_used:
+                # Nothing was ever done that could be scored: the agent was not slow, nobody answered.
+                raise InfrastructureError(f"no answer within the agent's {self.seconds:g} s", kind="endpoint") from None
             result.stop_reason = "time"
         except ContextWindowExceeded:
             result.stop_reason = "context"
@@ -98,11 +105,11 @@ class HermesAgentLoop:
         for name in ("temperature", "max_tokens", "extra_body"):
             if (value := getattr(self, name)) is not None:
                 parameters[name] = value
-        started = time.perf_counter()
+        started, backoff = time.perf_counter(), self.clock.backoff
         try:
             completion = await self.server.chat_completion(messages=list(self._wire), **parameters)
         finally:
-            self.model_seconds += time.perf_counter() - started
+            self.model_seconds += time.perf_counter() - started - (self.clock.backoff - backoff)
         answer = read_answer(completion)
         result.turns_used += 1
         result.usage += answer.usage

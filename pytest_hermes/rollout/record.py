@@ -49,9 +49,18 @@ class Seconds(_Values):
     queue: float = 0.0
     sandbox_start: float = 0.0
     model: float = 0.0
+    #: Lost to an endpoint's faults: requests that failed, waits before the next, and for a place in flight.
+    backoff: float = 0.0
     tools: float = 0.0
     verifier: float = 0.0
     total: float = 0.0
+
+
+class EarlierError(ErrorInfo):
+    """An error after which the attempt was started afresh, and what that start cost."""
+
+    seconds: float = 0.0
+    usage: UsageInfo = UsageInfo()
 
 
 class AttemptRecord(_Values):
@@ -86,6 +95,10 @@ class AttemptRecord(_Values):
     tool_errors: list[ToolErrorInfo] = Field(default_factory=list)
     usage: UsageInfo = UsageInfo()
     seconds: Seconds = Seconds()
+    #: Requests to the model that were made again after a fault of the endpoint.
+    retries: int = 0
+    #: Why earlier starts of this attempt came to nothing; `--hermes-infra-retries` allows them.
+    earlier_errors: list[EarlierError] = Field(default_factory=list)
     #: The end of what the verifier's last commands printed.
     verifier_output: str = ""
     started: datetime

@@ -10,14 +10,18 @@ from pytest_hermes.errors import InfrastructureError
 from pytest_hermes.models.endpoint import Endpoint
 from pytest_hermes.models.keys import Address
 from pytest_hermes.models.protocol import ContextWindowExceeded
+from pytest_hermes.models.retry import RetryPolicy
 from tests.services.model_server import ModelServer, Reply, completion
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
+#: As patient as the default, but without its waits.
+QUICK = RetryPolicy(tries=3, base=0.01, request_timeout=0.5)
+
 
 @pytest_asyncio.fixture
 async def endpoint(model_server: ModelServer) -> AsyncIterator[Endpoint]:
-    endpoint = Endpoint("some-model", Address(model_server.url, "the-key"))
+    endpoint = Endpoint("some-model", Address(model_server.url, "the-key"), policy=QUICK)
     yield endpoint
     await endpoint.close()
 
@@ -99,11 +103,19 @@ async def test_an_error_in_a_good_answer_is_told(endpoint: Endpoint, model_serve
         await endpoint.chat_completion(messages=MESSAGES)
 
 
-async def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_there() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
-        endpoint = Endpoint("m", Address(url, None))
-        with pytest.raises(InfrastructureError, match=f"cannot reach {url}"):
+        endpoint = Endpoint("m", Address(url, None), policy=QUICK)
+        with pytest.raises(InfrastructureError, match=f"^cannot reach {url}: Connection refused"):
             await endpoint.chat_completion(messages=MESSAGES)
         await endpoint.close()
+
+
+async def test_an_address_that_never_answered_is_not_tried_for_long() -> None:
+    policy = RetryPolicy(base=0.001, first_contact_tries=2)
+    endpoint = Endpoint("m", Address("http://nowhere.invalid/v1", None), policy=policy)
+    with pytest.raises(InfrastructureError, match=r"nowhere.invalid/v1: .*not known \(2 tries\)$"):
+        await endpoint.chat_completion(messages=MESSAGES)
+    await endpoint.close()

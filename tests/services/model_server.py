@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
 
 #: From a request's JSON body to what is sent: a completion's JSON, or a Reply for anything else.
 Script = Callable[[dict[str, Any]], "dict[str, Any] | Reply"]
@@ -15,12 +17,18 @@ Script = Callable[[dict[str, Any]], "dict[str, Any] | Reply"]
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer that is not a plain 200 with JSON."""
+    """An answer that is not a plain 200 with JSON, or not a whole one.
+
+    Moods: `hang` sends nothing until the server is closed, `reset` breaks the connection before the answer, `half`
+    after half of its body, `trickle` sends a byte every `seconds`; `late` sends it all after `seconds`.
+    """
 
     status: int = 200
     body: str = ""
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
+    mood: Literal["", "hang", "reset", "half", "trickle", "late"] = ""
+    seconds: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,16 @@ def completion(
 
 
 class ModelServer:
-    """Serves on loopback until it is closed. `script` answers; `requests` are what came in."""
+    """Serves on loopback until it is closed. `script` answers; `requests` are what came in, `peak` how many of
+    them at most were in flight at once."""
 
     def __init__(self) -> None:
         self.script: Script = lambda body: completion("Done.")
         self.requests: list[Request] = []
+        self.peak = 0
+        self._in_flight = 0
+        self._counting = threading.Lock()
+        self._closing = threading.Event()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -81,8 +94,21 @@ class ModelServer:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 server.requests.append(Request(self.path, headers, body))
-                said = server.script(body)
-                reply = said if isinstance(said, Reply) else Reply(body=json.dumps(said))
+                server._count(1)
+                try:
+                    said = server.script(body)
+                    self.send(said if isinstance(said, Reply) else Reply(body=json.dumps(said)))
+                except ConnectionError:
+                    self.close_connection = True  # the client lost its patience
+                finally:
+                    server._count(-1)
+
+            def send(self, reply: Reply) -> None:
+                if reply.mood in ("hang", "late"):
+                    server._closing.wait(None if reply.mood == "hang" else reply.seconds)
+                if reply.mood == "reset":
+                    self.reset()
+                    return
                 data = reply.body.encode()
                 self.send_response(reply.status)
                 self.send_header("content-type", reply.content_type)
@@ -90,7 +116,22 @@ class ModelServer:
                 for name, value in reply.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(data)
+                if reply.mood == "half":
+                    self.wfile.write(data[: len(data) // 2])
+                    self.close_connection = True
+                elif reply.mood == "trickle":
+                    for byte in data:
+                        if server._closing.wait(reply.seconds):
+                            break
+                        self.wfile.write(bytes([byte]))
+                else:
+                    self.wfile.write(data)
+
+            def reset(self) -> None:
+                """Close the connection by RST, as a router or a killed process does."""
+                self.close_connection = True
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                socket.close(self.connection.detach())
 
             def log_message(self, *arguments: Any) -> None:
                 pass
@@ -116,7 +157,13 @@ class ModelServer:
 
         self.script = script
 
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self._in_flight += change
+            self.peak = max(self.peak, self._in_flight)
+
     def close(self) -> None:
+        self._closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

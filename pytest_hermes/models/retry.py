@@ -1,0 +1,74 @@
+"""When a request that failed is made again, and how long to wait before."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+#: Statuses that may be another on the next try.
+_TRANSIENT = (408, 409, 429)
+
+#: Statuses by which an endpoint says that it is asked for too much at once.
+OVERLOADED = (429, 503)
+
+
+def is_transient(status: int) -> bool:
+    """Return whether a request answered with this HTTP status is worth another try."""
+    return status in _TRANSIENT or status >= 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """How often one model call is tried, and for how long. Times are in seconds.
+
+    The waits grow exponentially with full jitter: uniform between 0 and `base` * 2**n, at most `longest_wait`
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter).
+    """
+
+    #: Requests made for one call, the first one included.
+    tries: int = 10
+    base: float = 1.0
+    longest_wait: float = 60.0
+    #: No try begins later than this after the call's first; a longer `Retry-After` ends the call at once.
+    total: float = 900.0
+    #: For one request, from the first byte sent to the last one received. Reasoning models think for minutes.
+    request_timeout: float = 600.0
+    #: Tries to reach an endpoint that has not answered anything yet: its address is wrong, most likely.
+    first_contact_tries: int = 4
+
+    def wait(self, tried: int, spent: float, retry_after: float | None) -> float | None:
+        """Return how long to wait after `tried` requests in `spent` seconds, None when it is time to give up.
+
+        What the endpoint asked for is waited for whole, with some jitter on top: everybody was told the same.
+        """
+        if tried >= self.tries:
+            return None
+        # Not for secrets: it only spreads requests.
+        if retry_after is None:
+            wait = random.uniform(0, min(self.longest_wait, self.base * 2 ** (tried - 1)))
+        else:
+            wait = retry_after + random.uniform(0, self.base)
+        return wait if spent + wait <= self.total else None
+
+
+#: What an endpoint that is given no policy of its own keeps to.
+DEFAULT = RetryPolicy()
+
+
+def read_retry_after(value: str | None) -> float | None:
+    """Return the seconds of a `Retry-After` header, a number or an HTTP date (RFC 9110, 10.2.3); None without one."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            at = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        # A date without a zone is GMT, as all HTTP dates are.
+        seconds = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
