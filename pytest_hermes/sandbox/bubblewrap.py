@@ -85,7 +85,7 @@ def hidden_folders() -> list[str]:
 
 def arguments(folder: str | None, *, network: bool) -> list[str]:
     """Return the command line up to the program: the host's files read-only, and `folder` writable."""
-    args = ["bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    args = [shutil.which("bwrap") or "bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     if not network:
         args.append("--unshare-net")
     # As init, what runs inside has to reap; when it ends, the kernel kills all the others.

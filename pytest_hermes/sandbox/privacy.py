@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 import threading
 
@@ -16,7 +15,7 @@ _holders = 0
 def hide() -> None:
     """Make /proc/PID/environ of this process unreadable to others of its user, until as many calls of `show`.
 
-    For root the supervisor drops a capability instead: root reads it all the same.
+    Root with all its capabilities reads it all the same: the supervisor drops the one it takes.
     """
     _count(+1)
 
@@ -28,7 +27,7 @@ def show() -> None:
 
 def _count(change: int) -> None:
     global _holders
-    if sys.platform != "linux" or os.geteuid() == 0:
+    if sys.platform != "linux":
         return
     with _lock:
         _holders += change

@@ -39,7 +39,7 @@ FRAME_OUT = 9
 
 #: Seconds for which descendants are hunted before they are left to the kernel (a process in an
 #: uninterruptible wait cannot be killed).
-_PATIENCE = 3.0
+_PATIENCE = 4.0
 
 _LINUX = sys.platform == "linux"
 _NAME = b"hermes-sandbox"
@@ -268,14 +268,11 @@ def exterminate() -> None:
     """Kill and reap every descendant of this process."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        # Stopped first, so that nothing forks faster than it is killed.
-        found: set[int] = set()
-        while new := _descendants() - found:
-            found |= new
-            for pid in new:
-                _kill(pid, signal.SIGSTOP)
-        for pid in found:
-            _kill(pid, signal.SIGKILL)
+        if os.getpid() == 1:
+            _kill(-1, signal.SIGKILL)  # all that there is in bubblewrap, at one go
+        else:
+            for pid in _stopped_descendants():
+                _kill(pid, signal.SIGKILL)
         pause = 0.0002
         while time.monotonic() < deadline:
             try:
@@ -289,21 +286,26 @@ def exterminate() -> None:
             pause *= 2
 
 
-def _descendants() -> set[int]:
-    if not _LINUX:
-        return set()
+def _stopped_descendants() -> set[int]:
+    """Stop all descendants, parents first, so that nothing forks faster than it is found; return them."""
     found: set[int] = set()
-    ahead = [os.getpid()]
-    while ahead:
-        for child in children(ahead.pop()):
-            if child not in found:
-                found.add(child)
+    before = -1
+    while before < len(found):
+        before = len(found)
+        ahead = [os.getpid()]
+        while ahead:
+            for child in children(ahead.pop()):
+                if child not in found:
+                    found.add(child)
+                    _kill(child, signal.SIGSTOP)
                 ahead.append(child)
     return found
 
 
 def children(pid: int) -> list[int]:
     children: list[int] = []
+    if not _LINUX:
+        return children
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/children", "rb", 0) as file:

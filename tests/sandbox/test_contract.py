@@ -267,9 +267,9 @@ async def test_cancelling_kills_one_command_and_no_other(sandbox: Sandbox, alive
 
 
 async def test_a_fork_bomb_can_be_killed(sandbox: Sandbox, alive: Alive) -> None:
-    # With a pause in it: it is the killing that is tested, not the machine.
     name = marker()
-    bomb = "f() { sleep 0.05; f & f & }; f & wait; sleep 60"
+    # With a pause in it and an end to it: it is the killing that is tested, not the machine.
+    bomb = "f() { sleep 0.05; (($1 < 10)) && { f $(($1 + 1)) & f $(($1 + 1)) & }; }; f 0 & wait; sleep 60"
     assert (await sandbox.exec(["bash", "-c", bomb, name], timeout=0.4)).timed_out
     assert not alive(name)
 
