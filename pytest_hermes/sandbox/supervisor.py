@@ -51,6 +51,9 @@ _PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
 _CAP_SETPCAP = 8
 _CAP_SYS_PTRACE = 19
+#: With either of the other two, CAP_SYS_ADMIN and CAP_PERFMON, newer kernels let a process read what it could only
+#: read as a debugger before (mm_access in the kernel's fork.c).
+_LOOK_INTO_OTHERS = (_CAP_SYS_PTRACE, 21, 38)
 
 #: Asks this process to end, and a shepherd to kill its flock. Not SIGTERM: `pkill` in a command may send that.
 _END = signal.SIGUSR2
@@ -353,9 +356,10 @@ def _forbid_reading_other_processes() -> None:
     A process that was itself started without CAP_SYS_PTRACE holds no more than they do; then they lose
     CAP_SETPCAP too, which they hardly miss.
     """
-    if _prctl(_PR_CAPBSET_READ, _CAP_SYS_PTRACE) == 1:
-        _prctl(_PR_CAPBSET_DROP, _CAP_SYS_PTRACE)
-    else:
+    before = _prctl(_PR_CAPBSET_READ, _CAP_SYS_PTRACE)
+    for capability in _LOOK_INTO_OTHERS:
+        _prctl(_PR_CAPBSET_DROP, capability)
+    if before != 1:
         _prctl(_PR_CAPBSET_DROP, _CAP_SETPCAP)
 
 
