@@ -8,9 +8,10 @@ import posixpath
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, get_args
 
 from ..errors import InfrastructureError, Unsupported, UsageError
+from ..suggest import unknown
 from ..task import SandboxSpec
 from . import bubblewrap, privacy
 from .folder import SandboxFolder
@@ -24,6 +25,9 @@ from .tar_commands import pack_command, read_pack_result, read_unpack_result, un
 
 Isolation = Literal["auto", "none", "bubblewrap"]
 
+#: The environment variable that says how sandboxes are isolated which are told nothing else.
+ISOLATION_VARIABLE = "PYTEST_HERMES_LOCAL_ISOLATION"
+
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INSTEAD = "use --hermes-sandbox=docker"
 
@@ -32,15 +36,16 @@ class LocalSandbox:
     """Runs commands on the host, as the user that runs pytest, in a folder of its own.
 
     `name` appears in error messages only. `isolation` is `bubblewrap` (the host's files are read-only and its
-    processes out of sight), `none`, or `auto`: bubblewrap where it works.
+    processes out of sight), `none`, or `auto`: bubblewrap where it works. None: what PYTEST_HERMES_LOCAL_ISOLATION
+    says, or else `auto`; raises UsageError when that says something else.
     """
 
     backend = "local"
 
-    def __init__(self, spec: SandboxSpec, *, name: str, isolation: Isolation = "auto") -> None:
+    def __init__(self, spec: SandboxSpec, *, name: str, isolation: Isolation | None = None) -> None:
         self.name = name
         self._spec = spec
-        self._isolation = isolation
+        self._isolation = isolation or _isolation_wanted()
         self._folder = SandboxFolder()
         self.home = self._folder.home
         self.scratch = self._folder.scratch
@@ -54,12 +59,12 @@ class LocalSandbox:
         self._processes = 0
 
     @staticmethod
-    def describe(isolation: Isolation = "auto") -> str:
+    def describe(isolation: Isolation | None = None) -> str:
         """Return what sandboxes will be isolated by, in a few words for the header.
 
         The first call in a process tries bubblewrap out, which takes some 20 ms.
         """
-        if isolation == "none":
+        if (isolation or _isolation_wanted()) == "none":
             return "local (no isolation)"
         problem = bubblewrap.probe().problem
         return "local (bubblewrap)" if problem is None else f"local (no isolation: {problem})"
@@ -253,6 +258,14 @@ class LocalSandbox:
                 return
             problem = made.stderr.decode(errors="replace").strip()
         raise Unsupported(f"the local sandbox cannot start in the workdir {self.workdir!r} ({problem}); {_INSTEAD}")
+
+
+def _isolation_wanted() -> Isolation:
+    wanted = os.environ.get(ISOLATION_VARIABLE) or "auto"
+    for isolation in get_args(Isolation):
+        if wanted == isolation:
+            return isolation  # type: ignore[no-any-return]
+    raise UsageError(f"{ISOLATION_VARIABLE}: {unknown('isolation', wanted, get_args(Isolation))}")
 
 
 def _host_environment() -> dict[str, str]:

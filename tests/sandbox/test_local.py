@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import pytest_hermes
-from pytest_hermes.errors import InfrastructureError, Unsupported
+from pytest_hermes.errors import InfrastructureError, Unsupported, UsageError
 from pytest_hermes.sandbox import folder
 from pytest_hermes.sandbox.bubblewrap import hidden_folders
 from pytest_hermes.sandbox.local import LocalSandbox
@@ -102,6 +102,22 @@ def test_the_header_can_say_what_isolates() -> None:
     assert LocalSandbox.describe("none") == "local (no isolation)"
     need("bubblewrap")
     assert LocalSandbox.describe() == "local (bubblewrap)"
+
+
+@asynchronous
+async def test_the_environment_can_ask_for_an_isolation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_HERMES_LOCAL_ISOLATION", "none")
+    assert LocalSandbox.describe() == "local (no isolation)"
+    sandbox = LocalSandbox(SandboxSpec(), name="asked")
+    assert sandbox.capabilities.isolation == "no isolation"
+    await sandbox.start()
+    try:
+        assert (await sandbox.exec(["test", "-e", f"/proc/{os.getpid()}"])).exit_code == 0
+    finally:
+        await sandbox.close()
+    monkeypatch.setenv("PYTEST_HERMES_LOCAL_ISOLATION", "bublewrap")
+    with pytest.raises(UsageError, match=r"LOCAL_ISOLATION: unknown isolation 'bublewrap'; did you mean 'bubblewrap'"):
+        LocalSandbox.describe()
 
 
 @asynchronous

@@ -171,11 +171,11 @@ async def test_ten_thousand_files_are_uploaded_quickly(sandbox: Sandbox, memory_
         if number < 100:
             folder.mkdir()
         (folder / f"{number}.txt").write_text(f"file {number}\n")
-    result = await sandbox.exec("mkdir disk; for n in {1..1000}; do echo x >disk/$n; done")
     started = time.monotonic()
     await upload_dir(sandbox, memory_path, "many")
-    # 5 s, unless the disk is so busy that it could not take them any faster.
-    assert time.monotonic() - started < max(5, 15 * result.duration)
+    took = time.monotonic() - started
+    # 5 s, unless the disk is so slow that even a copy within the sandbox takes long.
+    assert took < 5 or took < 3 * (await sandbox.exec("cp -r many copy")).duration
     assert (await sandbox.exec("find many -type f | wc -l; cat many/99/9999.txt")).stdout == b"10000\nfile 9999\n"
 
 
