@@ -69,6 +69,8 @@ class BenchRun:
         self.attempts = options.attempts or 1
         self.sandbox_name = options.sandbox or DEFAULT_SANDBOX
         self.sandbox = sandbox_class(self.sandbox_name)
+        #: How the sandbox separates commands from the host, for the header.
+        self.isolation = self._isolation()
         self.loop = BackgroundLoop(name="hermes-engine")
         #: Finished attempts, without their conversations, in the order they ended.
         self.records: list[AttemptRecord] = []
@@ -160,8 +162,7 @@ class BenchRun:
         """How many rollouts hold a place at this moment."""
         return self._engine.in_flight if self._engine is not None else 0
 
-    def isolation(self) -> str:
-        """Return how the sandbox separates commands from the host, for the header."""
+    def _isolation(self) -> str:
         describe = getattr(self.sandbox, "describe", None)
         return str(describe()) if describe is not None else self.sandbox_name
 

@@ -39,7 +39,7 @@ class BenchReport:
             attempts = f" × {run.attempts} attempts" if run.attempts > 1 else ""
             lines.append(f"hermes: {loaded.benchmark.name}, {tasks}{attempts}, model {source.name}{where}")
         processes = "1 process" if run.processes == 1 else f"{run.processes} processes"
-        lines.append(f"hermes: sandbox {run.isolation()}, {run.in_flight} in flight in {processes}")
+        lines.append(f"hermes: sandbox {run.isolation}, {run.in_flight} in flight in {processes}")
         return lines
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:

@@ -56,6 +56,13 @@ def test_a_bad_value_of_the_environment_names_the_variable(bench: Bench) -> None
     bench.run(BENCH).stderr.fnmatch_lines(["ERROR: PYTEST_HERMES_CONCURRENCY='many': must be a whole number*"])
 
 
+def test_an_isolation_that_does_not_exist_names_those_that_do(bench: Bench) -> None:
+    bench.env(PYTEST_HERMES_LOCAL_ISOLATION="nil")
+    result = bench.run(BENCH, "--co")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: PYTEST_HERMES_LOCAL_ISOLATION: unknown isolation 'nil'; known: auto, *"])
+
+
 def test_a_bad_value_of_the_ini_file_names_the_key(bench: Bench) -> None:
     bench.file("pytest.ini", "[pytest]\nhermes_attempts = none\n")
     bench.run(BENCH).stderr.fnmatch_lines(["ERROR: ini key hermes_attempts='none': must be a whole number*"])

@@ -1,0 +1,151 @@
+"""What a run against an endpoint costs, beside a bare event loop that does the same work.
+
+    python tests/performance/endpoint_run.py [--rounds 3] [--quick]
+
+Each task is five tool turns, an answer and one verifier command, in local sandboxes without bubblewrap. The endpoint
+is scripted and runs in a process of its own, whose CPU is not counted. The bare loop has the same `openai` client and
+a `bash -c` for each command. Both are measured as whole processes, from their start to their end: wall seconds,
+seconds until the endpoint is asked first, CPU milliseconds a task (children included), and the largest resident set.
+Figures are medians; the ratios are medians of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TURNS = 5
+VERIFY = f'test "$(wc -l < notes.txt)" -eq {TURNS}'
+
+BENCHMARK = """
+from pytest_hermes import Benchmark, Task
+
+class Notes(Benchmark):
+    name = "notes"
+    default_toolsets = ("terminal",)
+
+    def tasks(self):
+        return [Task(id=f"t{{i}}", prompt=f"Task {{i}}: note every turn.") for i in range({tasks})]
+
+    async def compute_reward(self, item, result, ctx):
+        return float(ctx.terminal({verify!r})["exit_code"] == 0)
+"""
+
+#: What the figures should reach, at any latency.
+AIMS = "aims: wall <= 2.0 x, CPU <= 1.5 x the bare loop; first request <= 1 s; RSS < 120 MB at 32, < 250 MB at 256"
+
+
+@dataclass(frozen=True)
+class Figures:
+    wall: float
+    first: float
+    cpu: float
+    rss: float
+
+
+class Endpoint:
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def url(self, milliseconds: int) -> str:
+        return f"http://127.0.0.1:{self._port}/{milliseconds}/v1"
+
+    def mark(self) -> tuple[float, int]:
+        """Return when the first request since the last mark came, and how many came."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port)
+        connection.request("GET", "/mark")
+        said = json.loads(connection.getresponse().read())
+        connection.close()
+        return said["first"] or 0.0, said["requests"]
+
+
+@contextmanager
+def scripted_endpoint() -> Iterator[Endpoint]:
+    command = [sys.executable, str(HERE / "scripted_endpoint.py"), str(TURNS)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield Endpoint(int(process.stdout.readline()))
+        process.communicate()
+
+
+def bare(url: str, tasks: int, in_flight: int) -> list[str]:
+    return [str(HERE / "bare_loop.py"), url, str(tasks), str(in_flight), VERIFY]
+
+
+def plugin(url: str, tasks: int, in_flight: int) -> list[str]:
+    Path("notes.py").write_text(BENCHMARK.format(tasks=tasks, verify=VERIFY))
+    model = ["--hermes-model=scripted", f"--hermes-base-url={url}"]
+    return ["-m", "pytest", "-q", "--hermes-bench=notes.py:Notes", *model, "-n", str(in_flight)]
+
+
+def measure(arguments: list[str], endpoint: Endpoint, tasks: int) -> Figures:
+    endpoint.mark()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "OPENAI_"))}
+    environ["PYTEST_HERMES_LOCAL_ISOLATION"] = "none"
+    with open("output.txt", "w+") as output:
+        started = time.monotonic()
+        process = subprocess.Popen([sys.executable, *arguments], stdout=output, stderr=output, env=environ)
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            output.seek(0)
+            sys.exit(f"{' '.join(arguments)} failed:\n{output.read()}")
+    first, requests = endpoint.mark()
+    if requests != tasks * (TURNS + 1):
+        sys.exit(f"{' '.join(arguments)} asked {requests} times, not {tasks * (TURNS + 1)}")
+    # The largest of the process and its descendants; those are all smaller.
+    rss = used.ru_maxrss * 1024 / (1 if sys.platform == "linux" else 1024)
+    return Figures(wall, first - started, (used.ru_utime + used.ru_stime) / tasks * 1e3, rss / 1e6)
+
+
+def compare(endpoint: Endpoint, tasks: int, in_flight: int, milliseconds: int, rounds: int) -> None:
+    url = endpoint.url(milliseconds)
+    figures: dict[str, list[Figures]] = {"bare": [], "plugin": []}
+    for _ in range(rounds):
+        for name, program in (("bare", bare), ("plugin", plugin)):
+            with tempfile.TemporaryDirectory() as folder:
+                os.chdir(folder)
+                figures[name].append(measure(program(url, tasks, in_flight), endpoint, tasks))
+                os.chdir(HERE)
+    print(f"{tasks} tasks, {in_flight} in flight, {milliseconds} ms latency, {rounds} round{'s'[: rounds > 1]}")
+    for name, runs in figures.items():
+        wall, first, cpu, rss = (statistics.median(values) for values in zip(*map(astuple, runs), strict=True))
+        print(
+            f"  {name:<7} {wall:6.2f} s wall   first request {first:5.2f} s   {cpu:6.1f} ms CPU a task   {rss:4.0f} MB"
+        )
+    pairs = list(zip(figures["plugin"], figures["bare"], strict=True))
+    wall, cpu = (statistics.median(getattr(p, what) / getattr(b, what) for p, b in pairs) for what in ("wall", "cpu"))
+    print(f"  ratio   {wall:6.2f} x wall {cpu:29.2f} x CPU", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=200)
+    parser.add_argument("--in-flight", type=int, nargs="*", default=[32, 256])
+    parser.add_argument("--latency", type=int, nargs="*", default=[0, 50], help="milliseconds")
+    parser.add_argument("--quick", action="store_true", help="one round: for CI, where only the magnitude counts")
+    args = parser.parse_args()
+    print(AIMS)
+    with scripted_endpoint() as endpoint:
+        for in_flight in args.in_flight:
+            for milliseconds in args.latency:
+                tasks = max(args.tasks, in_flight)
+                compare(endpoint, tasks, in_flight, milliseconds, 1 if args.quick else args.rounds)
+
+
+if __name__ == "__main__":
+    main()
