@@ -14,6 +14,7 @@ from .node_ids import Selection
 from .options import Options
 from .reporting import BenchReport
 from .rollouts import LOOP, Rollouts
+from .run_limits import RunLimits
 from .run_loop import RunLoop
 from .xdist_controller import Controller
 from .xdist_worker import WorkerRollouts
@@ -39,16 +40,15 @@ def start_run(config: pytest.Config, options: Options, selections: list[Selectio
         rollouts: Rollouts = WorkerRollouts(run)
         config.stash[LOOP] = rollouts
         plugins += [rollouts, BenchReport(run)]
-    elif config.option.numprocesses:
-        controller = ControllerRun(
-            options, selections=selections, in_flight=in_flight, cwd=cwd, processes=config.option.numprocesses
-        )
+    elif processes := getattr(config.option, "numprocesses", None):
+        controller = ControllerRun(options, selections=selections, in_flight=in_flight, cwd=cwd, processes=processes)
         run = controller
         plugins += [Controller(controller), BenchReport(run, planned=controller.planned())]
     else:
         run = BenchRun(options, selections=selections, in_flight=in_flight, cwd=cwd)
         rollouts = config.stash[LOOP] = RunLoop(run)
         plugins += [rollouts, BenchReport(run)]
+    plugins.append(RunLimits(run))
     config.stash[RUN] = run
     for plugin in plugins:
         config.pluginmanager.register(plugin, f"hermes-{type(plugin).__name__.lower()}")

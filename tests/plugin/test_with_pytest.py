@@ -63,8 +63,10 @@ def test_durations_are_those_of_the_rollouts(bench: Bench) -> None:
     bench.file("sleeps.py", SLEEPS)
     result = bench.run(*SLEEPS_ARGS, "-n10", "--durations=3")
     slowest = [line.split() for line in result.outlines if " call " in line]
-    assert [row[2] for row in slowest] == [f"sleeps::test_task[t{i}]" for i in (0, 1, 2)]
-    assert float(slowest[0][0].rstrip("s")) >= 0.9
+    assert len(slowest) == 3
+    # Without the rollouts' own durations, each would be some milliseconds.
+    assert {row[2] for row in slowest} <= {f"sleeps::test_task[t{i}]" for i in range(6)}
+    assert all(float(row[0].rstrip("s")) >= 0.4 for row in slowest)
 
 
 def test_junit_times_are_those_of_the_rollouts(bench: Bench) -> None:
