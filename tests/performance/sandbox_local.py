@@ -13,6 +13,7 @@ import gc
 import os
 import resource
 import subprocess
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
@@ -20,6 +21,7 @@ from typing import Literal
 from pytest_hermes.sandbox import bubblewrap
 from pytest_hermes.sandbox.local import LocalSandbox
 from pytest_hermes.sandbox.shell import Shell
+from pytest_hermes.sandbox.transfer import upload_dir
 from pytest_hermes.task import SandboxSpec
 
 #: What the whole job may take, in seconds, on a machine of two cores.
@@ -101,6 +103,19 @@ async def gigabyte(sandbox: LocalSandbox) -> float:
     return 1000 / result.duration
 
 
+async def many_files(sandbox: LocalSandbox) -> tuple[float, float]:
+    """Seconds to upload 10,000 files, and to unpack them once more on the same disk."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as path:
+        for number in range(10_000):
+            os.makedirs(f"{path}/{number % 100}", exist_ok=True)
+            with open(f"{path}/{number % 100}/{number}", "w") as file:
+                file.write(f"file {number}\n")
+        started = time.perf_counter()
+        await upload_dir(sandbox, path, "many")
+        took = time.perf_counter() - started
+    return took, (await sandbox.exec("mkdir again; tar -c many | tar -x -C again")).duration
+
+
 async def report(isolation: Isolation, count: int, in_flight: int, command_wall: float) -> float:
     print(f"\n{isolation}")
     wall, used = await measured(20, lambda: start_and_close(isolation))
@@ -113,6 +128,8 @@ async def report(isolation: Isolation, count: int, in_flight: int, command_wall:
     wall, used = await measured(100, lambda: shell.run("true"))
     print(f"  command of a session  {wall:8.1f} wall {'':>8}       {wall / command_wall:5.1f} bare commands")
     print(f"  output                {await gigabyte(sandbox):8.0f} MB/s")
+    took, again = await many_files(sandbox)
+    print(f"  10,000 files up       {took:8.2f} s                 {took / again:5.1f} x tar | tar")
     await sandbox.close()
     print(f"  idle                  {await memory(isolation):8.1f} MB")
     best = float("inf")

