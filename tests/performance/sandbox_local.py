@@ -103,13 +103,17 @@ async def gigabyte(sandbox: LocalSandbox) -> float:
     return 1000 / result.duration
 
 
+def make_many(path: str) -> None:
+    for number in range(10_000):
+        os.makedirs(f"{path}/{number % 100}", exist_ok=True)
+        with open(f"{path}/{number % 100}/{number}", "w") as file:
+            file.write(f"file {number}\n")
+
+
 async def many_files(sandbox: LocalSandbox) -> tuple[float, float]:
     """Seconds to upload 10,000 files, and to unpack them once more on the same disk."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as path:
-        for number in range(10_000):
-            os.makedirs(f"{path}/{number % 100}", exist_ok=True)
-            with open(f"{path}/{number % 100}/{number}", "w") as file:
-                file.write(f"file {number}\n")
+        make_many(path)
         started = time.perf_counter()
         await upload_dir(sandbox, path, "many")
         took = time.perf_counter() - started
