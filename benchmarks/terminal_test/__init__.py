@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_hermes.tools.context import ToolContext
-
 from pytest_hermes.benchmark import Benchmark, Item
 from pytest_hermes.result import AgentResult
 from pytest_hermes.task import Task
+from pytest_hermes.tools.context import ToolContext
 
 from .tasks import CASES
 

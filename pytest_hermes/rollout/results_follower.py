@@ -26,6 +26,4 @@ class ResultsFollower:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
-        return [
-            AttemptRecord.model_validate_json(line) for line in whole.splitlines() if self._marker in line[:1000]
-        ]
+        return [AttemptRecord.model_validate_json(line) for line in whole.splitlines() if self._marker in line[:1000]]
