@@ -39,6 +39,9 @@ class Benchmark:
     max_agent_turns: ClassVar[int] = 30
     agent_seconds: ClassVar[float] = 3600
     verifier_seconds: ClassVar[float] = 900
+    #: Tokens and dollars for all model calls of an attempt; None: no limit of their own.
+    agent_tokens: ClassVar[int | None] = None
+    agent_cost: ClassVar[float | None] = None
     #: Sampling temperature. None leaves it to the endpoint.
     agent_temperature: ClassVar[float | None] = 1.0
     #: Seconds for one terminal command unless the model asks for other.

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Context, Decimal
 from typing import Any
+
+#: Sums of money are exact: with the 28 digits of the default context, long sums of floats' noise are not.
+_EXACT = Context(prec=200)
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class ToolError:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens, as the endpoint counts them. Adding two sums every field."""
+    """Tokens, as the endpoint counts them, and what they cost. Adding two sums every field."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -30,6 +34,10 @@ class Usage:
     cached_tokens: int = 0
     #: Part of `completion_tokens` spent on reasoning.
     reasoning_tokens: int = 0
+    #: Dollars; None when they are not known, or not of all that was added.
+    cost: Decimal | None = Decimal(0)
+    #: Who says so: `provider`, `genai-prices`, or both, joined by a `+`; None where nothing was charged or known.
+    cost_source: str | None = None
 
     @property
     def total_tokens(self) -> int:
@@ -41,7 +49,29 @@ class Usage:
             self.completion_tokens + other.completion_tokens,
             self.cached_tokens + other.cached_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+            *self._sum_of_costs(other),
         )
+
+    def _sum_of_costs(self, other: Usage) -> tuple[Decimal | None, str | None]:
+        if self.cost is None or other.cost is None:
+            return None, None
+        sources = {name for usage in (self, other) for name in (usage.cost_source or "").split("+") if name}
+        return add_exactly(self.cost, other.cost), "+".join(sorted(sources)) or None
+
+
+def add_exactly(*amounts: Decimal) -> Decimal:
+    """Return the sum of amounts of money without rounding."""
+    total = Decimal(0)
+    for amount in amounts:
+        total = _EXACT.add(total, amount)
+    return total
+
+
+def dollars(amount: Decimal) -> str:
+    """Return an amount as people read it: `$1.20`, and as many digits more as it has."""
+    text = f"{amount:f}"
+    whole, _, cents = text.partition(".")
+    return f"${int(whole):,}.{cents.rstrip('0').ljust(2, '0')}"
 
 
 @dataclass
@@ -59,7 +89,7 @@ class AgentResult:
     tool_errors: list[ToolError] = field(default_factory=list)
     #: State of a token-exact server; None with chat completions.
     managed_state: dict[str, Any] | None = None
-    #: `finished`, `max_turns`, `time`, `tokens`, `context` (the window is full) or `length` (the last answer
+    #: `finished`, `max_turns`, `time`, `tokens`, `cost`, `context` (the window is full) or `length` (the last answer
     #: was cut off); empty while the loop runs.
     stop_reason: str = ""
     usage: Usage = field(default_factory=Usage)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,18 @@ class Limits:
     agent_seconds: float | None = None
     #: Seconds for the verifier.
     verifier_seconds: float | None = None
+    #: Prompt and completion tokens of all model calls together.
+    tokens: int | None = None
+    #: Dollars for all model calls together; a float is taken by its digits.
+    cost: Decimal | float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("turns", "agent_seconds", "verifier_seconds"):
+        for name in ("turns", "agent_seconds", "verifier_seconds", "tokens", "cost"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be greater than 0, not {value!r}")
+        if self.cost is not None:
+            object.__setattr__(self, "cost", Decimal(str(self.cost)))
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ They prove a benchmark sound without a key: every task must pass with `oracle` a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from ..errors import Unsupported
+from ..result import Usage
 from ..task import Task
 from . import completion
 from .protocol import Model
@@ -43,6 +45,9 @@ class OracleSource:
             raise Unsupported(f"task {task.id!r} has no reference solution for the oracle to play")
         return Oracle(task.solution)
 
+    def priced(self, usage: Usage) -> Usage:
+        return replace(usage, cost=Decimal(0))
+
     async def close(self) -> None: ...
 
 
@@ -53,6 +58,9 @@ class NopSource:
 
     def for_task(self, task: Task) -> Model:
         return Nop()
+
+    def priced(self, usage: Usage) -> Usage:
+        return replace(usage, cost=Decimal(0))
 
     async def close(self) -> None: ...
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InfrastructureError
 from ..redact import Redactor
+from ..result import Usage
 from ..task import Task
 from . import retry
 from .clock import count_retry, start_clock, stop_clock
@@ -24,6 +25,7 @@ from .faults import (
 )
 from .keys import OPENAI, Address
 from .limiter import CallLimiter
+from .prices import with_list_price
 from .protocol import Model
 from .retry import RetryPolicy
 
@@ -57,13 +59,16 @@ class Endpoint:
     def for_task(self, task: Task) -> Model:
         return self
 
+    def priced(self, usage: Usage) -> Usage:
+        return with_list_price(usage, self.name, self.address)
+
     async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Any:
         """Return the model's answer. Faults that may pass are waited out, and not on the agent's time."""
         now = asyncio.get_running_loop().time
         first, tried = now(), 0
         while True:
-            # A place in flight is the endpoint's to give.
-            stop_clock(now())
+            if self.calls.is_full:  # a place in flight is the endpoint's to give
+                stop_clock(now())
             async with self.calls.slot() as slot:
                 began = now()
                 if not tried:

@@ -28,6 +28,11 @@ class CallLimiter:
         self._successes = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether one more call would have to wait."""
+        return self.in_flight >= self.limit or bool(self._waiting)
+
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[Slot]:
         """Wait, first come, first served, until one more call may be in flight, and count it until the block ends."""
@@ -38,7 +43,7 @@ class CallLimiter:
             self._leave()
 
     async def _enter(self) -> None:
-        if self.in_flight < self.limit and not self._waiting:
+        if not self.is_full:
             self._count_one()
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

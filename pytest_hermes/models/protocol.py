@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from ..errors import HermesError, InfrastructureError
+from ..result import Usage
 from ..task import Task
 from .limiter import CallLimiter
 
@@ -45,6 +46,9 @@ class ModelSource(Protocol):
 
     def for_task(self, task: Task) -> Model:
         """Return the model that answers one attempt of `task`. Raises Unsupported when it cannot answer this one."""
+
+    def priced(self, usage: Usage) -> Usage:
+        """Return the usage of one answer with what it cost, where that is not in it and can be known."""
 
     async def close(self) -> None:
         """Release connections."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -56,6 +56,11 @@ class RetryPolicy:
 
 #: What an endpoint that is given no policy of its own keeps to.
 DEFAULT = RetryPolicy()
+
+
+def retry_policy(request_timeout: float | None = None) -> RetryPolicy:
+    """Return the default policy, with another time for one request if one is given (seconds)."""
+    return DEFAULT if request_timeout is None else replace(DEFAULT, request_timeout=request_timeout)
 
 
 def read_retry_after(value: str | None) -> float | None:

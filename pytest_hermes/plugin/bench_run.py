@@ -10,10 +10,13 @@ from pathlib import Path
 from ..background import BackgroundLoop
 from ..benchmark import Benchmark
 from ..errors import UsageError
+from ..models.limiter import CallLimiters
 from ..models.protocol import ModelSource
 from ..models.resolve import resolve_model
+from ..models.retry import retry_policy
 from ..redact import Redactor
 from ..rollout.attempt import AttemptPlan
+from ..rollout.budget import Budget
 from ..rollout.catalog import load_benchmark
 from ..rollout.engine import Engine
 from ..rollout.plan import PlannedTask, enumerate_tasks, select
@@ -74,6 +77,7 @@ class BenchRun:
         self.loop = BackgroundLoop(name="hermes-engine")
         #: Finished attempts, without their conversations, in the order they ended.
         self.records: list[AttemptRecord] = []
+        self.redactor = Redactor.from_environment(os.environ)
         self._selections = selections
         self._engine: Engine | None = None
         self._results: ResultsFile | None = None
@@ -99,6 +103,8 @@ class BenchRun:
             if names.count(name) > 1:
                 raise UsageError(f"two benchmarks are called {name!r}; their node ids would be the same")
         # The model first: a missing key should not cost the minutes that a dataset takes to load.
+        calls = CallLimiters(self.in_flight)
+        policy = retry_policy(self.options.request_timeout)
         sources = [
             resolve_model(
                 self.options.model,
@@ -106,6 +112,8 @@ class BenchRun:
                 benchmark.default_model,
                 os.environ,
                 benchmark=benchmark.name,
+                calls=calls,
+                policy=policy,
             )
             for benchmark in benchmarks
         ]
@@ -169,8 +177,7 @@ class BenchRun:
     @property
     def engine(self) -> Engine:
         if self._engine is None:
-            redactor = Redactor.from_environment(os.environ)
-            self._results = ResultsFile(self.run_dir, redactor)
+            self._results = ResultsFile(self.run_dir, self.redactor)
             self._engine = Engine(
                 limit=self.in_flight,
                 run_id=self.run_id,
@@ -179,8 +186,20 @@ class BenchRun:
                 task_timeout=self.options.task_timeout,
                 on_record=self.records.append,
                 loop=self.loop,
+                budget=Budget(cost=self.options.max_cost, tokens=self.options.max_tokens),
+                infra_retries=self.options.infra_retries or 0,
             )
         return self._engine
+
+    @property
+    def halted(self) -> tuple[str, str] | None:
+        """The kind and the message of what kept this run from being done to its end, None when nothing did."""
+        engine = self._engine
+        if engine is None or engine.fatal is None or engine.fatal_kind is None:
+            return None
+        cut = engine.cancelled or any(record.error and record.error.kind == "budget" for record in self.records)
+        # A budget that the last attempt of all used up has cost nothing.
+        return (engine.fatal_kind, engine.fatal) if cut or engine.fatal_kind == "results" else None
 
     @property
     def results_path(self) -> Path | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from typing import Any
 
@@ -38,6 +39,22 @@ def _seconds(value: str) -> float:
     if not 0 < number < float("inf"):
         raise ValueError("must be a number of seconds greater than 0")
     return number
+
+
+def _at_least_0(value: str) -> int:
+    if not value.strip().isdecimal():
+        raise ValueError("must be a whole number, 0 or more")
+    return int(value)
+
+
+def _dollars(value: str) -> Decimal:
+    try:
+        amount = Decimal(value.strip().removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or amount <= 0:
+        raise ValueError("must be an amount of dollars greater than 0, such as 2.50")
+    return amount
 
 
 def _names(value: str) -> list[str]:
@@ -119,6 +136,26 @@ OPTIONS = (
         "SECONDS",
     ),
     Option(
+        "max_cost",
+        _dollars,
+        "what the run may cost; then attempts in flight end as errors of kind 'budget' and no more are started",
+        "DOLLARS",
+    ),
+    Option("max_tokens", _positive_int, "prompt and completion tokens the run may use, likewise", "N"),
+    Option(
+        "infra_retries",
+        _at_least_0,
+        "times that an attempt is started afresh after an infrastructure error, in a new sandbox (default 0: "
+        "every start is paid for)",
+        "N",
+    ),
+    Option(
+        "request_timeout",
+        _seconds,
+        "time for one request to the model, after which it is made again (default 600)",
+        "SECONDS",
+    ),
+    Option(
         "run_dir",
         _text,
         "folder for results.jsonl, which is appended to (default: hermes-runs/ and a name with the time)",
@@ -191,6 +228,10 @@ class Options:
     procs: int | None
     attempts: int | None
     task_timeout: float | None
+    max_cost: Decimal | None
+    max_tokens: int | None
+    infra_retries: int | None
+    request_timeout: float | None
     run_dir: str | None
 
 

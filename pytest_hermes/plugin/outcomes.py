@@ -15,6 +15,7 @@ _STOPPED = {
     "max_turns": "out of turns",
     "time": "out of time",
     "tokens": "out of tokens",
+    "cost": "out of money",
     "context": "the context window was full",
     "length": "the last answer was cut off",
 }
@@ -85,6 +86,8 @@ def describe_error(rollout: Rollout) -> str:
     text = f"{record.error.kind} error: {record.error.message}"
     if record.turns_used:
         text += f"\nafter {how_it_ended(record)}"
+    for earlier in record.earlier_errors:
+        text += f"\nan earlier start ended with {earlier.kind} error: {earlier.message}"
     if rollout.traceback:
         text += "\n\n" + rollout.traceback.rstrip()
     return text

@@ -17,8 +17,10 @@ from ..background import BackgroundLoop, on_loop
 from ..errors import InfrastructureError, UsageError
 from ..models.protocol import ModelSource
 from ..models.resolve import resolve_model
+from ..models.retry import retry_policy
 from ..redact import Redactor
 from ..result import AgentResult
+from ..rollout.budget import Budget
 from ..rollout.loop import HermesAgentLoop
 from ..rollout.record import AttemptRecord, ErrorInfo, Seconds, Status, ToolErrorInfo, UsageInfo
 from ..rollout.results_file import ResultsFile
@@ -67,6 +69,7 @@ class OwnTests:
         self._cwd = Path(config.invocation_params.dir)
         self.loop = BackgroundLoop(name="hermes-own-tests")
         self.loop.run(self._prepare_loop())
+        self.budget = Budget(cost=self.options.max_cost, tokens=self.options.max_tokens)
         self._source: ModelSource | None = None
         self._results: ResultsFile | None = None
 
@@ -77,7 +80,12 @@ class OwnTests:
     def source(self) -> ModelSource:
         if self._source is None:
             self._source = resolve_model(
-                self.options.model, self.options.base_url, None, os.environ, benchmark="hermes_agent"
+                self.options.model,
+                self.options.base_url,
+                None,
+                os.environ,
+                benchmark="hermes_agent",
+                policy=retry_policy(self.options.request_timeout),
             )
         return self._source
 
@@ -197,6 +205,8 @@ class AgentFixture:
             max_tokens=max_tokens,
             extra_body=extra_body,
             seconds=seconds,
+            budget=self._place.own.budget,
+            priced=self._source.priced,
             run_tool=run_tool,
         )
         messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
@@ -238,9 +248,11 @@ class AgentFixture:
                     usage=UsageInfo(**asdict(result.usage)),
                     seconds=Seconds(
                         model=loop.model_seconds,
+                        backoff=loop.clock.backoff,
                         tools=loop.tool_seconds,
                         total=(ended - started).total_seconds(),
                     ),
+                    retries=loop.clock.retries,
                     started=started,
                     ended=ended,
                 )

@@ -55,7 +55,7 @@ class BenchReport:
         report = yield
         if call.excinfo is not None and isinstance(call.excinfo.value, (AttemptFailed, AttemptNotScored)):
             # What happened in a rollout has no traceback in the test.
-            report.longrepr = Said(str(call.excinfo.value))  # type: ignore[assignment]
+            report.longrepr = Said(self._run.redactor.text(str(call.excinfo.value)))  # type: ignore[assignment]
         rollout = item.stash.get(ROLLOUT, None)
         if rollout is not None:
             # The item only waited for its rollout, and that mostly before it was its turn.

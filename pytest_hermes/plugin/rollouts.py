@@ -55,12 +55,10 @@ class Rollouts:
         """Return the finished rollout of an item, waiting for it if need be."""
         handle = self.handle_of(item)
         try:
-            rollout = handle.future.result()
+            return handle.future.result()
         except CancelledError:
-            pytest.exit(self._run.engine.fatal or "the run was stopped", returncode=pytest.ExitCode.INTERRUPTED)
-        if self._run.engine.fatal is not None:
-            item.session.shouldstop = self._run.engine.fatal
-        return rollout
+            reason = self._run.redactor.text(self._run.engine.fatal or "the run was stopped")
+            pytest.exit(reason, returncode=pytest.ExitCode.INTERRUPTED)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:

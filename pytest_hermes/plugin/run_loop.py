@@ -57,6 +57,8 @@ class RunLoop(Rollouts):
                 if item not in waiting:  # run again by a plugin meanwhile
                     continue
                 del waiting[item]
+                if self._run.engine.fatal is not None and self.handle_of(item).future.cancelled():
+                    continue  # it ended with the run, before it had an outcome
                 self._protocol(session, item, next(iter(waiting), None))
         return True
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .numbers import duration
+from .spending import cost_text, fault_rows, tokens_text
 from .statistics import estimate_mean
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ def summary_lines(records: Sequence[AttemptRecord], planned: int) -> list[str]:
     lines = [*_score_lines(records, planned)]
     for label, key in (("category", _category), ("difficulty", _difficulty)):
         lines += _group_lines(label, key, records)
-    lines += ["", _tokens_line(records), *_time_lines(records)]
+    lines += ["", _row("tokens", tokens_text(records))]
+    if (cost := cost_text(records)) is not None:
+        lines.append(_row("cost", cost))
+    lines += [_row(label, text) for label, text in fault_rows(records)]
+    lines += _time_lines(records)
     return lines
 
 
@@ -104,15 +109,6 @@ def _order(name: str) -> tuple[int, str]:
     return (_DIFFICULTIES.index(name.lower()) if name.lower() in _DIFFICULTIES else len(_DIFFICULTIES), name)
 
 
-def _tokens_line(records: Sequence[AttemptRecord]) -> str:
-    prompt = sum(record.usage.prompt_tokens for record in records)
-    completion = sum(record.usage.completion_tokens for record in records)
-    cached = sum(record.usage.cached_tokens for record in records)
-    turns = sum(record.turns_used for record in records)
-    of_cache = f" ({cached:,} of them cached)" if cached else ""
-    return _row("tokens", f"{prompt:,} in{of_cache}, {completion:,} out, in {turns:,} turns")
-
-
 def _time_lines(records: Sequence[AttemptRecord]) -> Iterator[str]:
     parts = {
         "model": math.fsum(record.seconds.model for record in records),
@@ -120,6 +116,8 @@ def _time_lines(records: Sequence[AttemptRecord]) -> Iterator[str]:
         "verifier": math.fsum(record.seconds.verifier for record in records),
         "sandbox start": math.fsum(record.seconds.sandbox_start for record in records),
     }
+    if backoff := math.fsum(record.seconds.backoff for record in records):
+        parts["endpoint faults"] = backoff
     total = math.fsum(record.seconds.total for record in records)
     if total > 0:
         shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in parts.items())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from ..result import Usage
+from ..result import Usage, add_exactly
 
 #: Fields in which servers send reasoning. They are kept in the history under the name they came with: providers
 #: want their own form back (OpenRouter's `reasoning_details` carry signatures).
@@ -115,6 +116,7 @@ def _reasoning(message: dict[str, Any]) -> str | None:
 
 
 def _read_usage(usage: Any) -> Usage:
+    cost = _read_cost(usage)
     prompt = _field(usage, "prompt_tokens_details")
     completion = _field(usage, "completion_tokens_details")
     return Usage(
@@ -122,4 +124,29 @@ def _read_usage(usage: Any) -> Usage:
         completion_tokens=int(_field(usage, "completion_tokens") or 0),
         cached_tokens=int(_field(prompt, "cached_tokens") or 0),
         reasoning_tokens=int(_field(completion, "reasoning_tokens") or 0),
+        cost=cost,
+        cost_source=None if cost is None else "provider",
     )
+
+
+def _read_cost(usage: Any) -> Decimal | None:
+    """Return what the provider says an answer cost, as OpenRouter does.
+
+    With a key of one's own for the provider behind it, `cost` is only OpenRouter's share.
+    https://openrouter.ai/docs/use-cases/usage-accounting
+    """
+    cost = _amount(_field(usage, "cost"))
+    if cost is None or _field(usage, "is_byok") is not True:
+        return cost
+    upstream = _amount(_field(_field(usage, "cost_details"), "upstream_inference_cost"))
+    return None if upstream is None else add_exactly(cost, upstream)
+
+
+def _amount(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        amount = Decimal(str(value))  # of a float the digits that were sent, not its binary value
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and amount >= 0 else None

@@ -7,7 +7,7 @@ import inspect
 import math
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..benchmark import Benchmark
 from ..errors import HermesError, InfrastructureError, Unsupported
-from ..models.protocol import ModelSource
+from ..models.protocol import ModelSource, Refused
 from ..result import AgentResult
 from ..tools import bridge
 from ..tools.bridge import bridged
@@ -23,11 +23,12 @@ from ..tools.context import ToolContext
 from ..tools.dispatch import ToolOutcome, dispatch
 from ..tools.place import Place
 from ..tools.tool import Tool
+from .budget import Budget, BudgetSpent
 from .limits import attempt_limits
 from .loop import HermesAgentLoop
 from .plan import PlannedTask
 from .prints import CURRENT, Prints
-from .record import AttemptRecord, ErrorInfo, Seconds, Status, ToolErrorInfo, UsageInfo
+from .record import AttemptRecord, EarlierError, ErrorInfo, Seconds, Status, ToolErrorInfo, UsageInfo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,6 +51,10 @@ class AttemptPlan:
     hold: bool = False
 
 
+class BenchmarkFault(InfrastructureError):
+    """The benchmark's own code raised, or returned what is no reward: it would again."""
+
+
 @dataclass(frozen=True)
 class Rollout:
     """A finished attempt: what the `rollout` fixture gives."""
@@ -63,6 +68,8 @@ class Rollout:
     traceback: str = ""
     #: What the benchmark's code printed and logged.
     prints: Prints = field(default_factory=Prints)
+    #: Whether the same attempt, started afresh, may come to an end.
+    restartable: bool = False
 
 
 class Attempt:
@@ -76,8 +83,13 @@ class Attempt:
         key: str,
         make_place: Callable[[PlannedTask, str], Place],
         task_timeout: float | None,
+        budget: Budget | None = None,
+        earlier_errors: Sequence[EarlierError] = (),
     ) -> None:
+        """`budget` is the run's; `earlier_errors` are those of earlier starts of the same attempt."""
         self.plan = plan
+        self._budget = budget
+        self._earlier_errors = list(earlier_errors)
         self._run_id = run_id
         self._limits = attempt_limits(plan.planned.benchmark, plan.planned.task, task_timeout)
         self._key = key
@@ -91,7 +103,8 @@ class Attempt:
     async def run(self, queued: float) -> Rollout:
         """Do everything but close the sandbox; `queued` is how many seconds the attempt waited for its turn.
 
-        Never raises for what may go wrong in an attempt: that stands in the record.
+        Never raises for what may go wrong in an attempt: that stands in the record. Raises Refused for what would go
+        wrong in every other as well.
         """
         self._seconds["queue"] = queued
         prints = Prints()
@@ -100,14 +113,18 @@ class Attempt:
         reward: float | None = None
         error: ErrorInfo | None = None
         reason: str | None = None
+        restartable = False
         status: Status
         try:
             reward = await self._work()
             status = "passed" if reward >= self.plan.planned.task.threshold else "failed"
         except Unsupported as unsupported:
             status, reason = "skipped", str(unsupported)
+        except Refused:
+            raise
         except InfrastructureError as failure:
             status, error = "error", ErrorInfo(kind=failure.kind, message=str(failure))
+            restartable = not isinstance(failure, BudgetSpent | BenchmarkFault)
         except HermesError as failure:
             status, error = "error", ErrorInfo(kind="usage", message=str(failure))
         except Exception as bug:
@@ -116,7 +133,7 @@ class Attempt:
         if self._loop is not None:
             self.result = self._loop.result
         record = self._record(status, error, reason, reward, started, time.perf_counter() - clock)
-        return Rollout(record, self.result, self.context, self.place, self._traceback, prints)
+        return Rollout(record, self.result, self.context, self.place, self._traceback, prints, restartable)
 
     async def _work(self) -> float:
         benchmark, item, task = self._parts()
@@ -141,6 +158,10 @@ class Attempt:
             task_id=self._key,
             temperature=benchmark.agent_temperature,
             seconds=self._limits.agent_seconds,
+            token_budget=self._limits.tokens,
+            cost_budget=self._limits.cost,
+            budget=self._budget,
+            priced=self.plan.source.priced,
             run_tool=run_tool,
         )
         messages = [{"role": "system", "content": benchmark.system_prompt}] if benchmark.system_prompt else []
@@ -180,7 +201,7 @@ class Attempt:
                     f"{function.__name__} did not finish within {self._limits.verifier_seconds:g} s", kind=kind
                 ) from error
             self._traceback = _below_the_harness(error)
-            raise InfrastructureError(f"{function.__name__} raised {_describe(error)}", kind=kind) from error
+            raise BenchmarkFault(f"{function.__name__} raised {_describe(error)}", kind=kind) from error
 
     def _record(
         self,
@@ -220,9 +241,12 @@ class Attempt:
             seconds=Seconds(
                 **self._seconds,
                 model=loop.model_seconds if loop else 0.0,
+                backoff=loop.clock.backoff if loop else 0.0,
                 tools=loop.tool_seconds if loop else 0.0,
                 total=total,
             ),
+            retries=loop.clock.retries if loop else 0,
+            earlier_errors=self._earlier_errors,
             verifier_output=self.context.output_tail(VERIFIER_TAIL),
             started=started,
             ended=datetime.now(UTC),
@@ -236,9 +260,7 @@ def _checked_reward(reward: object) -> float:
     except (TypeError, ValueError):
         value = math.nan
     if isinstance(reward, str) or not math.isfinite(value):
-        raise InfrastructureError(
-            f"compute_reward returned {reward!r}; it must return a finite number", kind="verifier"
-        )
+        raise BenchmarkFault(f"compute_reward returned {reward!r}; it must return a finite number", kind="verifier")
     return value
 
 

@@ -6,14 +6,20 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Literal
 
 from ..background import BackgroundLoop
+from ..models.protocol import Refused
 from ..tools.bridge import install_bridge
 from ..tools.place import Place
 from .attempt import Attempt, AttemptPlan, Rollout
+from .budget import Budget
 from .plan import PlannedTask
-from .record import AttemptRecord
+from .record import AttemptRecord, EarlierError
 from .results_file import ResultsFile
+
+#: Why a run was ended before all of it was done.
+FatalKind = Literal["refused", "budget", "results"]
 
 
 class Handle:
@@ -36,6 +42,8 @@ class Engine:
     """Runs attempts, at most `limit` at once; an attempt holds its place until its sandbox is closed.
 
     `on_record` is called on the engine's thread with each record, without its conversation, once it is written.
+    `budget` is what all attempts together may spend. One that ends in an infrastructure error is started afresh, in a
+    new sandbox, `infra_retries` times.
     """
 
     def __init__(
@@ -48,11 +56,18 @@ class Engine:
         on_record: Callable[[AttemptRecord], object],
         loop: BackgroundLoop,
         task_timeout: float | None = None,
+        budget: Budget | None = None,
+        infra_retries: int = 0,
     ) -> None:
         self.limit = limit
         self.in_flight = 0
-        #: Why the whole run cannot go on; None while it can.
+        #: Why the whole run cannot go on; None while it can. Then attempts without a result are cancelled.
         self.fatal: str | None = None
+        self.fatal_kind: FatalKind | None = None
+        #: Attempts that were never started, or cancelled without a record.
+        self.cancelled = 0
+        self.budget = budget or Budget()
+        self._infra_retries = infra_retries
         self._run_id = run_id
         self._results = results
         self._make_place = make_place
@@ -60,12 +75,13 @@ class Engine:
         self._task_timeout = task_timeout
         self._background = loop
         self._places = asyncio.Semaphore(limit)
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Handle] = {}
         self._stopping = False
         self._background.run(self._prepare_loop())
 
     async def _prepare_loop(self) -> None:
         install_bridge(asyncio.get_running_loop())
+        self.budget.watch(self._budget_is_spent)
 
     def submit(self, plan: AttemptPlan, key: str) -> Handle:
         """Queue one attempt; they start in the order of submission. `key` names its sandbox, unique in the run."""
@@ -84,47 +100,78 @@ class Engine:
     async def _run(self, plan: AttemptPlan, key: str, handle: Handle) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._running.add(task)
+        self._running[task] = handle
         queued = time.perf_counter()
         try:
             async with self._places:
                 if not self._stopping:
                     await self._in_flight(plan, key, handle, time.perf_counter() - queued)
         finally:
-            self._running.discard(task)
-            handle.future.cancel()  # does nothing to one that has its result
+            del self._running[task]
+            self.cancelled += handle.future.cancel()  # False for one that has its result
 
     async def _in_flight(self, plan: AttemptPlan, key: str, handle: Handle, queued: float) -> None:
         self.in_flight += 1
+        earlier: list[EarlierError] = []
+        try:
+            while (failed := await self._start(plan, key, handle, queued, earlier)) is not None:
+                earlier.append(failed)
+        except Refused as refusal:
+            self._halt("refused", str(refusal))
+        finally:
+            self.in_flight -= 1
+
+    async def _start(
+        self, plan: AttemptPlan, key: str, handle: Handle, queued: float, earlier: list[EarlierError]
+    ) -> EarlierError | None:
+        """Run the attempt, in a sandbox of its own, and return what kept it from ending if it is to start afresh."""
         attempt = Attempt(
             plan,
             run_id=self._run_id,
             key=key,
             make_place=self._make_place,
             task_timeout=self._task_timeout,
+            budget=self.budget,
+            earlier_errors=earlier,
         )
         try:
             rollout = await attempt.run(queued)
+            record = rollout.record
+            if rollout.restartable and len(earlier) < self._infra_retries and not self._stopping:
+                assert record.error is not None
+                return EarlierError(**dict(record.error), seconds=record.seconds.total, usage=record.usage)
             # Written before the sandbox is closed: a backend that hangs at that must not cost a result.
-            self._write(rollout.record)
+            self._write(record)
             handle.future.set_result(rollout)
             await asyncio.to_thread(self._results.sync)
             if plan.hold:
                 await handle.released()
+            return None
         finally:
-            try:
-                await attempt.place.close()
-            finally:
-                self.in_flight -= 1
+            await attempt.place.close()
 
     def _write(self, record: AttemptRecord) -> None:
         try:
             self._results.append(record)
         except OSError as error:
             # Whatever runs on would be paid for and lost.
-            self.fatal = f"cannot write results to {self._results.path}: {error.strerror}"
-            self._stopping = True
+            self._halt("results", f"cannot write results to {self._results.path}: {error.strerror}")
         self._on_record(record.without_conversation())
+
+    def _budget_is_spent(self) -> None:
+        # Those in flight hear of it themselves: they end with a record of what they did.
+        self.fatal, self.fatal_kind = self.budget.exhausted, "budget"
+        self._stopping = True
+
+    def _halt(self, kind: FatalKind, message: str) -> None:
+        """Let nothing more start, and cancel what has no result yet; it leaves no record."""
+        if self._stopping:
+            return
+        self.fatal, self.fatal_kind = message, kind
+        self._stopping = True
+        for task, handle in self._running.items():
+            if task is not asyncio.current_task() and not handle.future.done():
+                task.cancel()
 
     def stop(self, timeout: float = 30) -> None:
         """Cancel what is queued and in flight, and wait at most `timeout` seconds for its sandboxes to close."""

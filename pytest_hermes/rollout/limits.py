@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from ..benchmark import Benchmark
 from ..task import Task
@@ -16,6 +17,10 @@ class AttemptLimits:
     agent_seconds: float
     #: Seconds for the verifier.
     verifier_seconds: float
+    #: Prompt and completion tokens of all model calls; None: as many as the other limits let.
+    tokens: int | None
+    #: Dollars for all model calls.
+    cost: Decimal | None
 
 
 def attempt_limits(benchmark: Benchmark, task: Task, task_timeout: float | None) -> AttemptLimits:
@@ -23,8 +28,11 @@ def attempt_limits(benchmark: Benchmark, task: Task, task_timeout: float | None)
     agent_seconds = task.limits.agent_seconds or benchmark.agent_seconds
     if task_timeout is not None:
         agent_seconds = min(agent_seconds, task_timeout)
+    cost = task.limits.cost or benchmark.agent_cost
     return AttemptLimits(
         turns=task.limits.turns or benchmark.max_agent_turns,
         agent_seconds=agent_seconds,
         verifier_seconds=task.limits.verifier_seconds or benchmark.verifier_seconds,
+        tokens=task.limits.tokens or benchmark.agent_tokens,
+        cost=None if cost is None else Decimal(str(cost)),
     )

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import nullcontext
+from decimal import Decimal
 from typing import Any
 
 from ..errors import InfrastructureError
 from ..models.clock import AgentClock
 from ..models.protocol import ContextWindowExceeded, Model
-from ..result import AgentResult, ToolError
+from ..result import AgentResult, ToolError, Usage, dollars
 from ..tools.dispatch import ToolOutcome
 from .answer import Answer, Call, read_answer
+from .budget import Budget, BudgetSpent
 
 ToolRunner = Callable[[str, str], Awaitable[ToolOutcome]]
 
 INTERRUPTED = "not finished: the time for this task is over"
+RUN_IS_OVER = "not finished: the run's budget is spent"
 
 
 class HermesAgentLoop:
@@ -25,7 +29,8 @@ class HermesAgentLoop:
     `tool_schemas` are OpenAI function schemas; only tools in `valid_tool_names` may be called. Tools act in the
     sandbox registered for `task_id`, which is started at first use; `run_tool` replaces that.
     `max_turns` counts model calls, `max_tokens` limits each answer, `token_budget` all of them together
-    (prompt and completion), `seconds` the whole run, less what an endpoint's faults took.
+    (prompt and completion), `cost_budget` what they cost in dollars, `seconds` the whole run, less what an
+    endpoint's faults took. `budget` is shared with other agents; `priced` adds costs that answers do not tell.
     """
 
     def __init__(
@@ -41,6 +46,9 @@ class HermesAgentLoop:
         *,
         seconds: float | None = None,
         token_budget: int | None = None,
+        cost_budget: Decimal | None = None,
+        budget: Budget | None = None,
+        priced: Callable[[Usage], Usage] | None = None,
         run_tool: ToolRunner | None = None,
     ) -> None:
         self.server = server
@@ -53,6 +61,9 @@ class HermesAgentLoop:
         self.extra_body = extra_body
         self.seconds = seconds
         self.token_budget = token_budget
+        self.cost_budget = cost_budget
+        self.budget = budget
+        self.priced = priced
         self.run_tool = run_tool or self._by_task_id()
         #: What there is so far; complete once `run` has returned, and what was paid for when it raises.
         self.result = AgentResult()
@@ -63,12 +74,33 @@ class HermesAgentLoop:
         self.clock = AgentClock(seconds)
         # The conversation as it is sent; it differs from the recorded one only where an endpoint would choke.
         self._wire: list[dict[str, Any]] = []
+        self._task: asyncio.Task[Any] | None = None
+        self._asking = False
+        self._interrupted = False
 
     async def run(self, messages: list[dict[str, Any]]) -> AgentResult:
         """Work on `messages` (not changed) until the agent ends, and return what it left.
 
-        Raises InfrastructureError when the endpoint or the sandbox fails; `result` then holds what came before.
+        Raises InfrastructureError when the endpoint or the sandbox fails, BudgetSpent when others or this agent
+        spent the shared budget; `result` then holds what came before.
         """
+        self._task = asyncio.current_task()
+        try:
+            with self.budget.watched(self._interrupt) if self.budget is not None else nullcontext():
+                return await self._run(messages)
+        except asyncio.CancelledError:
+            if not self._interrupted or self._task is None or self._task.uncancel():
+                raise
+            assert self.budget is not None
+            raise BudgetSpent(self.budget.exhausted or "") from None
+
+    def _interrupt(self) -> None:
+        """End the agent, unless an answer is on its way: it is paid for in any case, and its cost should be known."""
+        if self._task is not None and (not self._asking or self.clock.stopped):
+            self._interrupted = True
+            self._task.cancel()
+
+    async def _run(self, messages: list[dict[str, Any]]) -> AgentResult:
         result = self.result = AgentResult(messages=[dict(message) for message in messages])
         self._wire = list(result.messages)
         clock = self.clock = AgentClock(self.seconds)
@@ -89,14 +121,34 @@ class HermesAgentLoop:
 
     async def _turns(self, result: AgentResult) -> str:
         while result.turns_used < self.max_turns:
+            if self.budget is not None:
+                self.budget.check()
             answer = await self._ask(result)
             if not answer.calls:
                 return "length" if answer.finish_reason == "length" else "finished"
-            if self.token_budget is not None and result.usage.total_tokens >= self.token_budget:
-                self._leave_unanswered(result, answer.calls, "not run: the tokens for this task are spent")
-                return "tokens"
+            if spent := self._spent(result, answer.calls):
+                return spent
             await self._run_calls(result, answer.calls)
         return "max_turns"
+
+    def _spent(self, result: AgentResult, calls: list[Call]) -> str | None:
+        """Return which of the task's own budgets the answer with these calls has used up, if it did."""
+        if self.budget is not None and self.budget.exhausted is not None:
+            self._leave_unanswered(result, calls, RUN_IS_OVER)
+            self.budget.check()
+        if self.token_budget is not None and result.usage.total_tokens >= self.token_budget:
+            self._leave_unanswered(result, calls, "not run: the tokens for this task are spent")
+            return "tokens"
+        if self.cost_budget is None:
+            return None
+        if result.usage.cost is None:
+            raise BudgetSpent(
+                f"the task's limit of {dollars(self.cost_budget)} cannot be held: the price of an answer is not known"
+            )
+        if result.usage.cost >= self.cost_budget:
+            self._leave_unanswered(result, calls, "not run: the money for this task is spent")
+            return "cost"
+        return None
 
     async def _ask(self, result: AgentResult) -> Answer:
         parameters: dict[str, Any] = {"n": 1}
@@ -105,18 +157,27 @@ class HermesAgentLoop:
         for name in ("temperature", "max_tokens", "extra_body"):
             if (value := getattr(self, name)) is not None:
                 parameters[name] = value
-        started, backoff = time.perf_counter(), self.clock.backoff
+        self._asking = True
         try:
-            completion = await self.server.chat_completion(messages=list(self._wire), **parameters)
+            answer = read_answer(await self._completion(parameters))
+            usage = self.priced(answer.usage) if self.priced is not None else answer.usage
+            result.turns_used += 1
+            result.usage += usage
+            if self.budget is not None:
+                self.budget.add(usage)
         finally:
-            self.model_seconds += time.perf_counter() - started - (self.clock.backoff - backoff)
-        answer = read_answer(completion)
-        result.turns_used += 1
-        result.usage += answer.usage
+            self._asking = False
         result.reasoning_per_turn.append(answer.reasoning)
         result.messages.append(answer.message)
         self._wire.append(answer.sendable())
         return answer
+
+    async def _completion(self, parameters: dict[str, Any]) -> Any:
+        started, backoff = time.perf_counter(), self.clock.backoff
+        try:
+            return await self.server.chat_completion(messages=list(self._wire), **parameters)
+        finally:
+            self.model_seconds += time.perf_counter() - started - (self.clock.backoff - backoff)
 
     async def _run_calls(self, result: AgentResult, calls: list[Call]) -> None:
         """Run the calls of one turn in order; each gets its tool message, whatever happens."""
@@ -126,7 +187,7 @@ class HermesAgentLoop:
                 outcome = await self.run_tool(call.name, call.arguments)
             except asyncio.CancelledError:
                 # Out of time, most likely: a conversation with unanswered calls is not one that can be read on.
-                self._leave_unanswered(result, calls[index:], INTERRUPTED)
+                self._leave_unanswered(result, calls[index:], RUN_IS_OVER if self._interrupted else INTERRUPTED)
                 raise
             finally:
                 self.tool_seconds += time.perf_counter() - started

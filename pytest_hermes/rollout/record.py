@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -37,6 +38,10 @@ class UsageInfo(_Values):
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    #: Dollars, as a text in JSON, since a float would round it; None: not known.
+    cost: Decimal | None = None
+    #: `provider`, `genai-prices`, or both, joined by a `+`.
+    cost_source: str | None = None
 
     @property
     def total_tokens(self) -> int:

@@ -1,0 +1,55 @@
+"""What a run used: tokens, money, and what an endpoint's faults cost it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..result import add_exactly, dollars
+
+if TYPE_CHECKING:
+    from ..rollout.record import AttemptRecord, UsageInfo
+
+_SOURCES = {
+    "provider": "as the provider says",
+    "genai-prices": "list prices, from genai-prices",
+    "genai-prices+provider": "as the provider says, and list prices where it does not",
+}
+
+
+def usages(record: AttemptRecord) -> list[UsageInfo]:
+    """Return what an attempt used, all its starts."""
+    return [record.usage, *(earlier.usage for earlier in record.earlier_errors)]
+
+
+def tokens_text(records: Sequence[AttemptRecord]) -> str:
+    used = [usage for record in records for usage in usages(record)]
+    cached = sum(usage.cached_tokens for usage in used)
+    of_cache = f" ({cached:,} of them cached)" if cached else ""
+    prompt, completion = sum(usage.prompt_tokens for usage in used), sum(usage.completion_tokens for usage in used)
+    return f"{prompt:,} in{of_cache}, {completion:,} out, in {sum(record.turns_used for record in records):,} turns"
+
+
+def cost_text(records: Sequence[AttemptRecord]) -> str | None:
+    """Return what the attempts cost, None where nothing was charged. What is not known is never taken for 0."""
+    used = [usage for record in records for usage in usages(record)]
+    unknown = sum(any(usage.cost is None for usage in usages(record)) for record in records)
+    sources = sorted({name for usage in used for name in (usage.cost_source or "").split("+") if name})
+    if not sources:
+        return "unknown: the endpoint does not say, and there is no list price for it" if unknown else None
+    total = dollars(add_exactly(*(usage.cost for usage in used if usage.cost is not None)))
+    if unknown:
+        return f"at least {total}; {unknown} attempt{'' if unknown == 1 else 's'} unknown"
+    return f"{total} ({_SOURCES['+'.join(sources)]})"
+
+
+def fault_rows(records: Sequence[AttemptRecord]) -> Iterator[tuple[str, str]]:
+    """Yield label and text of what was done again."""
+    retries = sum(record.retries for record in records)
+    if retries:
+        yield "retries", f"{retries:,} request{'' if retries == 1 else 's'} made again after a fault of the endpoint"
+    kinds = Counter(earlier.kind for record in records for earlier in record.earlier_errors)
+    if kinds:
+        listing = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+        yield "restarts", f"{kinds.total()} after errors ({listing})"
