@@ -20,6 +20,9 @@ class Shell:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._state = f"{sandbox.scratch}/session-{secrets.token_hex(4)}"
+        #: Numbers of the files that commands save their state to before it becomes the session's.
+        self._free: list[int] = []
+        self._files = 0
 
     async def run(
         self, command: str, *, timeout: float | None = None, max_output: int = DEFAULT_MAX_OUTPUT
@@ -29,9 +32,17 @@ class Shell:
         `stdout` of the result holds both streams in the order in which they were written. `timeout` is in seconds.
         NUL bytes in the command are left out, as bash does it.
         """
-        return await self._sandbox.exec(
-            self._argv(RUN_AND_SAVE), cwd="/", stdin=_encoded(command), timeout=timeout, max_output=max_output
+        if not self._free:
+            self._files += 1
+            self._free.append(self._files)
+        number = self._free.pop()
+        argv = self._argv(RUN_AND_SAVE, f"{self._state}.{number}")
+        result = await self._sandbox.exec(
+            argv, cwd="/", stdin=_encoded(command), timeout=timeout, max_output=max_output
         )
+        if not result.timed_out:  # what was cut short may still be writing, where killing takes its time
+            self._free.append(number)
+        return result
 
     async def spawn(self, command: str, *, max_output: int = DEFAULT_MAX_OUTPUT) -> Process:
         """Start a command in the background; it finds the session's state and never changes it.
@@ -67,8 +78,8 @@ class Shell:
         result = await self.script("pwd")
         return result.stdout.decode(errors="surrogateescape").removesuffix("\n")
 
-    def _argv(self, main: str) -> list[str]:
-        return ["bash", "-p", "-c", main, "bash", RESTORE, self._state, *self._folders()]
+    def _argv(self, main: str, new_state: str = "") -> list[str]:
+        return ["bash", "-p", "-c", main, "bash", RESTORE, self._state, *self._folders(), new_state]
 
     def _folders(self) -> tuple[str, str]:
         return self._sandbox.workdir, self._sandbox.home

@@ -4,8 +4,13 @@
 All names begin with `__hermes_`. Builtins are called through `builtin`, since a function of the user's may have
 their name.
 
-The session's state is one file, replaced whole: the folder, the exported variables and each function, as bash code,
-each ended by a NUL.
+The session's state is one file, replaced whole, of fields that each end with a NUL: the folder, the number of
+functions, the names of the variables that a bash of this sandbox is born with, the exported variables and each
+function, both as bash code. What follows these is of no meaning.
+
+Agents run many small commands, so what surrounds them is kept cheap. No process is started where the state stays the
+same: what a builtin prints is read back from a file, since `$(...)` forks. Such files are written over (`<>`), because
+some file systems wait for the disk when one that was truncated is closed.
 """
 
 from __future__ import annotations
@@ -20,46 +25,94 @@ RUN_AND_SAVE = (
     '{ __hermes_save "$?"; } 2>/dev/null; builtin exit "$__hermes_status"'
 )
 
-#: Arguments: itself, the state's path, the folder to start in, the home folder.
+#: Arguments: itself, the state's path, the folder to start in, the home folder, and the path of a file that no other
+#: command at this time writes to; a command that saves nothing needs none.
 RESTORE = r"""
 set +p
-__hermes_state=$2 __hermes_folders=("$3" "$4")
+__hermes_state=$2 __hermes_folders=("$3" "$4") __hermes_new=$5
 set --
 LC_ALL=C IFS= read -r -d '' __hermes_command
 exec 0</dev/null 2>&1
 
 __hermes_go() {
-    local folder
+    local folder gone=
     for folder in "$@"; do
-        [[ -n $folder ]] && builtin cd -- "$folder" 2>/dev/null && return
+        [[ -n $folder ]] && builtin cd -- "$folder" 2>/dev/null && break
+        gone=1
     done
+    [[ -z $gone ]] || printf 'hermes: the folder %s is gone; this command starts in %s\n' "$1" "$PWD"
+}
+
+__hermes_dump() {
+    builtin local IFS=$'\n'
+    { builtin declare -F && builtin printf '\0'; } 1<>"$1"
+    builtin read -r -d '' __hermes_text <"$1"
+    __hermes_functions=()
+    builtin set -f
+    for __hermes_text in $__hermes_text; do
+        __hermes_text=${__hermes_text#declare }
+        [[ $__hermes_text == *' __hermes_'* ]] || __hermes_functions+=("$__hermes_text")
+    done
+    builtin set +f
+    {
+        builtin pwd
+        builtin printf '\0%s\0%s\0' "${#__hermes_functions[@]}" "$__hermes_born_with"
+        builtin declare -px
+        # These cannot be assigned to, but they can be exported.
+        for __hermes_text in UID EUID PPID SHELLOPTS BASHOPTS; do
+            builtin declare -n __hermes_name=$__hermes_text
+            [[ ${__hermes_name@a} == *x* ]] && builtin printf 'export %s\n' "$__hermes_text"
+            builtin unset -n __hermes_name
+        done
+        builtin printf '\0'
+        for __hermes_text in "${__hermes_functions[@]}"; do
+            __hermes_name=${__hermes_text#* } __hermes_text=${__hermes_text%% *}
+            builtin declare -f -- "$__hermes_name"
+            # Exported, or read-only.
+            [[ $__hermes_text == -f ]] ||
+                builtin printf 'builtin declare %s -- %q\n' "$__hermes_text" "$__hermes_name"
+            builtin printf '\0'
+        done
+    } 1<>"$1"
+    __hermes_load "$1"
+}
+
+__hermes_load() {
+    builtin local IFS=$'\x1e'
+    builtin mapfile -d '' -t __hermes_fields <"$1"
+    __hermes_fields=("${__hermes_fields[@]:0:4+${__hermes_fields[1]}}")
+    __hermes_text="${__hermes_fields[*]}"
 }
 
 if [[ -r $__hermes_state ]]; then
-    __hermes_functions=()
-    {
-        IFS= read -r -d '' __hermes_cwd
-        IFS= read -r -d '' __hermes_variables
-        while IFS= read -r -d '' __hermes_text; do __hermes_functions+=("$__hermes_text"); done
-    } <"$__hermes_state"
-    __hermes_cwd=${__hermes_cwd%$'\n'}
+    __hermes_load "$__hermes_state"
+    __hermes_cwd=${__hermes_fields[0]%$'\n'} __hermes_born_with=${__hermes_fields[2]}
     __hermes_go "$__hermes_cwd" "${__hermes_folders[@]}"
-    if [[ $PWD != "$__hermes_cwd" ]]; then
-        printf 'hermes: the folder %s is gone; this command starts in %s\n' "$__hermes_cwd" "$PWD"
-    fi
     __hermes_here=$PWD
-    for __hermes_text in $(compgen -e); do unset "$__hermes_text" 2>/dev/null; done
-    eval "$__hermes_variables" 2>/dev/null
-    { PWD=$__hermes_here; } 2>/dev/null
-    # A function may have been written with extended patterns, which must then be on for it to be read.
-    builtin shopt -s extglob
-    for __hermes_text in "${__hermes_functions[@]}"; do builtin eval "$__hermes_text"; done 2>/dev/null
-    builtin shopt -u extglob
-    builtin unset __hermes_functions __hermes_variables __hermes_text __hermes_cwd __hermes_here
+    {
+        unset -v $__hermes_born_with
+        eval "${__hermes_fields[3]}"
+        PWD=$__hermes_here
+    } 2>/dev/null
+    if [[ ${__hermes_fields[1]} != 0 ]]; then
+        # A function may have been written with extended patterns, which must then be on for it to be read.
+        builtin shopt -s extglob
+        for __hermes_text in "${__hermes_fields[@]:4}"; do builtin eval "$__hermes_text"; done 2>/dev/null
+        builtin shopt -u extglob
+    fi
+    builtin unset __hermes_fields __hermes_text __hermes_cwd __hermes_here
 else
     __hermes_go "${__hermes_folders[@]}"
     unset OLDPWD
     export OLDPWD
+    if [[ -n $__hermes_new ]]; then
+        # Not in the file for the new state, which nobody else may read.
+        { compgen -e && printf '\0'; } 1<>"$__hermes_new.born"
+        read -r -d '' __hermes_text <"$__hermes_new.born"
+        __hermes_born_with=${__hermes_text//$'\n'/ }
+        __hermes_dump "$__hermes_new.born"
+        __hermes_born=$__hermes_text
+    fi
 fi
 builtin unset -f __hermes_go
 builtin unset __hermes_folders
@@ -92,33 +145,19 @@ __hermes_watch() {
 __hermes_back() { return "$__hermes_status"; }
 
 __hermes_save() {
-    builtin set +efnuvxC
+    builtin set +aefnuvxC
     [[ -n $__hermes_saved ]] && return
     __hermes_status=$1 __hermes_saved=1
     builtin trap - DEBUG ERR RETURN
     [[ -n $__hermes_user_trap ]] && builtin eval "__hermes_handler=(${__hermes_user_trap#trap -- })"
     [[ -n $__hermes_trap ]] && builtin unset -f trap
     builtin umask 077
-    {
-        builtin pwd && builtin printf '\0'
-        builtin declare -px
-        # These cannot be assigned to, but they can be exported.
-        for __hermes_text in UID EUID PPID SHELLOPTS BASHOPTS; do
-            builtin declare -n __hermes_name=$__hermes_text
-            [[ ${__hermes_name@a} == *x* ]] && builtin printf 'export %s\n' "$__hermes_text"
-            builtin unset -n __hermes_name
-        done
-        builtin printf '\0'
-        while IFS=' ' builtin read -r __hermes_text __hermes_text __hermes_name; do
-            [[ -z $__hermes_name || $__hermes_name == __hermes_* ]] && builtin continue
-            builtin declare -f -- "$__hermes_name"
-            # Exported, or read-only.
-            [[ $__hermes_text == -f ]] ||
-                builtin printf 'builtin declare %s -- %q\n' "$__hermes_text" "$__hermes_name"
-            builtin printf '\0'
-        done <<<"$(builtin declare -F)"
-    } >|"$__hermes_state.$BASHPID" &&
-        builtin command -p mv -f -- "$__hermes_state.$BASHPID" "$__hermes_state"
+    __hermes_dump "$__hermes_new"
+    __hermes_after=$__hermes_text __hermes_text=$__hermes_born
+    [[ -r $__hermes_state ]] && __hermes_load "$__hermes_state"
+    # Not by [[, which knows no case where the command wanted that.
+    builtin test "$__hermes_text" = "$__hermes_after" ||
+        builtin command -p mv -f -- "$__hermes_new" "$__hermes_state"
     return 0
 }
 """

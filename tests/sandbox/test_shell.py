@@ -235,6 +235,23 @@ async def test_spawned_commands_find_the_state_and_leave_it(shell: Shell) -> Non
     assert await said(shell, "echo $PWD $A") == "/usr 1\n"
 
 
+@pytest.mark.parametrize("prelude", ["", "export A=0; cd /usr"])
+async def test_small_changes_are_kept_whatever_the_commands_options(shell: Shell, prelude: str) -> None:
+    await said(shell, prelude)
+    await said(shell, "mkdir -p ~/a ~/A; cd ~/a; export A=a")
+    await said(shell, "shopt -s nocasematch; IFS=; set -a; cd ~/A; A=A")
+    assert await said(shell, 'echo "${PWD##*/} $A"; env | grep -c hermes_') == "A A\n0\n"
+    await said(shell, "f() { :; }; export -f f; g() { :; }")
+    await said(shell, "unset -f f; IFS=g; unset A")
+    assert await said(shell, "declare -F | grep -v hermes; echo [$A]") == "declare -f g\n[]\n"
+
+
+async def test_a_session_that_goes_back_to_its_beginning_is_there(shell: Shell, sandbox: Sandbox) -> None:
+    await said(shell, "export A=1; f() { :; }; cd /usr")
+    await said(shell, "unset A OLDPWD; export OLDPWD; unset -f f; cd ~; unset OLDPWD; export OLDPWD")
+    assert await said(shell, "echo [$A] $PWD; declare -F | grep -v hermes") == f"[] {sandbox.home}\n"
+
+
 async def test_commands_at_once_do_not_damage_the_state(shell: Shell) -> None:
     await asyncio.gather(*(said(shell, f"export N={number}; cd /usr") for number in range(12)))
     assert await said(shell, "[[ $N == +([0-9]) ]] && pwd") == "/usr\n"
