@@ -1,0 +1,261 @@
+"""Limits of tasks and of runs, and what a run says that it cost."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.services.bench import Bench
+from tests.services.model_server import ModelServer, Reply, completion
+
+MINE = """
+from pytest_hermes import Benchmark, Limits, Task
+
+class Mine(Benchmark):
+    name = "mine"
+
+    def tasks(self):
+        return [
+            Task(id=f"t{i}", prompt=f"Task number {i}.", limits=Limits(LIMITS), solution="echo 1 > x")
+            for i in range(N)
+        ]
+
+    async def compute_reward(self, item, result, ctx) -> float:
+        return 1.0 if ctx.read_file("x").get("content") == "1\\n" else 0.0
+"""
+
+
+def answer(*calls: str, cost: object = None, **options: Any) -> dict[str, Any]:
+    """Return an answer that runs these commands, or is done without any; `cost` is the provider's own figure."""
+    said = completion(None if calls else "Done.", *(("terminal", {"command": command}) for command in calls), **options)
+    if cost is not None:
+        said["usage"]["cost"] = cost
+    return said
+
+
+def run(
+    bench: Bench, server: ModelServer, *arguments: str, tasks: int = 1, limits: str = "", model: str = "tiny"
+) -> pytest.RunResult:
+    bench.file("mine.py", MINE.replace("range(N)", f"range({tasks})").replace("LIMITS", limits))
+    return bench.run(
+        "--hermes-bench=mine.py:Mine",
+        f"--hermes-base-url={server.url}",
+        f"--hermes-model={model}",
+        "--hermes-run-dir=out",
+        *arguments,
+    )
+
+
+def test_the_provider_s_figures_are_summed_exactly(bench: Bench, model_server: ModelServer) -> None:
+    """Ten cents are no float."""
+    model_server.play(answer("echo 1 > x", cost=0.1), answer("true", cost=0.1), answer(cost=0.1))
+    result = run(bench, model_server, tasks=3)
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["cost      $0.90 (as the provider says)"])
+    for record in bench.records():
+        assert record["usage"]["cost"] == "0.3"
+        assert record["usage"]["cost_source"] == "provider"
+
+
+def test_costs_that_are_not_known_are_not_nothing(bench: Bench, model_server: ModelServer) -> None:
+    model_server.play(answer())
+    result = run(bench, model_server)
+    result.stdout.fnmatch_lines(["cost      unknown: the endpoint does not say, and there is no list price for it"])
+    assert bench.records()[0]["usage"]["cost"] is None
+
+
+def test_a_sum_with_unknown_parts_says_so(bench: Bench, model_server: ModelServer) -> None:
+    model_server.script = lambda body: answer(cost=None if "number 0" in str(body["messages"]) else 0.615)
+    result = run(bench, model_server, tasks=3)
+    result.stdout.fnmatch_lines(["cost      at least $1.23; 1 attempt unknown"])
+
+
+@pytest.mark.parametrize("cost", [-1, "free", True, "NaN"])
+def test_a_figure_that_is_none_is_not_known(bench: Bench, model_server: ModelServer, cost: object) -> None:
+    model_server.play(answer(cost=cost))
+    run(bench, model_server).stdout.fnmatch_lines(["cost      unknown*"])
+
+
+def test_a_model_that_costs_nothing_according_to_its_provider(bench: Bench, model_server: ModelServer) -> None:
+    model_server.play(answer(cost=0))
+    run(bench, model_server).stdout.fnmatch_lines(["cost      $0.00 (as the provider says)"])
+
+
+def test_embedded_models_have_no_cost_line(bench: Bench) -> None:
+    for model in ("oracle", "nop"):
+        result = bench.run("--hermes-bench=terminal_test", "--hermes-task=create-file", f"--hermes-model={model}")
+        result.stdout.no_fnmatch_line("cost *")
+        result.stdout.fnmatch_lines(["tokens    0 in*"])
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason", "turns"),
+    [
+        ("tokens=250", "tokens", 3),
+        ("cost=0.3", "cost", 3),
+        ("turns=2", "max_turns", 2),
+        ("tokens=10_000, cost=100", "finished", 5),
+    ],
+)
+def test_a_task_s_own_limits_end_its_agent_and_not_its_score(
+    bench: Bench, model_server: ModelServer, limits: str, reason: str, turns: int
+) -> None:
+    model_server.play(answer("echo 1 > x", cost=0.1), *[answer("true", cost=0.1)] * 3, answer(cost=0.1))
+    result = run(bench, model_server, limits=limits)
+    result.assert_outcomes(passed=1)
+    (record,) = bench.records()
+    assert (record["stop_reason"], record["turns_used"]) == (reason, turns)
+    if reason in ("tokens", "cost"):
+        assert "not run" in record["messages"][-1]["content"]
+
+
+def test_out_of_money_is_told(bench: Bench, model_server: ModelServer) -> None:
+    model_server.play(answer("true", cost=0.5))
+    result = run(bench, model_server, limits="cost=1")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["reward 0 is below the threshold 1; 2 turns, 220 tokens, out of money"])
+
+
+def test_a_task_s_limit_on_unknown_costs_is_an_error(bench: Bench, model_server: ModelServer) -> None:
+    model_server.play(answer("true"))
+    result = run(bench, model_server, limits="cost=1")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["budget error: the task's limit of $1.00 cannot be held: the price of an answer is not known"]
+    )
+    assert len(model_server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--hermes-max-cost=1", "the run's budget of $1.00 is spent ($1.00 used; --hermes-max-cost)"),
+        ("--hermes-max-tokens=1100", "the run's budget of 1,100 tokens is spent (1,100 used; --hermes-max-tokens)"),
+    ],
+)
+def test_a_run_s_budget(bench: Bench, model_server: ModelServer, option: str, said: str) -> None:
+    """One task ends well; the next two are at work when the ten answers are spent."""
+
+    def script(body: dict[str, Any]) -> dict[str, Any]:
+        turn = sum(message["role"] == "assistant" for message in body["messages"])
+        if "number 0" not in str(body["messages"]):
+            return answer("true", cost=0.1)
+        return answer("echo 1 > x", cost=0.1) if turn == 0 else answer(cost=0.1)
+
+    model_server.script = script
+    result = run(bench, model_server, option, "-n", "2", tasks=20)
+    result.assert_outcomes(passed=1, errors=2)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert [line for line in result.outlines if line.strip()][-1] == f"hermes: stopped: {said}"
+    result.stdout.fnmatch_lines(
+        [
+            f"hermes: at most {'$1.00' if 'cost' in option else '1,100 tokens'} for the run",
+            f"budget error: {said}",
+            "after * turn*",
+            "score     1.000*n = 1)",
+            "errors    2 (budget 2), not in the score; score with errors as 0: 0.333",
+            "stopped   17 of 20 attempts did not finish and are not counted",
+        ]
+    )
+    records = bench.records()
+    assert sorted(record["status"] for record in records) == ["error", "error", "passed"]
+    assert sum(record["turns_used"] for record in records) == len(model_server.requests)
+    spent = sum(Decimal(record["usage"]["cost"]) for record in records)
+    # One answer more was on its way to the other task in flight, and is counted.
+    assert spent in (Decimal("1.0"), Decimal("1.1"))
+    result.stdout.fnmatch_lines([f"cost      ${spent}0 (as the provider says)"])
+    for record in records:
+        if record["status"] == "error":
+            assert record["error"]["kind"] == "budget"
+            assert record["messages"][-1]["role"] == "tool"
+
+
+def test_a_budget_does_not_wait_for_a_tool(bench: Bench, model_server: ModelServer) -> None:
+    def script(body: dict[str, Any]) -> dict[str, Any] | Reply:
+        if "number 0" in str(body["messages"]):
+            return answer("sleep 300", completion_tokens=0, prompt_tokens=1)
+        return Reply(body=__import__("json").dumps(answer("true", prompt_tokens=1000)), mood="late", seconds=1.5)
+
+    model_server.script = script
+    result = run(bench, model_server, "--hermes-max-tokens=500", "-n", "2", tasks=2)
+    result.assert_outcomes(errors=2)
+    records = {record["task"]: record for record in bench.records()}
+    assert records["t0"]["messages"][-1]["content"] == "not finished: the run's budget is spent"
+    assert records["t0"]["seconds"]["total"] < 100
+
+
+def test_a_budget_that_is_just_enough_stops_nothing(bench: Bench, model_server: ModelServer) -> None:
+    model_server.play(answer("echo 1 > x", cost=0.5), answer(cost=0.5))
+    result = run(bench, model_server, "--hermes-max-cost=1")
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*stopped*")
+
+
+def test_a_run_goes_on_where_its_budget_ended_it(bench: Bench, model_server: ModelServer) -> None:
+    model_server.play(answer("echo 1 > x", cost=0.5), answer(cost=0.5))
+    assert run(bench, model_server, "--hermes-max-cost=1", "-n1", tasks=2).ret == pytest.ExitCode.INTERRUPTED
+    result = run(bench, model_server, "--hermes-max-cost=1", "mine::test_task[t1]", tasks=2)
+    result.assert_outcomes(passed=1)
+    assert [record["status"] for record in bench.records()] == ["passed", "passed"]
+
+
+def test_a_budget_in_dollars_needs_prices(bench: Bench, model_server: ModelServer) -> None:
+    model_server.play(answer("true"))
+    result = run(bench, model_server, "--hermes-max-cost=1", "-n1", tasks=5)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(
+        ["hermes: stopped: --hermes-max-cost=1 cannot be held: the price of an answer is not known; *--hermes-max-t*"]
+    )
+    assert len(model_server.requests) == 1
+
+
+def test_a_budget_in_tokens_needs_counts(bench: Bench, model_server: ModelServer) -> None:
+    model_server.play({**answer("true"), "usage": None})
+    result = run(bench, model_server, "--hermes-max-tokens=1000", "-n1", tasks=5)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["hermes: stopped: --hermes-max-tokens=1000 cannot be held: *"])
+    assert len(model_server.requests) == 1
+
+
+def test_the_oracle_keeps_within_any_budget(bench: Bench) -> None:
+    result = bench.run("--hermes-bench=terminal_test", "--hermes-max-cost=0.01", "--hermes-max-tokens=1", "-n8")
+    result.assert_outcomes(passed=16)
+    assert result.ret == 0
+
+
+def test_an_agent_in_a_test_of_one_s_own_keeps_to_the_budget(bench: Bench, model_server: ModelServer) -> None:
+    model_server.play(answer("true", cost=0.5))
+    bench.file(
+        "test_own.py",
+        "import asyncio\ndef test_agent(hermes_agent):\n    asyncio.run(hermes_agent.run('Work.'))\n",
+    )
+    result = bench.run(
+        "test_own.py",
+        f"--hermes-base-url={model_server.url}",
+        "--hermes-model=tiny",
+        "--hermes-max-cost=1",
+        "--hermes-run-dir=out",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*BudgetSpent: the run's budget of $1.00 is spent*"])
+    (record,) = bench.records()
+    assert (record["error"]["kind"], record["turns_used"], record["usage"]["cost"]) == ("budget", 2, "1.0")
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--hermes-max-cost=0", "must be an amount of dollars greater than 0, such as 2.50"),
+        ("--hermes-max-cost=much", "must be an amount of dollars greater than 0, such as 2.50"),
+        ("--hermes-max-tokens=-1", "must be a whole number of at least 1"),
+        ("--hermes-infra-retries=-1", "must be a whole number, 0 or more"),
+        ("--hermes-request-timeout=0", "must be a number of seconds greater than 0"),
+    ],
+)
+def test_limits_that_are_none(bench: Bench, argument: str, said: str) -> None:
+    result = bench.run("--hermes-bench=terminal_test", argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {argument.replace('=', '=*')}*: {said}"])
