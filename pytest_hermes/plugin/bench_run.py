@@ -186,10 +186,13 @@ class BenchRun:
                 task_timeout=self.options.task_timeout,
                 on_record=self.records.append,
                 loop=self.loop,
-                budget=Budget(cost=self.options.max_cost, tokens=self.options.max_tokens),
+                budget=self._budget(),
                 infra_retries=self.options.infra_retries or 0,
             )
         return self._engine
+
+    def _budget(self) -> Budget:
+        return Budget(cost=self.options.max_cost, tokens=self.options.max_tokens)
 
     @property
     def halted(self) -> tuple[str, str] | None:

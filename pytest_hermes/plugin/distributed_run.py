@@ -10,6 +10,7 @@ from typing import Any
 from ..benchmark import Benchmark
 from ..result import AgentResult
 from ..rollout.attempt import Rollout
+from ..rollout.budget import Budget, SharedBudget
 from ..rollout.plan import PlannedTask
 from ..rollout.record import AttemptRecord
 from ..rollout.results_file import FILE_NAME
@@ -28,6 +29,7 @@ class ControllerRun(BenchRun):
         self.index = write_index(
             self.run_id, self.run_dir, [task for loaded in self.benchmarks for task in loaded.tasks]
         )
+        _ledger(self.index).touch(mode=0o600, exist_ok=False)
         self._follower = ResultsFollower(self.run_dir / FILE_NAME, self.run_id)
         self.total = self.planned().total()
         self._crashes: dict[str, int] = {}
@@ -60,6 +62,7 @@ class ControllerRun(BenchRun):
     def close(self) -> None:
         super().close()
         self.index.unlink(missing_ok=True)
+        _ledger(self.index).unlink(missing_ok=True)
 
 
 class WorkerRun(BenchRun):
@@ -96,6 +99,14 @@ class WorkerRun(BenchRun):
             return FinishedHandle(self._elsewhere[name], self._make_place(item.planned, key), key)
         self._own.add(name)
         return super().submit(item, key, hold=hold)
+
+    def _budget(self) -> Budget:
+        return SharedBudget(_ledger(self._index_path), cost=self.options.max_cost, tokens=self.options.max_tokens)
+
+
+def _ledger(index: Path) -> Path:
+    """Return where the workers write what they spend."""
+    return index.with_name(index.name + ".spent")
 
 
 class FinishedHandle:

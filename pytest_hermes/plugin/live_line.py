@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..report.numbers import compact, duration
+from ..report.spending import known_cost
 
 if TYPE_CHECKING:
     from .bench_run import BenchRun
@@ -81,15 +82,26 @@ class LiveLine:
             f"{len(records)}/{self._total} done",
             f"{counts['passed']} passing",
             *([f"{counts['error']} error{'s' * (counts['error'] > 1)}"] if counts["error"] else []),
-            f"{in_flight} in flight",
+            f"{in_flight} in flight{self._call_limit()}",
         ]
         tokens = sum(record.usage.total_tokens for record in records)
         if tokens:
             parts.append(f"{compact(tokens)} tokens")
+        if (cost := known_cost(records)) is not None:
+            parts.append(cost)
         left = self._seconds_left(in_flight)
         if left is not None:
             parts.append(f"about {duration(left)} left")
         return f"hermes: {', '.join(parts)} ({duration(time.monotonic() - self._started)})"
+
+    def _call_limit(self) -> str:
+        """Return what an overloaded endpoint has brought the calls in flight down to, while it is less than asked for.
+
+        In a run of several processes only they themselves know.
+        """
+        limits = [calls for loaded in self._run.benchmarks if (calls := loaded.source.calls) is not None]
+        cut = min((calls.limit for calls in limits if calls.limit < calls.maximum), default=None)
+        return "" if cut is None else f" (model calls cut to {cut})"
 
     def _seconds_left(self, in_flight: int) -> float | None:
         records = self._run.records

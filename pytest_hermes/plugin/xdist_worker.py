@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Sequence
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,6 +58,8 @@ class WorkerRollouts(Rollouts):
                 handle.future.result(timeout=_LOOK)
             except TimeoutError:
                 self._look_ahead(item)
+            except CancelledError:  # the run ends, and says why
+                break
         return super().take(item)
 
     def _look_ahead(self, current: pytest.Item) -> None:

@@ -44,6 +44,16 @@ def cost_text(records: Sequence[AttemptRecord]) -> str | None:
     return f"{total} ({_SOURCES['+'.join(sources)]})"
 
 
+def known_cost(records: Sequence[AttemptRecord]) -> str | None:
+    """Return the sum of what is known so far, rounded to cents and marked as a lower bound where it is one."""
+    used = [usage for record in records for usage in usages(record)]
+    if not any(usage.cost_source for usage in used):
+        return None
+    total = add_exactly(*(usage.cost for usage in used if usage.cost is not None))
+    least = "at least " if any(usage.cost is None for usage in used) else ""
+    return f"{least}${total:,.2f}"
+
+
 def fault_rows(records: Sequence[AttemptRecord]) -> Iterator[tuple[str, str]]:
     """Yield label and text of what was done again."""
     retries = sum(record.retries for record in records)

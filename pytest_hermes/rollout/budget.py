@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 
 from ..errors import InfrastructureError
 from ..result import Usage, dollars
@@ -31,11 +33,14 @@ class Budget:
 
     def add(self, usage: Usage) -> None:
         """Count an answer. Tells all watchers when it was the one that spent the rest."""
-        self.spent += usage
+        self._count(usage)
         if self.exhausted is None and (why := self._reason(usage)):
             self.exhausted = why
             for tell in list(self._watchers):
                 tell()
+
+    def _count(self, usage: Usage) -> None:
+        self.spent += usage
 
     def _reason(self, last: Usage) -> str | None:
         # A limit that silently did not hold would be worse than a run that ends.
@@ -73,3 +78,30 @@ class Budget:
             yield
         finally:
             self._watchers.remove(tell)
+
+
+class SharedBudget(Budget):
+    """A budget of several processes: each appends what its answers cost to one file, and reads what the others did.
+
+    A process hears of the others' spending with its own next answer.
+    """
+
+    def __init__(self, ledger: Path, *, cost: Decimal | None = None, tokens: int | None = None) -> None:
+        super().__init__(cost=cost, tokens=tokens)
+        self._ledger = ledger
+        self._read = 0
+
+    def _count(self, usage: Usage) -> None:
+        if self.cost is None and self.tokens is None:
+            super()._count(usage)
+            return
+        entry = [usage.prompt_tokens, usage.completion_tokens, None if usage.cost is None else str(usage.cost)]
+        with self._ledger.open("ab+", buffering=0) as file:
+            file.write(json.dumps(entry).encode() + b"\n")  # one write: lines of several processes do not mix
+            file.seek(self._read)
+            lines = file.read()
+        whole = lines[: lines.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for prompt, completion, cost in map(json.loads, whole.splitlines()):
+            spent = None if cost is None else Decimal(cost)
+            super()._count(Usage(prompt_tokens=prompt, completion_tokens=completion, cost=spent))

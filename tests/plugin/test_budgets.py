@@ -259,3 +259,15 @@ def test_limits_that_are_none(bench: Bench, argument: str, said: str) -> None:
     result = bench.run("--hermes-bench=terminal_test", argument)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {argument.replace('=', '=*')}*: {said}"])
+
+
+@pytest.mark.parametrize("option", ["--hermes-max-cost=2", "--hermes-max-tokens=2200"])
+def test_processes_share_a_budget(bench: Bench, model_server: ModelServer, option: str) -> None:
+    model_server.play(answer("true", cost=0.1))
+    result = run(bench, model_server, option, "--hermes-procs=2", "-n", "4", tasks=12)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert [line for line in result.outlines if line.strip()][-1].startswith("hermes: stopped: the run's budget of ")
+    # At most one answer more for each of the four in flight.
+    assert 20 <= len(model_server.requests) <= 24
+    assert {record["error"]["kind"] for record in bench.records()} == {"budget"}
+    assert [path.name for path in (bench.path / "out").iterdir()] == ["results.jsonl"]

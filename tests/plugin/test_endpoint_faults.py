@@ -325,3 +325,13 @@ def test_an_overloaded_endpoint_is_asked_for_less_at_once(bench: Bench, model_se
     result = run(bench, model_server, "-n", "8", "--hermes-request-timeout=30", tasks=16)
     result.assert_outcomes(passed=16)
     assert model_server.peak <= 8
+
+
+def test_a_refusal_ends_all_processes(bench: Bench, model_server: ModelServer) -> None:
+    model_server.play(Reply(401, '{"error": {"message": "no"}}'))
+    result = run(bench, model_server, "--hermes-procs=2", "-n", "4", tasks=40)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.outlines if line.strip()][-1].startswith("hermes: stopped: ")
+    assert bench.records() == []
+    assert len(model_server.requests) <= 4
+    result.stdout.no_fnmatch_line("*CancelledError*")
