@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import os
 from collections.abc import Coroutine
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +21,7 @@ from ..redact import Redactor
 from ..result import AgentResult
 from ..rollout.budget import Budget
 from ..rollout.loop import HermesAgentLoop
-from ..rollout.record import AttemptRecord, ErrorInfo, Seconds, Status, ToolErrorInfo, UsageInfo
+from ..rollout.record import AttemptRecord, ErrorInfo, Seconds, Status
 from ..rollout.results_file import ResultsFile
 from ..rollout.run import RUNS_DIR, new_run_id
 from ..sandbox.registry import sandbox_class
@@ -239,13 +238,7 @@ class AgentFixture:
                     reward=score,
                     model=self._source.name,
                     backend=self._place.place.backend,
-                    stop_reason=result.stop_reason or None,
-                    turns_used=result.turns_used,
-                    finished_naturally=result.finished_naturally,
-                    messages=result.messages,
-                    reasoning_per_turn=result.reasoning_per_turn,
-                    tool_errors=[ToolErrorInfo(**asdict(tool_error)) for tool_error in result.tool_errors],
-                    usage=UsageInfo(**asdict(result.usage)),
+                    **AttemptRecord.fields_of(result),
                     seconds=Seconds(
                         model=loop.model_seconds,
                         backoff=loop.clock.backoff,

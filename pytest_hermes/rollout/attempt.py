@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from .limits import attempt_limits
 from .loop import HermesAgentLoop
 from .plan import PlannedTask
 from .prints import CURRENT, Prints
-from .record import AttemptRecord, EarlierError, ErrorInfo, Seconds, Status, ToolErrorInfo, UsageInfo
+from .record import AttemptRecord, EarlierError, ErrorInfo, Seconds, Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -231,13 +231,7 @@ class Attempt:
             model=self.plan.source.name,
             backend=self.place.backend,
             image=task.sandbox.image,
-            stop_reason=result.stop_reason or None,
-            turns_used=result.turns_used,
-            finished_naturally=result.finished_naturally,
-            messages=result.messages,
-            reasoning_per_turn=result.reasoning_per_turn,
-            tool_errors=[ToolErrorInfo(**asdict(tool_error)) for tool_error in result.tool_errors],
-            usage=UsageInfo(**asdict(result.usage)),
+            **AttemptRecord.fields_of(result),
             seconds=Seconds(
                 **self._seconds,
                 model=loop.model_seconds if loop else 0.0,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from ..result import AgentResult
 
 #: Raised by one when a field changes its meaning or goes; new fields alone do not raise it.
 SCHEMA_VERSION = 1
@@ -108,6 +111,19 @@ class AttemptRecord(_Values):
     verifier_output: str = ""
     started: datetime
     ended: datetime
+
+    @staticmethod
+    def fields_of(result: AgentResult) -> dict[str, Any]:
+        """Return the fields that say what an agent did."""
+        return {
+            "stop_reason": result.stop_reason or None,
+            "turns_used": result.turns_used,
+            "finished_naturally": result.finished_naturally,
+            "messages": result.messages,
+            "reasoning_per_turn": result.reasoning_per_turn,
+            "tool_errors": [ToolErrorInfo(**asdict(tool_error)) for tool_error in result.tool_errors],
+            "usage": UsageInfo(**asdict(result.usage)),
+        }
 
     def without_conversation(self) -> AttemptRecord:
         """Return the record without its messages: what reports need, small enough to keep thousands of."""
