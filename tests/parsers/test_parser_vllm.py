@@ -1,0 +1,125 @@
+"""Whether vLLM's own parsers read the same, and still differ where `docs/parsers.md` says that they do.
+
+Needs vLLM, of which its modules for the CPU suffice.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from parser_cases import FORMATS, TOOLS, Format, openai, plain
+from pytest_hermes.parsers import get_parser
+from test_parser_properties import PARAMETER_FORMATS, names
+
+tool_parsers = pytest.importorskip("vllm.tool_parsers")
+protocol = pytest.importorskip("vllm.entrypoints.openai.chat_completion.protocol")
+
+VLLM_NAMES = {"qwen": "qwen3_json", "deepseek_v3_1": "deepseek_v31"}
+VOCABULARY = [
+    *("<think>", "</think>", "<tool_call>", "</tool_call>", "<longcat_tool_call>", "</longcat_tool_call>"),
+    *("<|python_tag|>", "[TOOL_CALLS]", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
+    *("<|tool_call_begin|>", "<|tool_call_end|>", "<|tool_call_argument_begin|>"),
+    *("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>"),
+]
+CASES = ("normal", "parallel", "no_arguments", "code", "nested")
+
+
+class Vocabulary:
+    """What vLLM's parsers need of a tokenizer: that the markers are tokens."""
+
+    def __init__(self, *tokens: str) -> None:
+        self._ids = {token: index for index, token in enumerate(tokens, 100)}
+
+    def get_vocab(self) -> dict[str, int]:
+        return self._ids
+
+    def encode(self, text: str, **_: Any) -> list[int]:
+        return [self._ids[text]] if text in self._ids else [0]
+
+    def convert_tokens_to_ids(self, token: str) -> int | None:
+        return self._ids.get(token)
+
+
+def vllm_calls(name: str, text: str, tools: list[dict[str, Any]]) -> tuple[str, list[tuple[str, Any]]]:
+    # The presence of [ARGS] tells vLLM which of Mistral's two forms a model writes.
+    vocabulary = Vocabulary(*VOCABULARY, *(["[ARGS]"] if "[ARGS]" in text else []))
+    request = protocol.ChatCompletionRequest(messages=[], model="any", tools=tools)
+    parser = tool_parsers.ToolParserManager.get_tool_parser(VLLM_NAMES.get(name, name))
+    read = parser(vocabulary, request.tools).extract_tool_calls(text, request)
+    functions = [call.function for call in read.tool_calls]
+    return read.content or "", [(one.name, json.loads(one.arguments)) for one in functions]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
+def test_vllm_reads_the_same_calls(fmt: Format, case: str) -> None:
+    # vLLM takes "[CALL_ID]…" for a part of the name.
+    text = "So: " + getattr(fmt, case).replace("[CALL_ID]a1B2c3D4e", "")
+    content, calls = get_parser(fmt.name, TOOLS).parse(text)
+    assert vllm_calls(fmt.name, text, TOOLS)[1] == plain(calls)
+    if fmt.name != "llama3_json":
+        assert vllm_calls(fmt.name, text, TOOLS)[0].strip() == content.strip()
+
+
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_vllm_reads_rendered_calls_the_same(fmt: Format, data: st.DataObject) -> None:
+    # Markers inside of strings are one of the differences below.
+    text = st.text(alphabet='ab 1-_.,:é東\n"\\', max_size=12)
+    numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    values = st.recursive(
+        text | st.none() | st.booleans() | numbers,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+        max_leaves=6,
+    )
+    arguments = st.dictionaries(names, text if fmt.name in PARAMETER_FORMATS else values, max_size=3)
+    calls = data.draw(st.lists(st.tuples(names, arguments), min_size=1, max_size=3))
+    written = get_parser(fmt.name).render(openai(calls))
+    tools = [{"type": "function", "function": {"name": name, "parameters": {}}} for name, _ in calls]
+    assert vllm_calls(fmt.name, written, tools)[1] == calls
+
+
+EMPTY_KIMI_CALL = (
+    "<|tool_calls_section_begin|><|tool_call_begin|>functions.time:0<|tool_call_argument_begin|>"
+    "<|tool_call_end|><|tool_calls_section_end|>"
+)
+DIFFERENCES = {
+    "a broken call costs only itself": (
+        "hermes",
+        '<tool_call>oops</tool_call>\n<tool_call>{"name": "time", "arguments": {}}</tool_call>',
+    ),
+    "a closing tag in a string": (
+        "hermes",
+        '<tool_call>{"name": "say", "arguments": {"text": "</tool_call>"}}</tool_call>',
+    ),
+    "an unclosed call": ("hermes", '<tool_call>{"name": "time", "arguments": {}}'),
+    "no object": ("hermes", '<tool_call>{"name": "time", "arguments": []}</tool_call>'),
+    "stringified": ("hermes", '<tool_call>{"name": "time", "arguments": "{}"}</tool_call>'),
+    "an empty name": ("hermes", '<tool_call>{"name": "", "arguments": {}}</tool_call>'),
+    "NaN": ("hermes", '<tool_call>{"name": "time", "arguments": {"a": NaN}}</tool_call>'),
+    "reasoning": ("hermes", '<think><tool_call>{"name": "time", "arguments": {}}</tool_call></think>'),
+    "an unclosed value": ("glm47", "<tool_call>time<arg_key>a</arg_key><arg_value>x</tool_call>"),
+    "an unknown tool": ("glm47", "<tool_call>unheard_of</tool_call>"),
+    "no opening tag": ("qwen3_coder", "<function=time>\n</function>\n</tool_call>"),
+    "empty arguments": ("kimi_k2", EMPTY_KIMI_CALL),
+    "an id": ("mistral", "[TOOL_CALLS]time[CALL_ID]a1B2c3D4e[ARGS]{}"),
+    "no [ARGS]": ("mistral", '[TOOL_CALLS]time{"a": "[ARGS]"}'),
+    "another object": ("llama3_json", '{"note": 1}\n{"name": "time", "parameters": {}}'),
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENCES)
+def test_the_differences_are_still_there(what: str) -> None:
+    name, text = DIFFERENCES[what]
+    try:
+        theirs = vllm_calls(name, text, TOOLS)[1]
+    except ValueError:
+        # Their arguments were no JSON.
+        return
+    ours = plain(get_parser(name, TOOLS).parse(text)[1])
+    assert json.dumps(theirs) != json.dumps([list(call) for call in ours])
