@@ -33,7 +33,8 @@ class Json(NamedTuple):
     repairs: tuple[str, ...] = ()
 
 
-def _finite(literal: str) -> float:
+def finite(literal: str) -> float:
+    """The number a literal stands for; raises ValueError if it is too large to be one."""
     number = float(literal)
     if math.isinf(number):
         raise ValueError(f"{literal} has no JSON form once it is read")
@@ -44,8 +45,8 @@ def _no_constant(literal: str) -> NoReturn:
     raise ValueError(f"{literal} is no JSON")
 
 
-_STRICT = json.JSONDecoder(parse_float=_finite, parse_constant=_no_constant)
-_CONTROLS_ALLOWED = json.JSONDecoder(parse_float=_finite, parse_constant=_no_constant, strict=False)
+_STRICT = json.JSONDecoder(parse_float=finite, parse_constant=_no_constant)
+_CONTROLS_ALLOWED = json.JSONDecoder(parse_float=finite, parse_constant=_no_constant, strict=False)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -64,6 +65,17 @@ def loads(text: str, *, repair: bool = False) -> Json | None:
     start = len(text) - len(text.lstrip(" \t\r\n"))
     found = JsonText(text, repair=repair).value_at(start)
     return found if found is not None and not text[found.end :].strip(" \t\r\n") else None
+
+
+def loads_any(text: str, *, repair: bool = False) -> Json | None:
+    """The value of any kind that `text` is as a whole, or None."""
+    bare = text.strip(" \t\r\n")
+    if bare.startswith(("{", "[")):
+        return loads(bare, repair=repair)
+    try:
+        return Json(_STRICT.decode(bare), len(text))
+    except ValueError:
+        return None
 
 
 def _shallow(value: Any) -> bool:

@@ -218,8 +218,8 @@ def parameters(name: str, head: str, key: str, value: str, tail: str, glue: str)
             head.format(name="weather") + key.format(key="city") + "x" + tail,
             head.format(name="weather") + key.format(key="") + "x" + value + tail,
             head.format(name="weather") + "x" + value + tail,
-            weather.removesuffix("</tool_call>"),
-            weather.removeprefix("<tool_call>"),
+            weather[: weather.rindex("</")],
+            weather[weather.index(">") + 1 :],
             '<tool_call>\n{"name": "weather", "arguments": {}}\n</tool_call>',
         ),
     )
@@ -285,6 +285,176 @@ def mistral() -> Format:
     )
 
 
+def array(name: str, opener: str, closer: str) -> Format:
+    def calls(*objects: str) -> str:
+        return f"{opener}[{', '.join(objects)}]{closer}"
+
+    weather = '{"name": "weather", "arguments": {"city": "東京", "days": 3, "now": true}}'
+    time = '{"name": "time", "arguments": {}}'
+    return Format(
+        name=name,
+        normal=calls(weather),
+        parallel=calls(weather, time, weather),
+        no_arguments=calls(time),
+        code=calls(
+            '{"name": "write_file", "arguments": {"path": "a.py", "text": '
+            r'"def f(x):\n    if x < 1:\n\treturn \"a\\n\"\n\n"}}'
+        ),
+        nested=calls(
+            '{"name": "write_file", "arguments": {"options": {"mode": {"bits": [6, 4, null]}, "é": 1.5}, '
+            '"lines": [["a"], {}]}}'
+        ),
+        opener=opener + '[{"name": "weather", "arguments": {"city": "',
+        malformed=(
+            opener,
+            calls(),
+            calls("1"),
+            calls('{"name": "weather"}'),
+            calls('{"name": "weather", "arguments": "{}"}'),
+            calls('{"name": "weather", "arguments": {"a": NaN}}'),
+            calls("{'name': 'weather', 'arguments': {}}"),
+            weather,
+            f"[{weather}]",
+            f'{opener}[{{"name": "weather", "arguments": {{"a": 1}}',
+        ),
+    )
+
+
+def sectioned_parameters(
+    name: str, section: tuple[str, str], head: str, key: str, value: str, tail: str, text_key: str = ""
+) -> Format:
+    """As `parameters`, between the tags of a section; strings may have another opening than other values."""
+
+    def call(tool: str, **arguments: str) -> str:
+        texts = ("city", "path", "text")
+        pairs = "".join(
+            (text_key if text_key and one in texts else key).format(key=one) + text + value
+            for one, text in arguments.items()
+        )
+        return head.format(name=tool) + pairs + tail
+
+    def calls(*one: str) -> str:
+        return section[0] + "\n" + "\n".join(one) + "\n" + section[1]
+
+    weather = call("weather", city="東京", days="3", now="true")
+    return Format(
+        name=name,
+        normal=calls(weather),
+        parallel=calls(weather, call("time"), weather),
+        no_arguments=calls(call("time")),
+        code=calls(call("write_file", path="a.py", text='def f(x):\n    if x < 1:\n\treturn "a\\n"\n\n')),
+        nested=calls(
+            call("write_file", options='{"mode": {"bits": [6, 4, null]}, "é": 1.5}', lines='[["a"], {}]')
+        ),
+        opener=section[0] + head.format(name="weather") + key.format(key="city"),
+        malformed=(
+            weather,
+            calls(),
+            section[1] + weather + section[0],
+            calls(head.format(name="") + tail),
+            calls(head.format(name="weather") + " city" + tail),
+            calls(head.format(name="weather") + key.format(key="city") + "x" + tail),
+            calls(head.format(name="weather") + "x" + value + tail),
+        ),
+    )
+
+
+def pythonic(name: str, opener: str, separator: str, closer: str) -> Format:
+    def calls(*one: str) -> str:
+        return opener + separator.join(one) + closer
+
+    weather = 'weather(city="東京", days=3, now=True)'
+    return Format(
+        name=name,
+        normal=calls(weather),
+        parallel=calls(weather, "time( )", "weather(city='\\u6771京' , days = 3, now=True,)"),
+        no_arguments=calls("time()"),
+        code=calls(
+            'write_file(path="a.py", text='
+            r"'def f(x):\n    if x < 1:\n\treturn \"a\\n\"\n\n')"
+        ),
+        nested=calls('write_file(options={"mode": {"bits": [6, 4, None]}, "é": 1.5}, lines=[["a"], {}])'),
+        opener=opener + 'weather(city="',
+        malformed=(
+            opener + closer,
+            weather,
+            calls("weather(3)"),
+            calls("weather(city=place)"),
+            calls("weather(city=f'x')"),
+            calls("weather(city=1 + 1)"),
+            calls("weather(city=nan)"),
+            calls("weather(city=1e999)"),
+            calls("weather(city=b'x')"),
+            calls("weather(city={1: 2})"),
+            calls("weather(city='x', city='y')"),
+            calls('weather(city="x\ny")'),
+            calls("weather(city=" + "[" * 200 + "]" * 200 + ")"),
+            calls("weather(city='x'"),
+            calls("weather(city='x') + 1"),
+            opener + weather[:-1],
+        ),
+    )
+
+
+def gpt_oss() -> Format:
+    def call(name: str, arguments: str) -> str:
+        return f"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{arguments}<|call|>"
+
+    weather = call("weather", '{"city": "東京", "days": 3, "now": true}')
+    return Format(
+        name="gpt_oss",
+        normal=weather,
+        parallel=weather
+        + "<|start|>assistant to=functions.time<|channel|>commentary json<|message|>{}<|call|>"
+        + "<|start|>assistant"
+        + weather,
+        no_arguments=call("time", "{}"),
+        code=call(
+            "write_file", r'{"path": "a.py", "text": "def f(x):\n    if x < 1:\n\treturn \"a\\n\"\n\n"}'
+        ),
+        nested=call(
+            "write_file", '{"options": {"mode": {"bits": [6, 4, null]}, "é": 1.5}, "lines": [["a"], {}]}'
+        ),
+        opener='<|channel|>commentary to=functions.weather <|constrain|>json<|message|>{"city": "',
+        malformed=(
+            call("weather", ""),
+            call("weather", "[]"),
+            call("weather", "{'city': 1}"),
+            call("", "{}"),
+            '<|channel|>commentary<|message|>{"city": 1}<|call|>',
+            '<|channel|>commentary to=python <|message|>{"city": 1}<|call|>',
+            '<|channel|>final<|message|>{"city": 1}<|return|>',
+        ),
+    )
+
+
+def gemma4() -> Format:
+    def call(name: str, arguments: str) -> str:
+        return f"<|tool_call>call:{name}{{{arguments}}}<tool_call|>".replace("`", '<|"|>')
+
+    weather = call("weather", "city:`東京`,days:3,now:true")
+    return Format(
+        name="gemma4",
+        normal=weather,
+        parallel=weather + call("time", "") + call("weather", "city: 東京 , `days`:3, now:true"),
+        no_arguments=call("time", ""),
+        code=call("write_file", 'path:`a.py`,text:`def f(x):\n    if x < 1:\n\treturn "a\\n"\n\n`'),
+        nested=call("write_file", "options:{mode:{bits:[6,4,null]},é:1.5},lines:[[`a`],{}]"),
+        opener='<|tool_call>call:weather{city:<|"|>',
+        malformed=(
+            call("", ""),
+            call("weather", "city"),
+            call("weather", "city:"),
+            call("weather", "city:`x"),
+            call("weather", "city:[1,2"),
+            call("weather", "city:1 days:{}"),
+            call("weather", "city:" + "[" * 200 + "]" * 200),
+            "<|tool_call>weather{}<tool_call|>",
+            "<|tool_call>call:weather{}",
+        ),
+    )
+
+
 FORMATS = {
     one.name: one
     for one in (
@@ -320,8 +490,54 @@ FORMATS = {
         ),
         llama(),
         mistral(),
+        array("granite", "<|tool_call|>", ""),
+        array("hunyuan", "<tool_calls>", "</tool_calls>"),
+        array("phi4", "functools", ""),
+        parameters(
+            "seed_oss",
+            "<seed:tool_call>\n<function={name}>\n",
+            "<parameter={key}>\n",
+            "\n</parameter>\n",
+            "</function>\n</seed:tool_call>",
+            "\n",
+        ),
+        sectioned_parameters(
+            "minimax_m2",
+            ("<minimax:tool_call>", "</minimax:tool_call>"),
+            '<invoke name="{name}">\n',
+            '<parameter name="{key}">',
+            "</parameter>\n",
+            "</invoke>",
+        ),
+        sectioned_parameters(
+            "deepseek_v3_2",
+            ("<｜DSML｜function_calls>", "</｜DSML｜function_calls>"),
+            '<｜DSML｜invoke name="{name}">\n',
+            '<｜DSML｜parameter name="{key}" string="false">',
+            "</｜DSML｜parameter>\n",
+            "</｜DSML｜invoke>",
+            '<｜DSML｜parameter name="{key}" string="true">',
+        ),
+        sectioned_parameters(
+            "step3",
+            ("<｜tool_calls_begin｜>", "<｜tool_calls_end｜>"),
+            '<｜tool_call_begin｜>function<｜tool_sep｜><steptml:invoke name="{name}">',
+            '<steptml:parameter name="{key}">',
+            "</steptml:parameter>",
+            "</steptml:invoke><｜tool_call_end｜>",
+        ),
+        pythonic("llama4_pythonic", "<|python_start|>[", ", ", "]<|python_end|>"),
+        pythonic("olmo3", "<function_calls>", "\n", "</function_calls>"),
+        gpt_oss(),
+        gemma4(),
     )
 }
+
+BARE_TEXT = ("qwen3_coder", "glm45", "glm47", "seed_oss", "minimax_m2", "step3")
+"""The formats whose values have no type of their own."""
+
+NO_ESCAPES = (*BARE_TEXT, "deepseek_v3_2", "gemma4", "llama4_pythonic", "olmo3")
+"""The formats that cannot write every value, or every key."""
 
 
 def plain(tool_calls: Iterable[Mapping[str, Any]]) -> Calls:

@@ -11,18 +11,37 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from parser_cases import FORMATS, TOOLS, Format, openai, plain
+from parser_cases import BARE_TEXT, FORMATS, TOOLS, Format, openai, plain
 from pytest_hermes.parsers import get_parser
-from test_parser_properties import PARAMETER_FORMATS, names
+from test_parser_properties import names
 
 tool_parsers = pytest.importorskip("vllm.tool_parsers")
 protocol = pytest.importorskip("vllm.entrypoints.openai.chat_completion.protocol")
 
-VLLM_NAMES = {"qwen": "qwen3_json", "deepseek_v3_1": "deepseek_v31"}
+VLLM_NAMES = {
+    "qwen": "qwen3_json",
+    "deepseek_v3_1": "deepseek_v31",
+    "deepseek_v3_2": "deepseek_v32",
+    "hunyuan": "hunyuan_a13b",
+    "phi4": "phi4_mini_json",
+}
+COMPARED = {name: fmt for name, fmt in FORMATS.items() if name != "gpt_oss"}
+"""vLLM reads gpt-oss from tokens, not from text."""
+
 VOCABULARY = [
     *("<think>", "</think>", "<tool_call>", "</tool_call>", "<longcat_tool_call>", "</longcat_tool_call>"),
     *("<|python_tag|>", "[TOOL_CALLS]", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
     *("<|tool_call_begin|>", "<|tool_call_end|>", "<|tool_call_argument_begin|>"),
+    *(
+        "<seed:think>",
+        "</seed:think>",
+        "<seed:tool_call>",
+        "</seed:tool_call>",
+        "<|tool_call|>",
+        "<tool_calls>",
+    ),
+    *("<minimax:tool_call>", "</minimax:tool_call>", "<｜DSML｜function_calls>", "</｜DSML｜function_calls>"),
+    *("<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", '<|"|>'),
     *("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>"),
 ]
 CASES = ("normal", "parallel", "no_arguments", "code", "nested")
@@ -54,18 +73,30 @@ def vllm_calls(name: str, text: str, tools: list[dict[str, Any]]) -> tuple[str, 
     return read.content or "", [(one.name, json.loads(one.arguments)) for one in functions]
 
 
+DROPS_TEXT = ("llama3_json", "llama4_pythonic", "olmo3", "phi4")
+"""Of these formats vLLM drops the text around calls, or takes all for text."""
+
+MISREADS = ("gemma4", "llama4_pythonic", "olmo3", "phi4", "step3")
+"""Here vLLM ends an array at any `]`, strips values, or leaves nested ones strings."""
+
+
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("fmt", COMPARED.values(), ids=COMPARED)
 def test_vllm_reads_the_same_calls(fmt: Format, case: str) -> None:
+    if fmt.name in ("gemma4", "phi4", "step3") and case in ("code", "nested"):
+        pytest.skip("one of the differences")
     # vLLM takes "[CALL_ID]…" for a part of the name.
-    text = "So: " + getattr(fmt, case).replace("[CALL_ID]a1B2c3D4e", "")
+    text = getattr(fmt, case).replace("[CALL_ID]a1B2c3D4e", "")
+    text = text if fmt.name in DROPS_TEXT else "So: " + text
     content, calls = get_parser(fmt.name, TOOLS).parse(text)
-    assert vllm_calls(fmt.name, text, TOOLS)[1] == plain(calls)
-    if fmt.name != "llama3_json":
-        assert vllm_calls(fmt.name, text, TOOLS)[0].strip() == content.strip()
+    read, vllm_read = vllm_calls(fmt.name, text, TOOLS)
+    assert vllm_read == plain(calls)
+    assert read.strip() == content.strip()
 
 
-@pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize(
+    "fmt", [fmt for fmt in COMPARED.values() if fmt.name not in MISREADS], ids=lambda fmt: fmt.name
+)
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_vllm_reads_rendered_calls_the_same(fmt: Format, data: st.DataObject) -> None:
@@ -77,7 +108,7 @@ def test_vllm_reads_rendered_calls_the_same(fmt: Format, data: st.DataObject) ->
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
         max_leaves=6,
     )
-    arguments = st.dictionaries(names, text if fmt.name in PARAMETER_FORMATS else values, max_size=3)
+    arguments = st.dictionaries(names, text if fmt.name in BARE_TEXT else values, max_size=3)
     calls = data.draw(st.lists(st.tuples(names, arguments), min_size=1, max_size=3))
     written = get_parser(fmt.name).render(openai(calls))
     tools = [{"type": "function", "function": {"name": name, "parameters": {}}} for name, _ in calls]
@@ -87,6 +118,11 @@ def test_vllm_reads_rendered_calls_the_same(fmt: Format, data: st.DataObject) ->
 EMPTY_KIMI_CALL = (
     "<|tool_calls_section_begin|><|tool_call_begin|>functions.time:0<|tool_call_argument_begin|>"
     "<|tool_call_end|><|tool_calls_section_end|>"
+)
+STEP3_CALL_WITH_SPACE = (
+    '<｜tool_calls_begin｜><｜tool_call_begin｜>function<｜tool_sep｜><steptml:invoke name="time">'
+    '<steptml:parameter name="a"> x\n</steptml:parameter></steptml:invoke>'
+    "<｜tool_call_end｜><｜tool_calls_end｜>"
 )
 DIFFERENCES = {
     "a broken call costs only itself": (
@@ -109,6 +145,10 @@ DIFFERENCES = {
     "empty arguments": ("kimi_k2", EMPTY_KIMI_CALL),
     "an id": ("mistral", "[TOOL_CALLS]time[CALL_ID]a1B2c3D4e[ARGS]{}"),
     "no [ARGS]": ("mistral", '[TOOL_CALLS]time{"a": "[ARGS]"}'),
+    "a list in an array": ("phi4", 'functools[{"name": "time", "arguments": {"a": []}}]'),
+    "white space of a value": ("step3", STEP3_CALL_WITH_SPACE),
+    "values in an object": ("gemma4", "<|tool_call>call:time{a:{b:1}}<tool_call|>"),
+    "text before a list": ("llama4_pythonic", "Well.\n[time()]"),
     "another object": ("llama3_json", '{"note": 1}\n{"name": "time", "parameters": {}}'),
 }
 
