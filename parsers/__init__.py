@@ -10,7 +10,16 @@ reinforcement learning does, has to do it here. Nothing in this package imports 
 """
 
 from .core.call import FunctionCall, ToolCall
-from .core.parser import ToolCallParser
+from .core.parser import Call, Found, ToolCallParser
 from .registry import UnknownParser, get_parser, parser_names
 
-__all__ = ["FunctionCall", "ToolCall", "ToolCallParser", "UnknownParser", "get_parser", "parser_names"]
+__all__ = [
+    "Call",
+    "Found",
+    "FunctionCall",
+    "ToolCall",
+    "ToolCallParser",
+    "UnknownParser",
+    "get_parser",
+    "parser_names",
+]
