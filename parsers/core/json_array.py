@@ -15,8 +15,8 @@ from .patterns import SPACE
 class JsonArrayParser(ToolCallParser):
     """`MARKER [{"name": …, "arguments": {…}}, …]`, or one call a marker, named outside of the JSON.
 
-    The array is read element by element, so a broken element costs only itself, and one that is whole when
-    the token limit strikes has been made.
+    The array is read element by element, so a broken element costs only itself. One counts as soon as a comma
+    or the array's end follows: what the token limit cuts off later has no part in it.
     """
 
     marker: ClassVar[str]
@@ -66,7 +66,7 @@ class JsonArrayParser(ToolCallParser):
                 end = separator.end() if separator else value.end
                 if separator is None or separator["close"]:
                     array = None
-                element = self._element(value)
+                element = self._element(value) if separator else None
                 if element is not None:
                     found.append(Found(start, end, element))
         return found

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from .json_repair import repaired_json
 
-MAX_DEPTH = 64
+MAX_DEPTH = 128
 """Levels of nesting an object may have and still be read; real arguments have fewer than ten."""
 
 # Everything up to the next bracket outside a string. It stops, too, at what no JSON has outside a string:

@@ -275,6 +275,7 @@ def mistral() -> Format:
             '[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "x",}}]',
             "[TOOL_CALLS] [{'name': 'weather', 'arguments': {}}]",
             '[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "x"}',
+            '[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "x"}}',
             '[TOOL_CALLS]weather[ARGS]["x"]',
             "[TOOL_CALLS]weather{}",
             "[TOOL_CALLS][ARGS]{}",

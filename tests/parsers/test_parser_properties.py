@@ -13,7 +13,7 @@ from pytest_hermes.parsers import ToolCallParser, get_parser
 
 every_format = pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
 # There are many formats; a longer search is a matter of raising this.
-some = settings(max_examples=40)
+some = settings(max_examples=40, deadline=None)
 
 TAGS = (
     "<tool_call>",
@@ -118,7 +118,7 @@ def check_prefixes(parser: ToolCallParser, text: str, settled_at: int) -> None:
 
 
 @every_format
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_prefixes_of_calls_with_text_around(fmt: Format, data: st.DataObject) -> None:
     parser = get_parser(fmt.name)
