@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from parser_cases import (
+from pytest_hermes.parsers import get_parser
+
+from .parser_cases import (
     BARE_TEXT,
     CODE,
     FORMATS,
@@ -18,7 +20,6 @@ from parser_cases import (
     openai,
     plain,
 )
-from pytest_hermes.parsers import get_parser
 
 every_format = pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
 

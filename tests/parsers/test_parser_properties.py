@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from parser_cases import BARE_TEXT, FORMATS, NO_ESCAPES, TOOLS, Calls, Format, openai, plain
 from pytest_hermes.parsers import ToolCallParser, get_parser
+
+from .parser_cases import BARE_TEXT, FORMATS, NO_ESCAPES, TOOLS, Calls, Format, openai, plain
 
 every_format = pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
 # There are many formats; a longer search is a matter of raising this.

@@ -8,8 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from parser_cases import FORMATS
 from pytest_hermes.parsers import ToolCallParser, UnknownParser, get_parser, parser_names
+
+from .parser_cases import FORMATS
 
 
 def test_every_format_is_registered_under_its_own_name() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from parser_cases import TOOLS, plain
 from pytest_hermes.parsers import get_parser
+
+from .parser_cases import TOOLS, plain
 
 ACCEPTED = {
     "single quotes": "{'city': 'it\\'s \"here\"', 'now': [true, null]}",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from parser_cases import plain
 from pytest_hermes.parsers import get_parser
+
+from .parser_cases import plain
 
 
 def typed(schema: Any, text: str, **parameters: Any) -> Any:

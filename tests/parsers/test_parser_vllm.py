@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from parser_cases import BARE_TEXT, FORMATS, TOOLS, Format, openai, plain
 from pytest_hermes.parsers import get_parser
-from test_parser_properties import names
+
+from .parser_cases import BARE_TEXT, FORMATS, TOOLS, Format, openai, plain
+from .test_parser_properties import names
 
 tool_parsers = pytest.importorskip("vllm.tool_parsers")
 protocol = pytest.importorskip("vllm.entrypoints.openai.chat_completion.protocol")
