@@ -22,7 +22,6 @@ class DeepseekV31Parser(SectionedJsonParser):
         if not calls:
             return ""
         written = "".join(
-            f"{self.call_opener}{call.name}<｜tool▁sep｜>{dumps(call.arguments)}<｜tool▁call▁end｜>"
-            for call in calls
+            f"{self.call_opener}{call.name}<｜tool▁sep｜>{dumps(call.arguments)}<｜tool▁call▁end｜>" for call in calls
         )
         return f"{self.section_opener}{written}{self.section_closer}"

@@ -39,9 +39,7 @@ class Gemma4Parser(ToolCallParser):
         return found
 
     def write(self, calls: Sequence[Call]) -> str:
-        return "".join(
-            f"<|tool_call>call:{call.name}{_written(call.arguments)}<tool_call|>" for call in calls
-        )
+        return "".join(f"<|tool_call>call:{call.name}{_written(call.arguments)}<tool_call|>" for call in calls)
 
 
 def _value_at(text: str, at: int, depth: int) -> Json | None:

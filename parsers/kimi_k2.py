@@ -29,8 +29,7 @@ class KimiK2Parser(SectionedJsonParser):
         if not calls:
             return ""
         written = "".join(
-            f"{self.call_opener}{_id(call, index)}<|tool_call_argument_begin|>"
-            f"{dumps(call.arguments)}<|tool_call_end|>"
+            f"{self.call_opener}{_id(call, index)}<|tool_call_argument_begin|>{dumps(call.arguments)}<|tool_call_end|>"
             for index, call in enumerate(calls)
         )
         return f"{self.section_opener}{written}{self.section_closer}"

@@ -10,9 +10,10 @@ from .core.json_text import JsonText, dumps
 from .core.parser import Call, Found, ToolCallParser
 from .core.patterns import SPACE
 
+_OBJECT = re.compile(rf"(?P<tag><\|python_tag\|>{SPACE})?\{{(?={SPACE}[\"'])")
 # There is no opening tag, so any object in the text may be a call; one right behind a quote, a bracket, a
 # comma or the like is part of a quotation or of other data.
-_OBJECT = re.compile(rf"(?P<tag><\|python_tag\|>{SPACE})?(?<![`\"'\[(:,={{\\])\{{(?={SPACE}[\"'])")
+_QUOTING = ("`", '"', "'", "[", "(", ":", ",", "=", "{", "\\")
 _SEPARATOR = re.compile(rf"{SPACE};(?={SPACE}(?:\{{|\Z))")
 
 
@@ -33,7 +34,7 @@ class Llama3JsonParser(ToolCallParser):
                 continue
             end = value.end
             call = call_of(value, arguments=("arguments", "parameters"), repair=self.repair)
-            if call is not None:
+            if call is not None and not text.endswith(_QUOTING, 0, opened.start()):
                 separator = _SEPARATOR.match(text, end)
                 end = separator.end() if separator else end
                 found.append(Found(opened.start(), end, call))

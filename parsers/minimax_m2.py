@@ -24,9 +24,7 @@ class MinimaxM2Parser(ParameterParser):
             return ""
         written = "".join(
             f'<invoke name="{call.name}">\n'
-            + "".join(
-                f'<parameter name="{key}">{value}</parameter>\n' for key, value in values_of(call, self)
-            )
+            + "".join(f'<parameter name="{key}">{value}</parameter>\n' for key, value in values_of(call, self))
             + "</invoke>\n"
             for call in calls
         )

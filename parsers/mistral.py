@@ -30,9 +30,7 @@ class MistralParser(JsonArrayParser):
     id_shape = _ID
 
     def write(self, calls: Sequence[Call]) -> str:
-        return "".join(
-            f"[TOOL_CALLS]{call.name}{_call_id(call)}[ARGS]{dumps(call.arguments)}" for call in calls
-        )
+        return "".join(f"[TOOL_CALLS]{call.name}{_call_id(call)}[ARGS]{dumps(call.arguments)}" for call in calls)
 
     def new_id(self) -> str:
         return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(9))

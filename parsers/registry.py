@@ -39,9 +39,7 @@ def parser_names() -> list[str]:
     return list(_installed())
 
 
-def get_parser(
-    name: str, tools: Iterable[Mapping[str, Any]] | None = None, *, repair: bool = False
-) -> ToolCallParser:
+def get_parser(name: str, tools: Iterable[Mapping[str, Any]] | None = None, *, repair: bool = False) -> ToolCallParser:
     """The parser of the format `name`.
 
     `tools` are the tool definitions sent to the model; only formats that write values as bare text need

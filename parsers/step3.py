@@ -27,8 +27,7 @@ class Step3Parser(ParameterParser):
         written = "\n".join(
             f'{_CALL}<steptml:invoke name="{call.name}">'
             + "".join(
-                f'<steptml:parameter name="{key}">{value}</steptml:parameter>'
-                for key, value in values_of(call, self)
+                f'<steptml:parameter name="{key}">{value}</steptml:parameter>' for key, value in values_of(call, self)
             )
             + "</steptml:invoke><｜tool_call_end｜>"
             for call in calls

@@ -30,9 +30,7 @@ class JsonArrayParser(ToolCallParser):
     """What the ids look like that an object or a single call may bring along; None where there are none."""
 
     def __init_subclass__(cls) -> None:
-        cls._event = re.compile(
-            rf"(?P<marker>{cls.marker}){SPACE}(?:(?P<array>\[{SPACE})|{cls.named})|(?P<object>\{{)"
-        )
+        cls._event = re.compile(rf"(?P<marker>{cls.marker}){SPACE}(?:(?P<array>\[{SPACE})|{cls.named})|(?P<object>\{{)")
         closed = rf"(?:{SPACE}{cls.closer})?" if cls.closer else ""
         cls._separator = re.compile(rf"{SPACE}(?:,{SPACE}|(?P<close>\]){closed})")
 

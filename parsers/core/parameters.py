@@ -78,9 +78,7 @@ class ParameterParser(ToolCallParser):
         return [Found(one.start, one.end, self._typed(text, one)) for one in written]
 
     def as_read(self, call: Call) -> dict[str, Any]:
-        return {
-            key: self.schemas.typed(call.name, key, written).value for key, written in values_of(call, self)
-        }
+        return {key: self.schemas.typed(call.name, key, written).value for key, written in values_of(call, self)}
 
     def written(self, value: Any) -> str:
         """A value as the templates print it: strings bare, everything else as JSON."""

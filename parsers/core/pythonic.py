@@ -148,9 +148,7 @@ class PythonicParser(ToolCallParser):
     """Names that stand for values besides Python's own."""
 
     def __init_subclass__(cls) -> None:
-        cls._event = re.compile(
-            rf"(?:(?P<open>{cls.opener})|{cls.separator}){SPACE}(?P<name>{_NAME})\(", re.MULTILINE
-        )
+        cls._event = re.compile(rf"(?:(?P<open>{cls.opener})|{cls.separator}){SPACE}(?P<name>{_NAME})\(", re.MULTILINE)
         cls._next = re.compile(rf"(?P<close>{SPACE}{cls.closer})|{SPACE}{cls.separator}")
 
     _event: ClassVar[re.Pattern[str]]

@@ -344,9 +344,7 @@ def sectioned_parameters(
         parallel=calls(weather, call("time"), weather),
         no_arguments=calls(call("time")),
         code=calls(call("write_file", path="a.py", text='def f(x):\n    if x < 1:\n\treturn "a\\n"\n\n')),
-        nested=calls(
-            call("write_file", options='{"mode": {"bits": [6, 4, null]}, "é": 1.5}', lines='[["a"], {}]')
-        ),
+        nested=calls(call("write_file", options='{"mode": {"bits": [6, 4, null]}, "é": 1.5}', lines='[["a"], {}]')),
         opener=section[0] + head.format(name="weather") + key.format(key="city"),
         malformed=(
             weather,
@@ -410,12 +408,8 @@ def gpt_oss() -> Format:
         + "<|start|>assistant"
         + weather,
         no_arguments=call("time", "{}"),
-        code=call(
-            "write_file", r'{"path": "a.py", "text": "def f(x):\n    if x < 1:\n\treturn \"a\\n\"\n\n"}'
-        ),
-        nested=call(
-            "write_file", '{"options": {"mode": {"bits": [6, 4, null]}, "é": 1.5}, "lines": [["a"], {}]}'
-        ),
+        code=call("write_file", r'{"path": "a.py", "text": "def f(x):\n    if x < 1:\n\treturn \"a\\n\"\n\n"}'),
+        nested=call("write_file", '{"options": {"mode": {"bits": [6, 4, null]}, "é": 1.5}, "lines": [["a"], {}]}'),
         opener='<|channel|>commentary to=functions.weather <|constrain|>json<|message|>{"city": "',
         malformed=(
             call("weather", ""),

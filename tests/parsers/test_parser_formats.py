@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from pytest_hermes.parsers import get_parser
 
 from .parser_cases import (
@@ -248,9 +249,7 @@ def test_llama_objects_nested_too_deeply_are_no_calls() -> None:
 
 def test_llama_call_after_one_whose_string_never_ended() -> None:
     for between in ("\n", "; "):
-        text = (
-            '{"name": "a", "parameters": {"x": "open}}' + between + '{"name": "b", "parameters": {"k": "v"}}'
-        )
+        text = '{"name": "a", "parameters": {"x": "open}}' + between + '{"name": "b", "parameters": {"k": "v"}}'
         content, calls = get_parser("llama3_json").parse(text)
         assert plain(calls) == [("b", {"k": "v"})]
         assert content.startswith('{"name": "a", "parameters": {"x": "open}}')

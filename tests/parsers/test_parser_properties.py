@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+
 from pytest_hermes.parsers import ToolCallParser, get_parser
 
 from .parser_cases import BARE_TEXT, FORMATS, NO_ESCAPES, TOOLS, Calls, Format, openai, plain
@@ -38,9 +39,7 @@ TAGS = (
     "{",
     "]",
 )
-strings = st.text(max_size=20) | st.lists(st.sampled_from(TAGS) | st.text(max_size=4), max_size=6).map(
-    "".join
-)
+strings = st.text(max_size=20) | st.lists(st.sampled_from(TAGS) | st.text(max_size=4), max_size=6).map("".join)
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.\-]{0,12}", fullmatch=True)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | strings,
@@ -129,9 +128,7 @@ def test_prefixes_of_calls_with_text_around(fmt: Format, data: st.DataObject) ->
     calls = data.draw(
         st.lists(st.tuples(names, st.dictionaries(names, prose if bare else values, max_size=3)), max_size=3)
     )
-    thought = data.draw(
-        st.sampled_from(["", "<think>hm</think>", "hm</think>", f"<think>{fmt.normal}</think>\n"])
-    )
+    thought = data.draw(st.sampled_from(["", "<think>hm</think>", "hm</think>", f"<think>{fmt.normal}</think>\n"]))
     text = thought + data.draw(prose) + rendered(parser, calls) + data.draw(prose)
     # Without a closed thought, any closing tag may still turn out to be the one that settles the reasoning.
     assume(thought or "</think>" not in text)

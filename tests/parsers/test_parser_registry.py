@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from pytest_hermes.parsers import ToolCallParser, UnknownParser, get_parser, parser_names
 
 from .parser_cases import FORMATS

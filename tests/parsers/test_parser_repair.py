@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pytest_hermes.parsers import get_parser
 
 from .parser_cases import TOOLS, plain
@@ -27,8 +28,7 @@ FRAMES = {
     "llama3_json": '{"name": "weather", "parameters": ARGUMENTS}',
     "deepseek_v3": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n"
     "ARGUMENTS\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
-    "deepseek_v3_1": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>weather<｜tool▁sep｜>"
-    "ARGUMENTS<｜tool▁call▁end｜>",
+    "deepseek_v3_1": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>weather<｜tool▁sep｜>ARGUMENTS<｜tool▁call▁end｜>",
     "kimi_k2": "<|tool_calls_section_begin|><|tool_call_begin|>functions.weather:0"
     "<|tool_call_argument_begin|>ARGUMENTS<|tool_call_end|>",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from pytest_hermes.parsers import get_parser
 
 from .parser_cases import plain
@@ -98,10 +99,7 @@ def test_references_and_additional_properties() -> None:
 @pytest.mark.parametrize(
     "tools",
     [None, [], [{"name": "g"}], [{"name": "f"}], [{"name": "f", "parameters": None}]]
-    + [
-        [{"name": "f", "parameters": {"properties": broken}}]
-        for broken in ({"y": {"type": "integer"}}, None, [])
-    ],
+    + [[{"name": "f", "parameters": {"properties": broken}}] for broken in ({"y": {"type": "integer"}}, None, [])],
 )
 def test_without_a_schema_values_are_strings(tools: Any) -> None:
     text = "<tool_call>f<arg_key>x</arg_key><arg_value>42</arg_value></tool_call>"

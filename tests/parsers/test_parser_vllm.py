@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from pytest_hermes.parsers import get_parser
 
 from .parser_cases import BARE_TEXT, FORMATS, TOOLS, Format, openai, plain
