@@ -1,0 +1,1 @@
+"""What the tool-call formats share; nothing here knows one format by name."""
