@@ -13,7 +13,8 @@ and is sent 9-byte frames (letter, number, 4-byte status):
     G n   nothing of command n is left; the exit code counts only if no X came before (its shepherd was killed)
 
 Each command has a shepherd: a fork of this process that adopts whatever the command leaves behind, so that "kill
-the command" means "kill all descendants of its shepherd", whatever sessions they made for themselves.
+the command" means "kill all descendants of its shepherd", whatever sessions they made for themselves. A shepherd
+that has no descendants left may be given another command: forking one costs as much as starting bash.
 
 At the end of the socket everything is killed and the sandbox's folder emptied.
 """
@@ -57,6 +58,8 @@ _LOOK_INTO_OTHERS = (_CAP_SYS_PTRACE, 21, 38)
 
 #: Asks this process to end, and a shepherd to kill its flock. Not SIGTERM: `pkill` in a command may send that.
 _END = signal.SIGUSR2
+#: Tells a shepherd that a command is waiting for it; one that is sent without a command does nothing.
+_WORK = signal.SIGUSR1
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTSTP)
 #: What a command must find at its default although this process, or Python, set it otherwise.
 _RESET = (*_IGNORED, _END, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
@@ -97,6 +100,13 @@ class Supervisor:
         #: Command numbers by the pid of their shepherd, and the other way round.
         self._numbers: dict[int, int] = {}
         self._shepherds: dict[int, int] = {}
+        #: The socket to each shepherd, by pid: our end, and its own. The pids by the descriptor of our end.
+        self._sockets: dict[int, tuple[socket.socket, socket.socket]] = {}
+        self._pids: dict[int, int] = {}
+        #: Shepherds that wait for a command, and those that were told to end.
+        self._idle: list[int] = []
+        self._doomed: set[int] = set()
+        self._poll = select.poll()
         self._ended = False
 
     def serve(self) -> None:
@@ -112,11 +122,13 @@ class Supervisor:
             # It also replaces the SIGKILL of bubblewrap's --die-with-parent, which would leave the folder full.
             _prctl(_PR_SET_PDEATHSIG, _END)
         self._channel.sendall(frame(b"R", 0, 0))
-        poll = select.poll()
-        poll.register(self._channel.fileno(), select.POLLIN)
-        poll.register(wake_read, select.POLLIN)
+        self._poll.register(self._channel.fileno(), select.POLLIN)
+        self._poll.register(wake_read, select.POLLIN)
         while not self._ended:
-            ready = [fd for fd, _ in poll.poll()]
+            ready = [fd for fd, _ in self._poll.poll()]
+            for fd in ready:
+                if fd in self._pids:
+                    self._hear(self._pids[fd])
             if wake_read in ready:
                 os.read(wake_read, 4096)
                 self._reap()
@@ -127,25 +139,41 @@ class Supervisor:
         self._ended = True
 
     def _receive(self) -> bool:
-        # Exactly one frame a read: the kernel then never joins the descriptors of two.
-        flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
         try:
-            data, attached, _, _ = self._channel.recvmsg(FRAME_IN, socket.CMSG_SPACE(4 * 4), flags)
+            data, fds = _take(self._channel)
         except ConnectionError:
             return False
         if len(data) < FRAME_IN:
             return False
-        fds: list[int] = []
-        for _, _, raw in attached:
-            fds += memoryview(raw[: len(raw) // 4 * 4]).cast("i").tolist()
         number = int.from_bytes(data[1:], "big")
         if data[:1] == b"E":
-            self._run(number, fds)
+            self._run(number, data, fds)
         elif number in self._shepherds:
-            os.kill(self._shepherds[number], _END)
+            pid = self._shepherds[number]
+            # It may be about to say that it is idle: a command that it was given then would die for this one.
+            self._doomed.add(pid)
+            os.kill(pid, _END)
         return True
 
-    def _run(self, number: int, fds: list[int]) -> None:
+    def _run(self, number: int, order: bytes, fds: list[int]) -> None:
+        try:
+            pid = self._idle.pop() if self._idle else self._fork()
+            self._numbers[pid] = number
+            self._shepherds[number] = pid
+            rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+            self._sockets[pid][0].sendmsg([order], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+            os.kill(pid, _WORK)
+        except OSError as error:
+            _complain(fds[2], f"the command cannot be started: {error.strerror}")
+            self._report(b"X", number, 126)
+            self._report(b"G", number, 126)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _fork(self) -> int:
+        """Start a shepherd and return its process id."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         # A kill may follow at once: it must find the shepherd waiting for it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -153,19 +181,22 @@ class Supervisor:
             pid = os.fork()
             if pid == 0:
                 try:
-                    self._shepherd(number, parent, fds)
+                    self._shepherd(theirs, parent)
                 finally:
                     os._exit(1)
-            self._numbers[pid] = number
-            self._shepherds[number] = pid
-        except OSError as error:
-            _complain(fds[2], f"the command cannot be started: {error.strerror}")
-            self._report(b"X", number, 126)
-            self._report(b"G", number, 126)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            for fd in fds:
-                os.close(fd)
+        self._sockets[pid] = ours, theirs
+        self._pids[ours.fileno()] = pid
+        self._poll.register(ours.fileno(), select.POLLIN)
+        return pid
+
+    def _hear(self, pid: int) -> None:
+        """A shepherd says that nothing is left of its command."""
+        self._sockets[pid][0].recv(1)
+        self._gone(pid)
+        if pid not in self._doomed:
+            self._idle.append(pid)
 
     def _reap(self) -> None:
         while True:
@@ -175,10 +206,36 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            number = self._numbers.pop(pid, None)
-            if number is not None:
-                del self._shepherds[number]
-                self._report(b"G", number, 128 + signal.SIGKILL)
+            if pid in self._sockets:
+                self._bury(pid)
+
+    def _bury(self, pid: int) -> None:
+        """A shepherd has ended. A command that it did not get to see goes to another one."""
+        ours, theirs = self._sockets.pop(pid)
+        del self._pids[ours.fileno()]
+        self._poll.unregister(ours.fileno())
+        if pid in self._idle:
+            self._idle.remove(pid)
+        try:
+            order, fds = _take(theirs, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self._gone(pid)
+        else:
+            if pid in self._doomed:
+                self._gone(pid)
+                for fd in fds:
+                    os.close(fd)
+            else:
+                self._run(self._numbers.pop(pid), order, fds)
+        self._doomed.discard(pid)
+        ours.close()
+        theirs.close()
+
+    def _gone(self, pid: int) -> None:
+        number = self._numbers.pop(pid, None)
+        if number is not None:
+            del self._shepherds[number]
+            self._report(b"G", number, 128 + signal.SIGKILL)
 
     def _report(self, letter: bytes, number: int, status: int) -> None:
         try:
@@ -186,45 +243,70 @@ class Supervisor:
         except OSError:  # the engine has gone; the socket's end says so too
             pass
 
-    def _shepherd(self, number: int, parent: int, fds: list[int]) -> None:
-        """Run the command, tell how its leader ended, and stay until its last descendant has."""
+    def _shepherd(self, orders: socket.socket, parent: int) -> None:
+        """Run one command after another: tell how its leader ended, and that its last descendant has."""
         if _LINUX:
             _prctl(_PR_SET_CHILD_SUBREAPER, 1)
             _prctl(_PR_SET_PDEATHSIG, _END)
             if os.getppid() != parent:
                 os._exit(1)
-        leader, code = launch(fds)
-        if leader is None:
-            self._report(b"X", number, code)
-            os._exit(0)
-        for fd in fds:
-            os.close(fd)
-        os.chdir("/")
+        signal.signal(_WORK, lambda *_: None)  # not all systems keep an ignored signal for sigwait
+        number, leader = 0, 0
         while True:
-            while True:
-                try:
-                    pid, status = os.waitpid(-1, os.WNOHANG)
-                except ChildProcessError:
-                    os._exit(0)
-                if pid == 0:
-                    break
-                if pid == leader:
-                    code = os.waitstatus_to_exitcode(status)
-                    self._report(b"X", number, code if code >= 0 else 128 - code)
-            if signal.sigwait([signal.SIGCHLD, _END]) == _END:
-                if not _LINUX:
+            sent = signal.sigwait([signal.SIGCHLD, _WORK, _END])
+            if sent == _END:
+                if not _LINUX and leader:
                     _kill(-leader, signal.SIGKILL)
                 exterminate()
                 os._exit(0)
+            if sent == _WORK and not number:
+                try:
+                    data, fds = _take(orders, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    continue
+                number = int.from_bytes(data[1:], "big")
+                started, code = launch(fds)
+                leader = started or 0
+                if started is None:
+                    self._report(b"X", number, code)
+                for fd in fds:
+                    os.close(fd)
+                os.chdir("/")
+            while number:
+                try:
+                    pid, status = os.waitpid(-1, os.WNOHANG)
+                except ChildProcessError:
+                    number = leader = 0
+                    orders.send(b".")
+                    break
+                if pid == 0:
+                    break
+                if pid == leader:
+                    exit_code = os.waitstatus_to_exitcode(status)
+                    self._report(b"X", number, exit_code if exit_code >= 0 else 128 - exit_code)
+
+
+def _take(source: socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
+    """Receive one frame, or less at the end, and the descriptors that came with it."""
+    flags |= getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+    # Exactly one frame a read: the kernel then never joins the descriptors of two.
+    data, attached, _, _ = source.recvmsg(FRAME_IN, socket.CMSG_SPACE(4 * 4), flags)
+    fds: list[int] = []
+    for _, _, raw in attached:
+        fds += memoryview(raw[: len(raw) // 4 * 4]).cast("i").tolist()
+    return data, fds
 
 
 def launch(fds: list[int]) -> tuple[int | None, int]:
     """Start the command that is described in `fds`; return its process id, or None and the exit code it gets.
 
+    Adds the null device to `fds` where they have no stdin.
+
     By `posix_spawn`: forking an interpreter a second time costs as much as starting bash.
     """
-    description, stdout, stderr = fds[:3]
-    stdin = fds[3] if len(fds) > 3 else os.open(os.devnull, os.O_RDONLY)
+    if len(fds) < 4:
+        fds.append(os.open(os.devnull, os.O_RDONLY))
+    description, stdout, stderr, stdin = fds
     with open(description, "rb", closefd=False) as file:
         argv, env, cwd = marshal.load(file)
     try:

@@ -406,6 +406,32 @@ async def test_a_dead_supervisor_is_an_infrastructure_error(backend: str, alive:
 
 
 @asynchronous
+async def test_killing_what_runs_a_command_ends_that_command_alone(backend: str, alive: Alive) -> None:
+    async with opened(backend) as sandbox:
+        text = marker()
+        assert (await sandbox.exec(f"sleep {text} & kill -9 $PPID; sleep 60", timeout=30)).exit_code == 137
+        # It may be kept for the next command.
+        other = await sandbox.spawn("echo $PPID; sleep 0.3")
+        mine = (await sandbox.exec("echo $PPID")).stdout.decode().strip()
+        assert await other.wait(30) == 0
+        await sandbox.exec(f"kill -9 {mine} {other.read()[0].decode().strip()}")
+        for _ in range(5):
+            assert (await sandbox.exec("echo on")).stdout == b"on\n"
+    assert await vanished(alive, text)
+
+
+@asynchronous
+async def test_a_kill_that_comes_late_does_not_hit_the_next_command(backend: str) -> None:
+    async with opened(backend) as sandbox:
+        for number in range(40):
+            process = await sandbox.spawn("true")
+            await asyncio.sleep(number * 0.0002)
+            killing = asyncio.create_task(process.kill())
+            assert (await sandbox.exec("echo on")).stdout == b"on\n"
+            await killing
+
+
+@asynchronous
 async def test_a_supervisor_that_does_not_answer_is_killed(
     backend: str, alive: Alive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
