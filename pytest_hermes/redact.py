@@ -13,6 +13,24 @@ _MIN_LENGTH = 8
 REDACTED = "[redacted]"
 
 
+def without_secret_fields(value: Any) -> Any:
+    """Return a JSON-like value in which what stands under a name such as `api_key` is replaced."""
+    if isinstance(value, Mapping):
+        return {
+            name: REDACTED if _is_secret_name(str(name)) else without_secret_fields(item)
+            for name, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [without_secret_fields(item) for item in value]
+    return value
+
+
+def _is_secret_name(name: str) -> bool:
+    # `max_tokens` counts them.
+    name = name.upper().replace("-", "_")
+    return any(part in name for part in _SECRET_NAMES) and not name.endswith("TOKENS")
+
+
 class Redactor:
     """Replaces known secrets. Built once a run from its keys and the environment's secret-looking variables."""
 

@@ -11,6 +11,7 @@ from enum import IntEnum
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from ..errors import UsageError
+from ..redact import without_secret_fields
 from .fields import SECTIONS, TRAINING_KEYS, EnvConfig, OpenAIConfig, field_names, known_keys, must_be
 
 
@@ -131,9 +132,4 @@ def shown(key: str, value: object) -> str:
         return "null"
     brief = reprlib.Repr()
     brief.maxstring = brief.maxother = 80
-    return brief.repr(value)
-
-
-def given(settings: Iterable[Setting]) -> list[Setting]:
-    """Return what the user himself set, each key once."""
-    return list({setting.key: setting for setting in settings if setting.origin.layer > Layer.BENCHMARK}.values())
+    return brief.repr(without_secret_fields(value))

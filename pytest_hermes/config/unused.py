@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from .fields import TRAINING_KEYS
 from .settings import Setting
@@ -24,10 +24,14 @@ def why_unused(key: str) -> str | None:
     return _ONLY_TRAINING if key in TRAINING_KEYS else _REASONS.get(key)
 
 
-def describe_unused(settings: Iterable[Setting]) -> str:
-    """Return the keys without effect, grouped by the reason, in the order they were given; empty if there are none."""
+def describe_unused(settings: Iterable[Setting], more: Mapping[str, str] | None = None) -> str:
+    """Return the keys without effect, grouped by the reason, in the order they were given; empty if there are none.
+
+    `more` holds reasons for keys that have no effect this time.
+    """
     reasons: dict[str, list[str]] = {}
     for key in dict.fromkeys(setting.key for setting in settings):
-        if (reason := why_unused(key)) is not None:
+        reason = why_unused(key) or (more or {}).get(key)
+        if reason is not None:
             reasons.setdefault(reason, []).append(key)
     return "; ".join(f"{', '.join(keys)} ({reason})" for reason, keys in reasons.items())

@@ -38,19 +38,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
-    pluginmanager.register(_ListCommand(), "hermes-list")
+    pluginmanager.register(_Commands(), "hermes-commands")
 
 
-class _ListCommand:
-    """`--hermes-list`, a hook of its own: a wrapper like the one below cannot end the session."""
+class _Commands:
+    """What shows something and exits, by a hook of its own: a wrapper like the one below cannot end the session."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_cmdline_main(self, config: pytest.Config) -> int | None:
-        if not config.option.hermes_list:
-            return None
-        from .listing import list_benchmarks
+        if config.option.hermes_list:
+            from .listing import list_benchmarks
 
-        list_benchmarks(config)
+            list_benchmarks(config)
+        elif config.option.hermes_show_config:
+            from .show_config import show_config
+
+            show_config(config)
+        else:
+            return None
         return pytest.ExitCode.OK
 
 
@@ -128,6 +133,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "hermes: an attempt of a benchmark's task (set by pytest-hermes)")
     request = config.stash.get(_REQUEST, None)
     if request is None:
+        if read_options(config).configures and not hasattr(config, "workerinput"):
+            from .own_tests import register_config_header
+
+            register_config_header(config)
         return
     from ..errors import UsageError
     from .start import start_run

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ..background import BackgroundLoop
 from ..benchmark import Benchmark
+from ..config.settings import Config, Layer
 from ..errors import UsageError
 from ..models.limiter import CallLimiters
 from ..models.protocol import ModelSource
-from ..models.resolve import resolve_model
 from ..models.retry import retry_policy
 from ..redact import Redactor
 from ..rollout.attempt import AttemptPlan
@@ -23,23 +23,28 @@ from ..rollout.plan import PlannedTask, enumerate_tasks, select
 from ..rollout.record import AttemptRecord
 from ..rollout.results_file import ResultsFile
 from ..rollout.run import RUNS_DIR, new_run_id
-from ..sandbox.registry import sandbox_class
+from ..sandbox.registry import SandboxClass
 from ..tools.place import Place
 from ..tools.tool import Tool
-from ..tools.toolsets import resolve_toolsets
+from .configuration import Configuration, describe, model_source, sandbox_of, tools_of
 from .node_ids import Selection
 from .options import Options
 from .rollouts import Handle
-
-DEFAULT_SANDBOX = "local"
 
 
 @dataclass(frozen=True)
 class LoadedBenchmark:
     benchmark: Benchmark
+    config: Config
     source: ModelSource
+    sandbox: SandboxClass
     tools: tuple[Tool, ...]
     tasks: list[PlannedTask]
+
+    @property
+    def chose_its_model(self) -> bool:
+        """Whether the user left that to the benchmark."""
+        return self.config.origin("openai.model_name").layer is Layer.BENCHMARK
 
 
 @dataclass(frozen=True)
@@ -70,14 +75,13 @@ class BenchRun:
         self.in_flight = in_flight
         self.processes = processes
         self.attempts = options.attempts or 1
-        self.sandbox_name = options.sandbox or DEFAULT_SANDBOX
-        self.sandbox = sandbox_class(self.sandbox_name)
-        #: How the sandbox separates commands from the host, for the header.
-        self.isolation = self._isolation()
+        self.configuration = Configuration(options, cwd)
+        #: How the sandboxes separate commands from the host, for the header.
+        self.isolation = ""
         self.loop = BackgroundLoop(name="hermes-engine")
         #: Finished attempts, without their conversations, in the order they ended.
         self.records: list[AttemptRecord] = []
-        self.redactor = Redactor.from_environment(os.environ)
+        self.redactor = Redactor.from_environment(os.environ, self.configuration.secrets)
         self._selections = selections
         self._engine: Engine | None = None
         self._results: ResultsFile | None = None
@@ -102,35 +106,26 @@ class BenchRun:
         for name in names:
             if names.count(name) > 1:
                 raise UsageError(f"two benchmarks are called {name!r}; their node ids would be the same")
+        configs = [self.configuration.of(benchmark) for benchmark in benchmarks]
+        sandboxes = [sandbox_of(config) for config in configs]
+        self.isolation = ", ".join(dict.fromkeys(map(describe, configs, sandboxes)))
+        tools = [tools_of(config) for config in configs]
         # The model first: a missing key should not cost the minutes that a dataset takes to load.
         calls = CallLimiters(self.in_flight)
         policy = retry_policy(self.options.request_timeout)
         sources = [
-            resolve_model(
-                self.options.model,
-                self.options.base_url,
-                benchmark.default_model,
-                os.environ,
-                benchmark=benchmark.name,
-                calls=calls,
-                policy=policy,
-            )
-            for benchmark in benchmarks
+            model_source(config, benchmark.name, calls=calls, policy=policy)
+            for benchmark, config in zip(benchmarks, configs, strict=True)
         ]
         chosen = self._chosen_tasks(benchmarks)
         return [
-            LoadedBenchmark(
-                benchmark,
-                source,
-                tuple(resolve_toolsets(benchmark.default_toolsets)),
-                [task for task in chosen if task.benchmark is benchmark],
-            )
-            for benchmark, source in zip(benchmarks, sources, strict=True)
+            LoadedBenchmark(*parts, [task for task in chosen if task.benchmark is parts[0]])
+            for parts in zip(benchmarks, configs, sources, sandboxes, tools, strict=True)
         ]
 
     def _chosen_tasks(self, benchmarks: list[Benchmark]) -> list[PlannedTask]:
         tasks = [task for benchmark in benchmarks for task in self._tasks(benchmark)]
-        chosen = select(tasks, self.options.task or (), self.options.skip_task or ())
+        chosen = self.configuration.choose(tasks)
         for selection in self._selections:
             mine = [task for task in chosen if task.benchmark.name == selection.bench]
             if selection.task is not None:
@@ -169,10 +164,6 @@ class BenchRun:
     def in_flight_now(self) -> int:
         """How many rollouts hold a place at this moment."""
         return self._engine.in_flight if self._engine is not None else 0
-
-    def _isolation(self) -> str:
-        describe = getattr(self.sandbox, "describe", None)
-        return str(describe()) if describe is not None else self.sandbox_name
 
     @property
     def engine(self) -> Engine:
@@ -213,14 +204,17 @@ class BenchRun:
         """Bring `records` up to date; where the rollouts run in this process, it always is."""
 
     def submit(self, item: PlannedItem, key: str, *, hold: bool) -> Handle:
-        plan = AttemptPlan(item.planned, item.number, item.loaded.source, item.loaded.tools, hold)
+        plan = AttemptPlan(
+            item.planned, item.number, item.loaded.source, item.loaded.config.env, item.loaded.tools, hold
+        )
         return self.engine.submit(plan, key)
 
     def _make_place(self, planned: PlannedTask, key: str) -> Place:
+        loaded = next(loaded for loaded in self.benchmarks if loaded.benchmark is planned.benchmark)
         return Place(
-            lambda: self.sandbox(planned.task.sandbox, name=key),
-            backend=self.sandbox_name,
-            terminal_timeout=planned.benchmark.terminal_timeout,
+            lambda: loaded.sandbox(planned.task.sandbox, name=key),
+            backend=loaded.config.env.terminal_backend,
+            terminal_timeout=loaded.config.env.terminal_timeout,
         )
 
     def close(self) -> None:

@@ -11,7 +11,8 @@ from ..background import BackgroundLoop
 from ..benchmark import Benchmark
 from ..errors import UsageError
 from ..rollout.catalog import installed, load_benchmark
-from ..rollout.plan import PlannedTask, enumerate_tasks, select
+from ..rollout.plan import PlannedTask, enumerate_tasks
+from .configuration import Configuration
 from .options import Options, read_options
 
 
@@ -42,13 +43,14 @@ def _benchmarks() -> list[str]:
 
 
 def _tasks(options: Options, cwd: Path) -> list[str]:
+    configuration = Configuration(options, cwd)
     loop = BackgroundLoop(name="hermes-list")
     lines = []
     try:
         for spec in options.bench or ():
             benchmark = load_benchmark(spec, cwd)
             loop.run(benchmark.setup())
-            tasks = select(enumerate_tasks(benchmark), options.task or (), options.skip_task or ())
+            tasks = configuration.choose(enumerate_tasks(benchmark))
             lines += [
                 f"{benchmark.name}: {len(tasks)} tasks",
                 *_table([(f"  {task.task.id}", _attributes(task)) for task in tasks]),

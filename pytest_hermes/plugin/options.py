@@ -1,13 +1,14 @@
 """The options: each is a command-line flag, an ini key `hermes_*` and an environment variable `PYTEST_HERMES_*`.
 
-The command line wins over the environment, the environment over the ini file, that over the benchmark's own.
+The command line wins over the environment, the environment over the ini file, that over the file `--hermes-config`
+names, and all of them over the benchmark's own.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from typing import Any
@@ -161,12 +162,33 @@ OPTIONS = (
         "folder for results.jsonl, which is appended to (default: hermes-runs/ and a name with the time)",
         "DIR",
     ),
+    Option(
+        "config",
+        _text,
+        "YAML file with the sections env and openai, as Hermes environments take it; the other options win over it",
+        "FILE",
+    ),
 )
+
+#: Not like the others: each place adds to what weaker ones set, and commas belong to values.
+SET = Option(
+    "set",
+    _text,
+    "set one field of the configuration, e.g. env.max_agent_turns=10, the value in YAML; may be repeated "
+    "(in the ini file and the environment: one a line)",
+    "FIELD=VALUE",
+    repeatable=True,
+)
+
+COMMANDS = {
+    "--hermes-list": "list the installed benchmarks, or with --hermes-bench the tasks of those, and exit",
+    "--hermes-show-config": "show the configuration that results, and where each value comes from, and exit",
+}
 
 
 def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("hermes", "agent benchmarks (pytest-hermes)")
-    for option in OPTIONS:
+    for option in (*OPTIONS, SET):
         group.addoption(
             option.flag,
             dest=option.dest,
@@ -176,17 +198,13 @@ def add_options(parser: pytest.Parser) -> None:
             help=f"{option.help} [ini: {option.dest}, env: {option.variable}]",
         )
         parser.addini(option.dest, option.help, default=None)
-    group.addoption(
-        "--hermes-list",
-        action="store_true",
-        default=False,
-        help="list the installed benchmarks, or with --hermes-bench the tasks of those, and exit",
-    )
+    for flag, text in COMMANDS.items():
+        group.addoption(flag, action="store_true", default=False, help=text)
 
 
 def check_flags(args: Sequence[str]) -> None:
     """Raise pytest.UsageError for a flag that is nearly one of ours; pytest would only call it unrecognized."""
-    known = [*(option.flag for option in OPTIONS), "--hermes-list"]
+    known = [*(option.flag for option in (*OPTIONS, SET)), *COMMANDS]
     for arg in args:
         flag = arg.partition("=")[0]
         if flag.startswith("--") and flag not in known and (close := get_close_matches(flag, known, 1, 0.85)):
@@ -233,8 +251,34 @@ class Options:
     infra_retries: int | None
     request_timeout: float | None
     run_dir: str | None
+    #: Relative to where pytest was started.
+    config: str | None = None
+    #: What `--hermes-set` and its like say, as (place, `section.field=VALUE`), the strongest last.
+    assignments: tuple[tuple[str, str], ...] = ()
+    #: Where each option that was given comes from, by its name.
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def configures(self) -> bool:
+        """Whether there is a configuration beside the options themselves."""
+        return self.config is not None or bool(self.assignments)
 
 
 def read_options(config: pytest.Config) -> Options:
     """Return all options. Raises pytest.UsageError for one that does not fit."""
-    return Options(**{option.name: read_option(config, option)[0] for option in OPTIONS})
+    found = {option.name: read_option(config, option) for option in OPTIONS}
+    values = {name: value for name, (value, _) in found.items()}
+    if values["config"] is not None and found["config"][1].startswith("ini key") and config.inipath is not None:
+        # As pytest's own ini keys: from the folder of the file they stand in.
+        values["config"] = os.path.relpath(config.inipath.parent / values["config"], config.invocation_params.dir)
+    origins = {name: origin for name, (_, origin) in found.items() if origin}
+    return Options(**values, assignments=_read_assignments(config), origins=origins)
+
+
+def _read_assignments(config: pytest.Config) -> tuple[tuple[str, str], ...]:
+    places = (
+        (f"ini key {SET.dest}", str(config.getini(SET.dest) or "").splitlines()),
+        (SET.variable, os.environ.get(SET.variable, "").splitlines()),
+        (SET.flag, config.getoption(SET.dest, None) or []),
+    )
+    return tuple((place, text) for place, texts in places for text in texts if text.strip())

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import inspect
+import math
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, Literal, cast
 
 import pytest
 
 from ..background import BackgroundLoop, on_loop
+from ..config.settings import Config
 from ..errors import InfrastructureError, UsageError
 from ..models.protocol import ModelSource
-from ..models.resolve import resolve_model
 from ..models.retry import retry_policy
 from ..redact import Redactor
 from ..result import AgentResult
 from ..rollout.budget import Budget
+from ..rollout.limits import caps
 from ..rollout.loop import HermesAgentLoop
 from ..rollout.record import AttemptRecord, ErrorInfo, Seconds, Status
 from ..rollout.results_file import ResultsFile
 from ..rollout.run import RUNS_DIR, new_run_id
-from ..sandbox.registry import sandbox_class
 from ..task import SandboxSpec, Task
 from ..tools.bridge import install_bridge
 from ..tools.context import ToolContext
 from ..tools.dispatch import ToolOutcome, dispatch
 from ..tools.place import Place
 from ..tools.toolsets import resolve_toolsets
+from .configuration import Configuration, model_source, sandbox_of, tools_of
 from .items import CALL
 from .options import read_options
 from .reporting import shortest
@@ -66,6 +69,7 @@ class OwnTests:
         self.options = read_options(config)
         self.run_id = own_run_id(config)
         self._cwd = Path(config.invocation_params.dir)
+        self._configuration: Configuration | None = None
         self.loop = BackgroundLoop(name="hermes-own-tests")
         self.loop.run(self._prepare_loop())
         self.budget = Budget(cost=self.options.max_cost, tokens=self.options.max_tokens)
@@ -76,23 +80,27 @@ class OwnTests:
         install_bridge(asyncio.get_running_loop())
 
     @property
+    def configuration(self) -> Configuration:
+        if self._configuration is None:
+            self._configuration = Configuration(self.options, self._cwd)
+        return self._configuration
+
+    @property
+    def config(self) -> Config:
+        return self.configuration.of_own_tests()
+
+    @property
     def source(self) -> ModelSource:
         if self._source is None:
-            self._source = resolve_model(
-                self.options.model,
-                self.options.base_url,
-                None,
-                os.environ,
-                benchmark="hermes_agent",
-                policy=retry_policy(self.options.request_timeout),
-            )
+            policy = retry_policy(self.options.request_timeout)
+            self._source = model_source(self.config, "hermes_agent", policy=policy)
         return self._source
 
     @property
     def results(self) -> ResultsFile:
         if self._results is None:
             run_dir = self._cwd / (self.options.run_dir or RUNS_DIR / self.run_id)
-            self._results = ResultsFile(run_dir, Redactor.from_environment(os.environ))
+            self._results = ResultsFile(run_dir, Redactor.from_environment(os.environ, self.configuration.secrets))
         return self._results
 
     @property
@@ -101,10 +109,15 @@ class OwnTests:
 
     def open_place(self, node_id: str) -> OwnPlace:
         try:
-            sandbox = sandbox_class(self.options.sandbox or "local")
+            config = self.config
+            sandbox = sandbox_of(config)
         except UsageError as error:
             pytest.fail(str(error), pytrace=False)
-        place = Place(lambda: sandbox(SandboxSpec(), name=node_id), backend=self.options.sandbox or "local")
+        place = Place(
+            lambda: sandbox(SandboxSpec(), name=node_id),
+            backend=config.env.terminal_backend,
+            terminal_timeout=config.env.terminal_timeout,
+        )
         return OwnPlace(self, place, node_id)
 
     def close(self) -> None:
@@ -113,6 +126,24 @@ class OwnTests:
         self.loop.close()
         if self._results is not None:
             self._results.close()
+
+
+def register_config_header(config: pytest.Config) -> None:
+    """Say what configures a session without benchmarks. Raises pytest.UsageError when it does not fit."""
+    try:
+        configuration = Configuration(read_options(config), Path(config.invocation_params.dir))
+        lines = configuration.header([configuration.of_own_tests()], has_tasks=False)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.pluginmanager.register(_ConfigHeader(lines), "hermes-config-header")
+
+
+class _ConfigHeader:
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    def pytest_report_header(self) -> list[str]:
+        return self._lines
 
 
 class _Report:
@@ -159,6 +190,15 @@ class SandboxFixture:
         return elsewhere
 
 
+class _Configured(enum.Enum):
+    CONFIGURED = "as configured"
+
+
+#: Of an argument that was not given; None is a value of some.
+CONFIGURED: Final = _Configured.CONFIGURED
+_AsConfigured = Literal[_Configured.CONFIGURED]
+
+
 class AgentFixture:
     """What `hermes_agent` is."""
 
@@ -175,21 +215,25 @@ class AgentFixture:
         self,
         prompt: str,
         *,
-        system_prompt: str | None = None,
-        toolsets: tuple[str, ...] = ("terminal", "file"),
-        max_turns: int = 30,
-        temperature: float | None = 1.0,
-        max_tokens: int | None = None,
-        extra_body: dict[str, Any] | None = None,
+        system_prompt: str | _AsConfigured | None = CONFIGURED,
+        toolsets: Sequence[str] | _AsConfigured = CONFIGURED,
+        max_turns: int | _AsConfigured = CONFIGURED,
+        temperature: float | _AsConfigured | None = CONFIGURED,
+        max_tokens: int | _AsConfigured | None = CONFIGURED,
+        extra_body: dict[str, Any] | _AsConfigured | None = CONFIGURED,
         seconds: float | None = None,
         solution: str | None = None,
     ) -> AgentResult:
         """Let the agent work on `prompt` in the test's sandbox and return what it left.
 
-        `seconds` limits the whole run; `solution` is a shell script for the `oracle` model to play.
-        Raises InfrastructureError when the endpoint or the sandbox fails.
+        What is not given is as configured. `seconds` limits the whole run; `solution` is a shell script for the
+        `oracle` model to play. Raises InfrastructureError when the endpoint or the sandbox fails.
         """
-        tools = resolve_toolsets(toolsets)
+        config = self._place.own.config
+        env = config.env
+        system_prompt = env.system_prompt if system_prompt is CONFIGURED else system_prompt
+        tools = tools_of(config) if toolsets is CONFIGURED else resolve_toolsets(toolsets)
+        limit = min(*caps(env, seconds), math.inf)
         place = self._place.place
 
         async def run_tool(name: str, arguments: str) -> ToolOutcome:
@@ -199,11 +243,11 @@ class AgentFixture:
             self._source.for_task(Task(id="test", prompt=prompt, solution=solution)),
             [tool.schema for tool in tools],
             {tool.name for tool in tools},
-            max_turns=max_turns,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            extra_body=extra_body,
-            seconds=seconds,
+            max_turns=env.max_agent_turns if max_turns is CONFIGURED else max_turns,
+            temperature=env.agent_temperature if temperature is CONFIGURED else temperature,
+            max_tokens=env.max_token_length if max_tokens is CONFIGURED else max_tokens,
+            extra_body=env.extra_body if extra_body is CONFIGURED else extra_body,
+            seconds=limit if math.isfinite(limit) else None,
             budget=self._place.own.budget,
             priced=self._source.priced,
             run_tool=run_tool,

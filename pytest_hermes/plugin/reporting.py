@@ -33,14 +33,15 @@ class BenchReport:
         for loaded in run.benchmarks:
             source = loaded.source
             where = f" at {source.address}" if source.address else ""
-            if run.options.model is None:
+            if loaded.chose_its_model:
                 where += " (the default; choose with --hermes-model)"
             tasks = f"{len(loaded.tasks)} task{'' if len(loaded.tasks) == 1 else 's'}"
             attempts = f" × {run.attempts} attempts" if run.attempts > 1 else ""
             lines.append(f"hermes: {loaded.benchmark.name}, {tasks}{attempts}, model {source.name}{where}")
         processes = "1 process" if run.processes == 1 else f"{run.processes} processes"
         lines.append(f"hermes: sandbox {run.isolation}, {run.in_flight} in flight in {processes}")
-        return lines
+        configs = [loaded.config for loaded in run.benchmarks]
+        return lines + run.configuration.header(configs, has_tasks=True)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if self._planned is None:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..benchmark import Benchmark
+from ..config.fields import EnvConfig
 from ..errors import HermesError, InfrastructureError, Unsupported
 from ..models.protocol import ModelSource, Refused
 from ..result import AgentResult
@@ -45,6 +46,7 @@ class AttemptPlan:
     #: From 1.
     number: int
     source: ModelSource
+    config: EnvConfig
     #: What the agent may call.
     tools: tuple[Tool, ...] = ()
     #: Keep the sandbox open after verification until it is released.
@@ -91,7 +93,7 @@ class Attempt:
         self._budget = budget
         self._earlier_errors = list(earlier_errors)
         self._run_id = run_id
-        self._limits = attempt_limits(plan.planned.benchmark, plan.planned.task, task_timeout)
+        self._limits = attempt_limits(plan.planned.benchmark, plan.config, plan.planned.task, task_timeout)
         self._key = key
         self.place = make_place(plan.planned, key)
         self.context = ToolContext(key, place=self.place)
@@ -138,7 +140,7 @@ class Attempt:
     async def _work(self) -> float:
         benchmark, item, task = self._parts()
         model = self.plan.source.for_task(task)
-        tools = self.plan.tools
+        tools, config = self.plan.tools, self.plan.config
         async with self._timed("sandbox_start"):
             if tools:
                 # Now, not at the first tool call: a sandbox that cannot start must cost no tokens, and an image
@@ -156,7 +158,9 @@ class Attempt:
             {tool.name for tool in tools},
             max_turns=self._limits.turns,
             task_id=self._key,
-            temperature=benchmark.agent_temperature,
+            temperature=config.agent_temperature,
+            max_tokens=config.max_token_length,
+            extra_body=config.extra_body,
             seconds=self._limits.agent_seconds,
             token_budget=self._limits.tokens,
             cost_budget=self._limits.cost,
@@ -164,7 +168,7 @@ class Attempt:
             priced=self.plan.source.priced,
             run_tool=run_tool,
         )
-        messages = [{"role": "system", "content": benchmark.system_prompt}] if benchmark.system_prompt else []
+        messages = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
         self.result = await self._loop.run([*messages, {"role": "user", "content": benchmark.format_prompt(item)}])
         async with self._timed("verifier"):
             reward = await self._user_code("verifier", benchmark.compute_reward, item, self.result, self.context)

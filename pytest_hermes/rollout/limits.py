@@ -1,4 +1,8 @@
-"""How far an attempt may go, from the task, the benchmark and the user."""
+"""How far an attempt may go, from the task, the benchmark and the user.
+
+A task knows best what it needs: its own limits win over the configuration's, tighter or looser. What is called a cap
+(`--hermes-task-timeout`, and `terminal_lifetime` where somebody set it) makes any of them tighter and none looser.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from ..benchmark import Benchmark
+from ..config.fields import EnvConfig
 from ..task import Task
 
 
@@ -23,16 +28,22 @@ class AttemptLimits:
     cost: Decimal | None
 
 
-def attempt_limits(benchmark: Benchmark, task: Task, task_timeout: float | None) -> AttemptLimits:
-    """Return the task's own limits, else the benchmark's; `task_timeout` (seconds) caps the agent's time."""
-    agent_seconds = task.limits.agent_seconds or benchmark.agent_seconds
-    if task_timeout is not None:
-        agent_seconds = min(agent_seconds, task_timeout)
+def attempt_limits(benchmark: Benchmark, config: EnvConfig, task: Task, task_timeout: float | None) -> AttemptLimits:
+    """Return the task's own limits, else the configuration's or the benchmark's; `task_timeout` is in seconds."""
     cost = task.limits.cost or benchmark.agent_cost
     return AttemptLimits(
-        turns=task.limits.turns or benchmark.max_agent_turns,
-        agent_seconds=agent_seconds,
+        turns=task.limits.turns or config.max_agent_turns,
+        agent_seconds=min(task.limits.agent_seconds or benchmark.agent_seconds, *caps(config, task_timeout)),
         verifier_seconds=task.limits.verifier_seconds or benchmark.verifier_seconds,
         tokens=task.limits.tokens or benchmark.agent_tokens,
         cost=None if cost is None else Decimal(str(cost)),
     )
+
+
+def caps(config: EnvConfig, task_timeout: float | None) -> list[float]:
+    """Return the caps on an agent's time in seconds, at least one of them.
+
+    The default of `terminal_lifetime` is none: it must not cut short a task that asks for more.
+    """
+    lifetime = config.terminal_lifetime if "terminal_lifetime" in config.model_fields_set else float("inf")
+    return [lifetime, *([] if task_timeout is None else [task_timeout])]

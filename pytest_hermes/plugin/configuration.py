@@ -1,0 +1,178 @@
+"""The configuration of a session: what its options, its environment, its ini file and its YAML say together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..benchmark import Benchmark
+from ..config.of_benchmark import benchmark_settings
+from ..config.settings import Config, Layer, Origin, Setting, resolve
+from ..config.unused import describe_unused
+from ..config.yaml_text import parse_assignment, read_settings
+from ..errors import UsageError
+from ..models.embedded import EMBEDDED
+from ..models.protocol import ModelSource
+from ..models.resolve import resolve_model
+from ..rollout.plan import PlannedTask, select
+from ..sandbox.registry import SandboxClass, sandbox_class
+from ..tools.tool import Tool
+from ..tools.toolsets import resolve_toolsets
+from .options import SET, Options
+
+#: Options that say the same as a field.
+FIELD_OF = {
+    "model": "openai.model_name",
+    "base_url": "openai.base_url",
+    "sandbox": "env.terminal_backend",
+    "task": "env.task_filter",
+    "skip_task": "env.skip_tasks",
+}
+
+#: What agents get in tests of the user's own, where no benchmark says.
+OWN_TOOLSETS = Setting("env.enabled_toolsets", ["terminal", "file"], Origin(Layer.BENCHMARK, "hermes_agent"))
+
+
+class Configuration:
+    """Everything a user set. Raises UsageError for what does not exist or does not fit."""
+
+    def __init__(self, options: Options, cwd: Path) -> None:
+        self.file = options.config
+        self._settings = tuple(_settings(options, cwd))
+        #: What holds whatever the benchmark.
+        self.given = resolve(self._settings)
+
+    def of(self, benchmark: Benchmark) -> Config:
+        """Return the configuration of one benchmark. Raises UsageError when its own defaults do not fit."""
+        return resolve([*benchmark_settings(benchmark), *self._settings])
+
+    def of_own_tests(self) -> Config:
+        return resolve([OWN_TOOLSETS, *self._settings])
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must not be written down, whether it is used or not."""
+        key = self.given.openai.api_key
+        return [key.get_secret_value()] if key is not None else []
+
+    def unused(self, config: Config, *, has_tasks: bool) -> str:
+        """Return what was asked for and has no effect, with the reasons; `has_tasks` is whether a benchmark runs."""
+        more: dict[str, str] = {}
+        if config.openai.base_url is not None and endpoint_of(config) is None:
+            more["openai.base_url"] = more["openai.api_key"] = f"{config.openai.model_name} needs no endpoint"
+        elif config.api_key is None:
+            more["openai.api_key"] = "another base_url is in use"
+        if not has_tasks:
+            more["env.task_filter"] = more["env.skip_tasks"] = "no benchmark runs"
+        return describe_unused(self._settings, more)
+
+    def header(self, configs: Sequence[Config], *, has_tasks: bool) -> list[str]:
+        """Return the lines that say which file configures the session, and what of it has no effect."""
+        unused = " ".join(dict.fromkeys(filter(None, (self.unused(c, has_tasks=has_tasks) for c in configs))))
+        words = [*([f"config {self.file}"] if self.file else []), *([f"not used: {unused}"] if unused else [])]
+        return [f"hermes: {'; '.join(words)}"] if words else []
+
+    def choose(self, tasks: Sequence[PlannedTask]) -> list[PlannedTask]:
+        """Return the tasks to run. Raises UsageError for a filter that matches none, and when none is left."""
+        chosen: list[PlannedTask] = []
+        for benchmark in dict.fromkeys(task.benchmark for task in tasks):
+            config = self.of(benchmark)
+            mine = [task for task in tasks if task.benchmark is benchmark]
+            with blame(config, *_FILTERS):
+                chosen += select(mine, *(_names(config, key, from_benchmark=True) for key in _FILTERS))
+        with blame(self.given, *_FILTERS):
+            return select(chosen, *(_names(self.given, key, from_benchmark=False) for key in _FILTERS))
+
+
+_FILTERS = ("env.task_filter", "env.skip_tasks")
+
+
+def _names(config: Config, key: str, *, from_benchmark: bool) -> Sequence[str]:
+    """A user's filters hold for all benchmarks together, a benchmark's own for that one."""
+    value: Any = config.value(key)
+    return value if value and (config.origin(key).layer is Layer.BENCHMARK) == from_benchmark else ()
+
+
+def _settings(options: Options, cwd: Path) -> Iterator[Setting]:
+    if options.config is not None:
+        yield from read_settings(cwd / options.config, options.config)
+    for place, text in options.assignments:
+        yield parse_assignment(text, place, _layer(place))
+    # After those: of one place, the option that is made for a field wins.
+    for name, key in FIELD_OF.items():
+        if (value := getattr(options, name)) is not None:
+            place = options.origins[name]
+            yield Setting(key, value, Origin(_layer(place), place))
+
+
+def _layer(place: str) -> Layer:
+    if place.startswith("--"):
+        return Layer.COMMAND_LINE
+    return Layer.INI if place.startswith("ini key") else Layer.ENVIRONMENT
+
+
+@contextmanager
+def blame(config: Config, *keys: str) -> Iterator[None]:
+    """Let a UsageError begin with where the values of `keys` come from, unless its reader has just typed it."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(": ".join([*_places(config.origin(key) for key in keys), str(error)])) from None
+
+
+def _places(origins: Iterable[Origin]) -> list[str]:
+    places = [
+        str(origin)
+        for origin in origins
+        if origin.layer is not Layer.DEFAULT and not (origin.source.startswith("--") and origin.source != SET.flag)
+    ]
+    return [", ".join(dict.fromkeys(places))] if places else []
+
+
+def endpoint_of(config: Config) -> str | None:
+    """Return the base URL that was set, None where it was set for another model than the one that answers."""
+    model, url = (config.origin(f"openai.{name}").layer for name in ("model_name", "base_url"))
+    if config.openai.model_name in EMBEDDED and model > url:
+        return None
+    return config.openai.base_url
+
+
+def model_source(config: Config, name: str, **endpoint: Any) -> ModelSource:
+    """Return who answers benchmark `name`; `endpoint` holds further arguments of `resolve_model`.
+
+    Raises UsageError when nobody would.
+    """
+    environ = dict(os.environ)
+    if config.api_key is not None:
+        environ["PYTEST_HERMES_API_KEY"] = config.api_key
+    by_default = config.origin("openai.model_name").layer is Layer.BENCHMARK
+    chosen = config.openai.model_name
+    with blame(config, "openai.base_url"):
+        return resolve_model(
+            None if by_default else chosen,
+            endpoint_of(config),
+            chosen if by_default else None,
+            environ,
+            benchmark=name,
+            **endpoint,
+        )
+
+
+def tools_of(config: Config) -> tuple[Tool, ...]:
+    """Return what an agent may call. Raises UsageError for toolsets that do not exist."""
+    with blame(config, "env.enabled_toolsets", "env.disabled_toolsets"):
+        return tuple(resolve_toolsets(config.env.enabled_toolsets, config.env.disabled_toolsets))
+
+
+def sandbox_of(config: Config) -> SandboxClass:
+    """Return the backend. Raises UsageError for one that does not exist."""
+    with blame(config, "env.terminal_backend"):
+        return sandbox_class(config.env.terminal_backend)
+
+
+def describe(config: Config, sandbox: SandboxClass) -> str:
+    """Return a backend and what it isolates by. Raises UsageError when it cannot isolate as it was told to."""
+    return str(sandbox.describe()) if hasattr(sandbox, "describe") else config.env.terminal_backend
