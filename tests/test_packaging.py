@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what a clone holds."""
     source = tmp_path_factory.mktemp("source")
     # A build leaves files beside the source; the tests' own checkout stays as it is.
     tracked = subprocess.run(
@@ -27,6 +27,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
+    return source
+
+
+@pytest.fixture(scope="session")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -45,18 +51,35 @@ def test_the_wheel_holds_every_module(wheel: Path) -> None:
     assert "pytest_hermes/py.typed" in zipfile.ZipFile(wheel).namelist()
 
 
-def test_the_wheel_runs_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
-    venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    installed = subprocess.run([python, "-m", "pip", "install", "-q", str(wheel)], capture_output=True, text=True)
-    assert installed.returncode == 0, installed.stderr
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the programs of an environment in which nothing but the wheel and what it needs is installed."""
+    folder = tmp_path_factory.mktemp("venv")
+    venv.create(folder, with_pip=True)
+    command = [folder / "bin" / "python", "-m", "pip", "install", "-q", str(wheel)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "bin"
+
+
+def run_terminal_test(programs: Path, cwd: Path) -> None:
     ran = subprocess.run(
-        [tmp_path / "venv" / "bin" / "pytest", "--hermes-bench=terminal_test", "-n", "8"],
-        cwd=elsewhere, env=environ, capture_output=True, text=True,
-    )  # fmt: skip
+        [programs / "pytest", "--hermes-bench=terminal_test", "-n", "8"],
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "HOME": str(cwd)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "16 passed" in ran.stdout
-    assert len(list(elsewhere.glob("hermes-runs/*/results.jsonl"))) == 1
+    assert "warning" not in ran.stdout.lower()
+    assert len(list(cwd.glob("hermes-runs/*/results.jsonl"))) == 1
+
+
+def test_the_wheel_runs_in_another_folder(installed: Path, tmp_path: Path) -> None:
+    run_terminal_test(installed, tmp_path)
+
+
+def test_a_clone_runs_without_the_requirements_of_its_tests(installed: Path, source: Path) -> None:
+    run_terminal_test(installed, source)
