@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ..errors import UsageError
 from .embedded import EMBEDDED
-from .keys import HOW_TO_CONFIGURE, find_address
+from .keys import HOW_TO_CONFIGURE, check_base_url, find_address
 from .limiter import CallLimiters
 from .protocol import ModelSource
 from .retry import RetryPolicy
@@ -30,7 +30,7 @@ def resolve_model(
     """
     if model is None:
         if base_url is not None:
-            raise UsageError(f"--hermes-base-url={base_url} needs a model: add --hermes-model=NAME")
+            raise UsageError(f"base URL {check_base_url(base_url)} needs a model: add --hermes-model=NAME")
         if default is None:
             raise UsageError(
                 f"benchmark {benchmark!r} needs a model: add --hermes-model=NAME and {HOW_TO_CONFIGURE}; "

@@ -266,6 +266,12 @@ def test_show_config_shows_every_field_and_runs_nothing(bench: Bench) -> None:
         ("env: {task_filter: create-fil}\n", (), "tb.yaml:1: unknown task 'create-fil'; did you mean 'create-file'*"),
         ("env: {skip_tasks: '*'}\n", (), "tb.yaml:1: no task is left*"),
         ("openai: {base_url: x, model_name: y}\n", (), "tb.yaml:1: base URL 'x' is not an http(s) address*"),
+        ("openai:\n  base_url: http://x\n", (), "tb.yaml:2: base URL http://x needs a model: add --hermes-model=NAME"),
+        (
+            "openai: {base_url: 'http://me:hush@x'}\n",
+            (),
+            "tb.yaml:1: a base URL must not hold a user name or password*",
+        ),
         ("openai: {model_name: y}\n", (), "no endpoint for model 'y': set OPENROUTER_API_KEY*"),
         ("openai: {api_key: hush}\n", (), "tb.yaml:1: openai.api_key needs the openai.base_url*"),
         (
