@@ -15,6 +15,7 @@ from ..models.limiter import CallLimiters
 from ..models.protocol import ModelSource
 from ..models.retry import retry_policy
 from ..redact import Redactor
+from ..result import Usage
 from ..rollout.attempt import AttemptPlan
 from ..rollout.budget import Budget
 from ..rollout.catalog import load_benchmark
@@ -184,6 +185,11 @@ class BenchRun:
 
     def _budget(self) -> Budget:
         return Budget(cost=self.options.max_cost, tokens=self.options.max_tokens)
+
+    @property
+    def spent(self) -> Usage:
+        """What all answers of this process used, also those of attempts that left no record."""
+        return self._engine.budget.spent if self._engine is not None else Usage()
 
     @property
     def halted(self) -> tuple[str, str] | None:

@@ -52,6 +52,7 @@ def rollout(request: pytest.FixtureRequest) -> Rollout:
             ("reward", record.reward),
             ("turns", record.turns_used),
             ("tokens", record.usage.total_tokens),
+            ("cost", str(record.usage.cost) if record.usage.cost is not None and record.usage.cost_source else None),
             ("attempt", record.attempt),
             ("error_kind", record.error.kind if record.error else None),
         )

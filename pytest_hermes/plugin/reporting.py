@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..report.spending import unrecorded_text
 from ..report.summary import summary_lines
 from .fixtures import ROLLOUT
 from .items import TaskItem
@@ -77,6 +78,8 @@ class BenchReport:
             terminalreporter.write_sep("=", f"{name}, {loaded.source.name}", bold=True)
             for line in summary_lines(records, planned[name]):
                 terminalreporter.write_line(line)
+        if (unrecorded := unrecorded_text(run.spent, run.records)) is not None:
+            terminalreporter.write_line(f"besides   {unrecorded}")
         for said in config.hook.pytest_hermes_summary(config=config, records=run.records):
             for line in [said] if isinstance(said, str) else said or ():
                 terminalreporter.write_line(line)

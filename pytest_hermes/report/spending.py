@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..result import add_exactly, dollars
 
 if TYPE_CHECKING:
+    from ..result import Usage
     from ..rollout.record import AttemptRecord, UsageInfo
 
 _SOURCES = {
@@ -52,6 +53,20 @@ def known_cost(records: Sequence[AttemptRecord]) -> str | None:
     total = add_exactly(*(usage.cost for usage in used if usage.cost is not None))
     least = "at least " if any(usage.cost is None for usage in used) else ""
     return f"{least}${total:,.2f}"
+
+
+def unrecorded_text(spent: Usage, records: Sequence[AttemptRecord]) -> str | None:
+    """Return what was spent on attempts that were cancelled and left no record, None when that is nothing."""
+    used = [usage for record in records for usage in usages(record)]
+    tokens = spent.total_tokens - sum(usage.total_tokens for usage in used)
+    if tokens <= 0:
+        return None
+    costs = [usage.cost for usage in used]
+    if spent.cost is None or not spent.cost_source:
+        cost = "at an unknown cost"
+    else:
+        cost = f"for {dollars(add_exactly(spent.cost, *(-cost for cost in costs if cost is not None)))}"
+    return f"{tokens:,} tokens {cost}, in attempts that were cancelled"
 
 
 def fault_rows(records: Sequence[AttemptRecord]) -> Iterator[tuple[str, str]]:

@@ -51,8 +51,9 @@ def run(
 def test_the_provider_s_figures_are_summed_exactly(bench: Bench, model_server: ModelServer) -> None:
     """Ten cents are no float."""
     model_server.play(answer("echo 1 > x", cost=0.1), answer("true", cost=0.1), answer(cost=0.1))
-    result = run(bench, model_server, tasks=3)
+    result = run(bench, model_server, "--junitxml=junit.xml", tasks=3)
     result.assert_outcomes(passed=3)
+    assert (bench.path / "junit.xml").read_text().count('<property name="cost" value="0.3"') == 3
     result.stdout.fnmatch_lines(["cost      $0.90 (as the provider says)"])
     for record in bench.records():
         assert record["usage"]["cost"] == "0.3"

@@ -215,18 +215,28 @@ def test_a_refusal_ends_the_run_with_one_line(
 
 
 def test_what_was_done_before_a_refusal_counts(bench: Bench, model_server: ModelServer) -> None:
-    """Credit that runs out in the middle of a run."""
+    """Credit that runs out in the middle of a run, and of an attempt."""
 
     def script(body: dict[str, Any]) -> dict[str, Any] | Reply:
         if "number 0" in str(body["messages"]):
             return WORK if turn(body) == 0 else DONE
+        if turn(body) == 0:
+            return {**WORK, "usage": {**WORK["usage"], "cost": 0.25}}
         return Reply(402, '{"error": {"message": "out of credits"}}')
 
     model_server.script = script
     result = run(bench, model_server, "-n", "1", tasks=5)
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines(["score     1.000*", "stopped   4 of 5 attempts*", "hermes: stopped: *no credit left*"])
+    result.stdout.fnmatch_lines(
+        [
+            "score     1.000*",
+            "stopped   4 of 5 attempts*",
+            "tokens    200 in*",
+            "besides   110 tokens *, in attempts that were cancelled",
+            "hermes: stopped: *no credit left*",
+        ]
+    )
     assert list(by_task(bench)) == ["t0"]
 
 

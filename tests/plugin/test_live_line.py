@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 import pyte
 import pytest
 
 from tests.plugin.test_with_pytest import SLEEPS, SLEEPS_ARGS
 from tests.services.bench import Bench
+from tests.services.model_server import ModelServer, Reply, completion
 
 
 def on_a_terminal(bench: Bench, *arguments: str) -> tuple[list[str], str]:
@@ -53,3 +56,23 @@ def test_quiet_says_nothing(bench: Bench) -> None:
     bench.file("sleeps.py", SLEEPS)
     _, sent = on_a_terminal(bench, *SLEEPS_ARGS, "-n3", "--tb=no", "-qq")
     assert "in flight" not in sent
+
+
+def test_it_says_what_the_run_costs_and_that_calls_are_cut(bench: Bench, model_server: ModelServer) -> None:
+    """Four rollouts are refused at once; until the limit has grown back, the line says so."""
+    refused: list[int] = []
+
+    def script(body: dict[str, Any]) -> dict[str, Any] | Reply:
+        if len(refused) < 4:
+            refused.append(1)
+            return Reply(429, mood="late", seconds=0.5)
+        answer = completion("Done.")
+        answer["usage"]["cost"] = 0.25
+        return Reply(body=json.dumps(answer), mood="late", seconds=0.5)
+
+    model_server.script = script
+    bench.file("conftest.py", "from pytest_hermes.plugin import live_line\nlive_line.PLAIN_EVERY = 0.2\n")
+    arguments = (f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "-n4", "--tb=no")
+    result = bench.run("--hermes-bench=terminal_test", *arguments)
+    result.stdout.re_match_lines([r"hermes: \d+/16 done, .* in flight \(model calls cut to [23]\)"])
+    result.stdout.re_match_lines([r"hermes: \d+/16 done, .* tokens, \$[\d.]+, about"])
