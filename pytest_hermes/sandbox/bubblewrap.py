@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from .spawner import interpreter
+from .launch import interpreter
 
 #: What root keeps inside, as containers have it, without mknod and raw sockets: the network may be the host's.
 _CAPABILITIES = (

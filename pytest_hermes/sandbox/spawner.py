@@ -6,20 +6,18 @@ import array
 import asyncio
 import collections
 import contextlib
-import functools
-import importlib.util
 import marshal
 import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from ..errors import InfrastructureError
 from . import supervisor
+from .launch import launch
 from .memory_file import memory_file
+from .nursery import Nursery
 from .pipes import PipeReader
 from .steadfast import Steadfast
 
@@ -80,12 +78,15 @@ class Spawner:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        #: The supervisor's process id, or that of the bubblewrap around it.
+        self.pid: int | None = None
+        # One of these two has started it.
         self._popen: subprocess.Popen[bytes] | None = None
+        self._nursery: Nursery | None = None
         self._channel: socket.socket | None = None
         self._diagnostics = -1
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._isolated = False
         self._closing = False
         self._inbox = b""
         self._outbox: collections.deque[tuple[bytes, list[int]]] = collections.deque()
@@ -93,24 +94,24 @@ class Spawner:
         self._pipes: set[PipeReader] = set()
         self._serial = 0
 
-    @property
-    def pid(self) -> int | None:
-        """The process that was launched: the supervisor, or the bubblewrap around it."""
-        return self._popen.pid if self._popen else None
-
     async def start(
         self, prefix: Sequence[str], *, isolated: bool, folder: str, masks: Sequence[str], env: Mapping[str, str]
     ) -> None:
-        """Launch the supervisor, behind the arguments of `prefix`; its own environment is `env`.
+        """Launch the supervisor; its own environment is `env`. `prefix` and `masks` are for one that is isolated.
 
         Raises InfrastructureError when it does not come up. Call `close` in any case.
         """
-        self._isolated = isolated
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._channel.setblocking(False)
         self._diagnostics = memory_file()
         try:
-            self._popen = self._launch(theirs, prefix, isolated=isolated, folder=folder, masks=masks, env=env)
+            if isolated:
+                arguments = ["isolated", folder, *masks]
+                self._popen = launch(prefix, theirs, arguments, diagnostics=self._diagnostics, env=env)
+                self.pid = self._popen.pid
+            else:
+                self._nursery = Nursery.enter(env)
+                await self._nursery.fork(theirs, self._diagnostics, folder)
         except OSError as error:
             raise InfrastructureError(f"a local sandbox cannot be started: {error}", kind="sandbox") from error
         finally:
@@ -120,33 +121,6 @@ class Spawner:
         if not self._ready.done():
             why = self._said() or f"it did not answer within {_START_TIMEOUT:g} seconds"
             raise InfrastructureError(f"a local sandbox cannot be started: {why}", kind="sandbox")
-
-    def _launch(
-        self,
-        theirs: socket.socket,
-        prefix: Sequence[str],
-        *,
-        isolated: bool,
-        folder: str,
-        masks: Sequence[str],
-        env: Mapping[str, str],
-    ) -> subprocess.Popen[bytes]:
-        # A descriptor, not a path: this file may lie where the sandbox cannot see it.
-        program = memory_file(_program())
-        try:
-            python = [interpreter(), "-I", "-S", f"/dev/fd/{program}"]
-            return subprocess.Popen(
-                [*prefix, *python, str(theirs.fileno()), "isolated" if isolated else "open", folder, *masks],
-                stdin=subprocess.DEVNULL,
-                stdout=self._diagnostics,
-                stderr=self._diagnostics,
-                pass_fds=(theirs.fileno(), program),
-                start_new_session=True,
-                cwd="/",
-                env=dict(env),
-            )
-        finally:
-            os.close(program)
 
     def run(
         self,
@@ -195,7 +169,17 @@ class Spawner:
             if not await steadfast.wait(self._ended, _END_TIMEOUT):
                 self._kill_hard(self._popen)
             await steadfast.wait(self._loop.run_in_executor(None, self._reap, self._popen))
+        elif self.pid is not None and not await steadfast.wait(self._ended, _END_TIMEOUT):
+            assert self._nursery is not None
+            self._nursery.kill(self.pid)  # its shepherds see it die
+            await steadfast.wait(self._ended, _END_TIMEOUT)
         self._finish()
+        if self._nursery is not None:
+            nursery, self._nursery = self._nursery, None
+            try:
+                await nursery.leave()
+            except asyncio.CancelledError as error:
+                steadfast.remember(error)
         steadfast.release()
 
     def _reap(self, popen: subprocess.Popen[bytes]) -> None:
@@ -207,11 +191,8 @@ class Spawner:
                 popen.wait(_END_TIMEOUT)
 
     def _kill_hard(self, popen: subprocess.Popen[bytes]) -> None:
-        """End a supervisor that does not end by itself; every process it started dies for it.
-
-        The supervisor inside bubblewrap is the init of its processes. Without, its shepherds see it die.
-        """
-        for child in supervisor.children(popen.pid) if self._isolated and popen.poll() is None else []:
+        """End a bubblewrap that does not end by itself; the supervisor in it is the init of all that it started."""
+        for child in supervisor.children(popen.pid) if popen.poll() is None else []:
             with contextlib.suppress(OSError):
                 os.kill(child, signal.SIGKILL)
         popen.kill()
@@ -278,6 +259,7 @@ class Spawner:
     def _handle(self, letter: bytes, number: int, status: int) -> None:
         if letter == b"R":
             if not self._ready.done():
+                self.pid = self.pid or status
                 self._ready.set_result(None)
             return
         command = self._commands.get(number)
@@ -319,16 +301,3 @@ class Spawner:
         text = os.pread(self._diagnostics, 2000, max(0, size - 2000)).decode(errors="replace")
         lines = [line for line in text.splitlines() if line.strip()]
         return lines[-1] if lines else ""
-
-
-def interpreter() -> str:
-    """The Python that a virtual environment was made from: the environment itself may be hidden in the sandbox."""
-    return getattr(sys, "_base_executable", "") or sys.executable
-
-
-@functools.cache
-def _program() -> bytes:
-    # Compiled, in the form of a .pyc file: compiling it for each sandbox costs as much as starting the interpreter.
-    path = Path(supervisor.__file__)
-    code = compile(path.read_bytes(), "<hermes-sandbox>", "exec", dont_inherit=True)
-    return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)

@@ -8,7 +8,7 @@ The engine sends 5-byte frames (one letter, a 4-byte number) over a socket, and 
 
 and is sent 9-byte frames (letter, number, 4-byte status):
 
-    R 0   ready
+    R 0   ready; the status is the supervisor's process id
     X n   the leader of command n has ended, with this exit code
     G n   nothing of command n is left; the exit code counts only if no X came before (its shepherd was killed)
 
@@ -17,6 +17,11 @@ the command" means "kill all descendants of its shepherd", whatever sessions the
 that has no descendants left may be given another command: forking one costs as much as starting bash.
 
 At the end of the socket everything is killed and the sandbox's folder emptied.
+
+As a nursery it forks supervisors for sandboxes that are not isolated, and is sent 5-byte frames of its own:
+
+    F 0   fork one: its socket, the descriptor of its output, and a file with the path of its folder are attached
+    K n   kill the one with process id n, if it has not ended
 """
 
 # ruff: noqa: SIM105 - contextlib would take a millisecond to import
@@ -33,7 +38,6 @@ import os
 import select
 import sys
 import time
-from collections.abc import Iterable
 
 FRAME_IN = 5
 FRAME_OUT = 9
@@ -71,7 +75,8 @@ def frame(letter: bytes, number: int, status: int) -> bytes:
     return letter + number.to_bytes(4, "big") + status.to_bytes(4, "big")
 
 
-def main(channel_fd: int, isolated: bool, folder: str, masks: Iterable[str]) -> None:
+def main(channel_fd: int, kind: str, folder: str = "", *masks: str) -> None:
+    """Be the supervisor of a sandbox that is `isolated`, or the `nursery` of others."""
     os.set_inheritable(channel_fd, False)
     os.close(int(os.path.basename(sys.argv[0])))  # this file: commands must not inherit it
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -80,18 +85,99 @@ def main(channel_fd: int, isolated: bool, folder: str, masks: Iterable[str]) -> 
     if _LINUX:
         _prctl(_PR_SET_NAME, _NAME)
         _overwrite_arguments()
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        if not isolated and os.geteuid() == 0:
+        if kind == "nursery" and os.geteuid() == 0:
             _forbid_reading_other_processes()
     for mask in masks:
         try:
             os.chmod(mask, 0o1777)
         except OSError:
             pass
-    Supervisor(socket.socket(fileno=channel_fd)).serve()
+    channel = socket.socket(fileno=channel_fd)
+    if kind == "nursery":
+        Nursery(channel).serve()
+    else:
+        supervise(channel, folder)
+    os._exit(0)  # there is nothing that the interpreter would have to tidy up
+
+
+def supervise(channel: socket.socket, folder: str) -> None:
+    if _LINUX:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    Supervisor(channel).serve()
     exterminate()
     empty(folder)
-    os._exit(0)  # there is nothing that the interpreter would have to tidy up
+
+
+class Nursery:
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._supervisors: set[int] = set()
+
+    def serve(self) -> None:
+        """Fork supervisors until the engine goes away. They go with it, and with this process."""
+        signal.signal(signal.SIGCHLD, self._reap)
+        signal.signal(_END, lambda *_: os._exit(0))
+        if _LINUX:
+            _prctl(_PR_SET_PDEATHSIG, _END)
+        self._channel.sendall(b"R")
+        while True:
+            try:
+                data, fds = _take(self._channel)
+            except ConnectionError:
+                return
+            if len(data) < FRAME_IN:
+                return
+            # Which of the processes have ended must not change before it is used.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+            try:
+                if data[:1] == b"F":
+                    self._fork(*fds)
+                elif (pid := int.from_bytes(data[1:], "big")) in self._supervisors:
+                    os.kill(pid, signal.SIGKILL)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            for fd in fds:
+                os.close(fd)
+
+    def _fork(self, channel: int, diagnostics: int, path: int) -> None:
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            _complain(diagnostics, f"no process can be started: {error.strerror}")
+            return
+        if pid:
+            self._supervisors.add(pid)
+            return
+        try:
+            if _LINUX:
+                _prctl(_PR_SET_PDEATHSIG, _END)
+            if os.getppid() != parent:
+                return
+            os.setsid()
+            self._channel.close()
+            os.dup2(diagnostics, 1)
+            os.dup2(diagnostics, 2)
+            os.close(diagnostics)
+            with open(path, "rb") as file:
+                folder = os.fsdecode(file.read())
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            supervise(socket.socket(fileno=channel), folder)
+        except BaseException as error:
+            _complain(2, f"{type(error).__name__}: {error}")
+        finally:
+            os._exit(0)
+
+    def _reap(self, *_: object) -> None:
+        while True:
+            try:
+                pid, _status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._supervisors.discard(pid)
 
 
 class Supervisor:
@@ -121,7 +207,7 @@ class Supervisor:
             # The socket ends with its owner, unless a fork of it holds a copy: this signal then still comes.
             # It also replaces the SIGKILL of bubblewrap's --die-with-parent, which would leave the folder full.
             _prctl(_PR_SET_PDEATHSIG, _END)
-        self._channel.sendall(frame(b"R", 0, 0))
+        self._channel.sendall(frame(b"R", 0, os.getpid()))
         self._poll.register(self._channel.fileno(), select.POLLIN)
         self._poll.register(wake_read, select.POLLIN)
         while not self._ended:
@@ -510,4 +596,4 @@ def _move_up(parent: int, name: str, top: int, serial: int) -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2] == "isolated", sys.argv[3], sys.argv[4:])
+    main(int(sys.argv[1]), *sys.argv[2:])

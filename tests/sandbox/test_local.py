@@ -23,9 +23,9 @@ import pytest_hermes
 from pytest_hermes.errors import InfrastructureError, Unsupported, UsageError
 from pytest_hermes.sandbox import folder
 from pytest_hermes.sandbox.bubblewrap import hidden_folders
+from pytest_hermes.sandbox.launch import interpreter
 from pytest_hermes.sandbox.local import LocalSandbox
 from pytest_hermes.sandbox.protocol import Sandbox
-from pytest_hermes.sandbox.spawner import interpreter
 from pytest_hermes.sandbox.supervisor import empty
 from pytest_hermes.task import SandboxSpec
 
@@ -472,6 +472,30 @@ async def test_many_sandboxes_live_in_one_loop(backend: str) -> None:
             assert (await sandbox.exec("cat file")).stdout == b"%d\n" % number
 
     await asyncio.gather(*(one(number) for number in range(48)))
+
+
+def test_sandboxes_on_other_loops_live_on_when_a_loop_ends(backend: str) -> None:
+    async def one(inner: Callable[[], None]) -> bytes:
+        async with opened(backend) as sandbox:
+            await asyncio.to_thread(inner)
+            return (await sandbox.exec("echo on")).stdout
+
+    def inner() -> None:
+        assert asyncio.run(one(lambda: None)) == b"on\n"
+
+    assert asyncio.run(one(inner)) == b"on\n"
+
+
+@asynchronous
+async def test_sandboxes_can_be_started_when_those_before_were_killed(backend: str) -> None:
+    async with opened(backend) as sandbox, opened(backend):
+        status = Path(f"/proc/{spawner_pid(sandbox)}/status").read_text()
+        parent = int(next(line for line in status.splitlines() if line.startswith("PPid:")).split()[1])
+        os.kill(spawner_pid(sandbox) if parent == os.getpid() else parent, signal.SIGKILL)
+        with pytest.raises(InfrastructureError, match="the sandbox has died"):
+            await sandbox.exec("sleep 30")
+        async with opened(backend) as another:
+            assert (await another.exec("echo on")).stdout == b"on\n"
 
 
 @asynchronous

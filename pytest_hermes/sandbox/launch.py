@@ -1,0 +1,53 @@
+"""Starts an interpreter that executes the supervisor's file."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import marshal
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from . import supervisor
+from .memory_file import memory_file
+
+
+def launch(
+    prefix: Sequence[str], channel: socket.socket, arguments: Sequence[str], *, diagnostics: int, env: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Run the supervisor's file behind the arguments of `prefix`, with `channel` and these `arguments`.
+
+    `diagnostics` is where its output goes, a descriptor or subprocess.DEVNULL. Raises OSError.
+    """
+    # A descriptor, not a path: this file may lie where the sandbox cannot see it.
+    program = memory_file(_program())
+    try:
+        return subprocess.Popen(
+            [*prefix, interpreter(), "-I", "-S", f"/dev/fd/{program}", str(channel.fileno()), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=diagnostics,
+            stderr=diagnostics,
+            pass_fds=(channel.fileno(), program),
+            start_new_session=True,
+            cwd="/",
+            env=dict(env),
+        )
+    finally:
+        os.close(program)
+
+
+def interpreter() -> str:
+    """The Python that a virtual environment was made from: the environment itself may be hidden in the sandbox."""
+    return getattr(sys, "_base_executable", "") or sys.executable
+
+
+@functools.cache
+def _program() -> bytes:
+    # Compiled, in the form of a .pyc file: compiling it for each sandbox costs as much as starting the interpreter.
+    path = Path(supervisor.__file__)
+    code = compile(path.read_bytes(), "<hermes-sandbox>", "exec", dont_inherit=True)
+    return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
