@@ -107,10 +107,16 @@ class Endpoint:
 
         client: Any = self._connect()
         limit = self._policy.request_timeout
+        # What is JSON already goes by the package's side door, and is sent the same: through the front one it is
+        # looked through by type, a third of what a request costs and more with each turn.
+        rest = dict(parameters)
+        body = {"messages": messages, **(rest.pop("extra_body", None) or {})}
+        if "tools" in rest:
+            body.setdefault("tools", rest.pop("tools"))
         try:
             # The client's own time-out starts anew with each byte: an answer that trickles in would never end.
             async with asyncio.timeout(limit):
-                completion = await client.chat.completions.create(model=self.name, messages=messages, **parameters)
+                completion = await client.chat.completions.create(model=self.name, messages=[], extra_body=body, **rest)
         except openai.APIStatusError as error:
             self._answered = True
             response = error.response

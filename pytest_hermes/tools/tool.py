@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -40,9 +41,9 @@ class Tool:
     #: `run(place, arguments)` returns what the model gets to see, as JSON. It runs on the place's loop.
     run: Callable[[Place, Any], Awaitable[dict[str, Any]]]
 
-    @property
+    @cached_property
     def schema(self) -> dict[str, Any]:
-        """The tool in the form of OpenAI's `tools` parameter."""
+        """The tool in the form of OpenAI's `tools` parameter, the same object for all who send it."""
         return {
             "type": "function",
             "function": {
