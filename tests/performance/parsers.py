@@ -28,10 +28,7 @@ def large_call(parser: ToolCallParser, factor: int) -> str:
 
 
 def many_calls(parser: ToolCallParser, factor: int) -> str:
-    calls = [
-        {"name": f"tool_{n}", "arguments": {"path": f"/a/{n}", "text": "x = 1\n"}}
-        for n in range(200 * factor)
-    ]
+    calls = [{"name": f"tool_{n}", "arguments": {"path": f"/a/{n}", "text": "x = 1\n"}} for n in range(200 * factor)]
     return parser.render(calls)
 
 
