@@ -20,13 +20,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
 TURNS = 5
+
+#: From the endpoint's URL, the number of tasks and how many may be in flight to the interpreter's arguments.
+Program = Callable[[str, int, int], list[str]]
 VERIFY = f'test "$(wc -l < notes.txt)" -eq {TURNS}'
 
 BENCHMARK = """
@@ -94,6 +97,7 @@ def measure(arguments: list[str], endpoint: Endpoint, tasks: int) -> Figures:
     endpoint.mark()
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "OPENAI_"))}
     environ["PYTEST_HERMES_LOCAL_ISOLATION"] = "none"
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling all modules at each start is not what is measured
     with open("output.txt", "w+") as output:
         started = time.monotonic()
         process = subprocess.Popen([sys.executable, *arguments], stdout=output, stderr=output, env=environ)
@@ -111,15 +115,19 @@ def measure(arguments: list[str], endpoint: Endpoint, tasks: int) -> Figures:
     return Figures(wall, first - started, (used.ru_utime + used.ru_stime) / tasks * 1e3, rss / 1e6)
 
 
+def once(program: Program, endpoint: Endpoint, tasks: int, in_flight: int, milliseconds: int) -> Figures:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        figures = measure(program(endpoint.url(milliseconds), tasks, in_flight), endpoint, tasks)
+        os.chdir(HERE)
+    return figures
+
+
 def compare(endpoint: Endpoint, tasks: int, in_flight: int, milliseconds: int, rounds: int) -> None:
-    url = endpoint.url(milliseconds)
     figures: dict[str, list[Figures]] = {"bare": [], "plugin": []}
     for _ in range(rounds):
         for name, program in (("bare", bare), ("plugin", plugin)):
-            with tempfile.TemporaryDirectory() as folder:
-                os.chdir(folder)
-                figures[name].append(measure(program(url, tasks, in_flight), endpoint, tasks))
-                os.chdir(HERE)
+            figures[name].append(once(program, endpoint, tasks, in_flight, milliseconds))
     print(f"{tasks} tasks, {in_flight} in flight, {milliseconds} ms latency, {rounds} round{'s'[: rounds > 1]}")
     for name, runs in figures.items():
         wall, first, cpu, rss = (statistics.median(values) for values in zip(*map(astuple, runs), strict=True))
@@ -141,6 +149,8 @@ def main() -> None:
     args = parser.parse_args()
     print(AIMS)
     with scripted_endpoint() as endpoint:
+        once(bare, endpoint, 1, 1, 0)
+        once(plugin, endpoint, 1, 1, 0)  # so that all modules are compiled
         for in_flight in args.in_flight:
             for milliseconds in args.latency:
                 tasks = max(args.tasks, in_flight)
