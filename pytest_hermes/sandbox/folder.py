@@ -29,7 +29,7 @@ class SandboxFolder:
 
     def __init__(self) -> None:
         pid = os.getpid()
-        name = f"hermes-{pid}-{_start_time(pid)}-{secrets.token_hex(4)}"
+        name = f"hermes-{pid}-{_own_start_time(pid)}-{secrets.token_hex(4)}"
         self.path = os.path.join(os.path.realpath(tempfile.gettempdir()), name)
         self.home = f"{self.path}/home"
         self.scratch = f"{self.path}/scratch"
@@ -107,6 +107,11 @@ def _start_time(pid: int) -> int:
             return int(file.read().rpartition(b")")[2].split()[19])
     except (OSError, IndexError, ValueError):
         return 0
+
+
+@functools.cache
+def _own_start_time(pid: int) -> int:
+    return _start_time(pid)
 
 
 def _sweep_once(parent: str) -> None:

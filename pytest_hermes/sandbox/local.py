@@ -7,6 +7,7 @@ import os
 import posixpath
 import shlex
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, Literal, get_args
 
@@ -27,6 +28,10 @@ Isolation = Literal["auto", "none", "bubblewrap"]
 
 #: The environment variable that says how sandboxes are isolated which are told nothing else.
 ISOLATION_VARIABLE = "PYTEST_HERMES_LOCAL_ISOLATION"
+
+#: Sandboxes for each cpu.
+_STARTING_AT_ONCE = 4
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INSTEAD = "use --hermes-sandbox=docker"
@@ -91,6 +96,10 @@ class LocalSandbox:
                 raise UsageError(f"isolation 'bubblewrap' cannot be had: {problem}")
         isolated = self.capabilities.isolation == "bubblewrap"
         self._check_needs()
+        async with _turn_to_start():
+            await self._start(isolated)
+
+    async def _start(self, isolated: bool) -> None:
         try:
             await self._make_folder(isolated)
             if not isolated:
@@ -258,6 +267,12 @@ class LocalSandbox:
                 return
             problem = made.stderr.decode(errors="replace").strip()
         raise Unsupported(f"the local sandbox cannot start in the workdir {self.workdir!r} ({problem}); {_INSTEAD}")
+
+
+def _turn_to_start() -> asyncio.Semaphore:
+    """Return what keeps hundreds from starting at once: the first would be ready no sooner than the last."""
+    loop = asyncio.get_running_loop()
+    return _turns.setdefault(loop, asyncio.Semaphore(_STARTING_AT_ONCE * (os.cpu_count() or 1)))
 
 
 def _isolation_wanted() -> Isolation:
