@@ -90,13 +90,26 @@ def bare(url: str, tasks: int, in_flight: int) -> list[str]:
 def plugin(url: str, tasks: int, in_flight: int) -> list[str]:
     Path("notes.py").write_text(BENCHMARK.format(tasks=tasks, verify=VERIFY))
     model = ["--hermes-model=scripted", f"--hermes-base-url={url}"]
-    return ["-m", "pytest", "-q", "--hermes-bench=notes.py:Notes", *model, "-n", str(in_flight)]
+    return [
+        "-m",
+        "pytest",
+        "-p",
+        "xdist",
+        "-p",
+        "hermes",
+        "-q",
+        "--hermes-bench=notes.py:Notes",
+        *model,
+        "-n",
+        str(in_flight),
+    ]
 
 
 def measure(arguments: list[str], endpoint: Endpoint, tasks: int) -> Figures:
     endpoint.mark()
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "OPENAI_"))}
     environ["PYTEST_HERMES_LOCAL_ISOLATION"] = "none"
+    environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # hypothesis, say, takes a quarter of a second to sum up nothing
     environ.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling all modules at each start is not what is measured
     with open("output.txt", "w+") as output:
         started = time.monotonic()
