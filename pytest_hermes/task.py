@@ -10,22 +10,24 @@ from pathlib import Path
 from typing import Any
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,/-]*")
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
-_MEMORY_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
+_SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
-def parse_memory(value: int | str) -> int:
+def parse_size(value: int | str, what: str = "a size") -> int:
     """Return `value` in bytes: a number, or a text such as `512m`, `2g`, `1.5 GiB` (powers of 1024).
+
+    `what` names it in an error.
 
     Raises ValueError for anything else, and for less than one byte.
     """
     if isinstance(value, str):
-        match = _MEMORY.fullmatch(value.strip())
+        match = _SIZE.fullmatch(value.strip())
         if match is None:
-            raise ValueError(f"memory {value!r} is not a size; write bytes or a text such as '512m' or '2g'")
-        value = int(float(match[1]) * _MEMORY_UNITS[match[2].lower()])
+            raise ValueError(f"{what} {value!r} is not a size; write bytes or a text such as '512m' or '2g'")
+        value = int(float(match[1]) * _SIZE_UNITS[match[2].lower()])
     if value < 1:
-        raise ValueError(f"memory must be at least one byte, not {value!r}")
+        raise ValueError(f"{what} must be at least one byte, not {value!r}")
     return value
 
 
@@ -33,14 +35,20 @@ def parse_memory(value: int | str) -> int:
 class SandboxSpec:
     """What a task needs of its sandbox. None means: whatever the backend gives by default."""
 
-    #: Container image; at most one of `image` and `build_context` is set.
+    #: Container image. With a build context as well, that is built where the image cannot be had.
     image: str | None = None
     #: Folder with a Dockerfile from which the image is built.
     build_context: Path | None = None
+    #: Build the context even if its image, or the one that is named, is there.
+    force_build: bool = False
     #: CPU cores, may be a fraction.
     cpus: float | None = None
     #: Bytes, or a text such as `2g`.
     memory: int | str | None = None
+    #: What may be written to the sandbox's own file system: bytes, or a text such as `10g`.
+    storage: int | str | None = None
+    #: Processes and threads at once.
+    pids: int | None = None
     #: Environment variables of every command in the sandbox.
     env: Mapping[str, str] = field(default_factory=dict)
     #: Where commands start; relative paths count from the sandbox's home.
@@ -49,16 +57,21 @@ class SandboxSpec:
     network: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.image is not None and self.build_context is not None:
-            raise ValueError("a sandbox has an image or a build context, not both")
         if self.cpus is not None and not self.cpus > 0:
             raise ValueError(f"cpus must be greater than 0, not {self.cpus!r}")
-        if self.memory is not None:
-            object.__setattr__(self, "memory", parse_memory(self.memory))
+        if self.pids is not None and self.pids < 1:
+            raise ValueError(f"pids must be at least 1, not {self.pids!r}")
+        for name in ("memory", "storage"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, parse_size(value, name))
 
     @property
     def memory_bytes(self) -> int | None:
-        return None if self.memory is None else parse_memory(self.memory)
+        return None if self.memory is None else parse_size(self.memory)
+
+    @property
+    def storage_bytes(self) -> int | None:
+        return None if self.storage is None else parse_size(self.storage)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from pytest_hermes import Limits, SandboxSpec, Task
@@ -21,8 +19,9 @@ def test_ids_that_cannot(task_id: str) -> None:
 @pytest.mark.parametrize(
     ("text", "size"), [(5, 5), ("512", 512), ("1k", 1024), ("2g", 2 << 30), ("1.5 GiB", 3 << 29), ("10MB", 10 << 20)]
 )
-def test_memory_sizes(text: int | str, size: int) -> None:
-    assert SandboxSpec(memory=text).memory_bytes == size
+def test_sizes(text: int | str, size: int) -> None:
+    assert SandboxSpec(memory=text, storage=text).memory_bytes == size
+    assert SandboxSpec(storage=text).storage_bytes == size
 
 
 @pytest.mark.parametrize("text", ["lots", "2x", "-1g", 0, ""])
@@ -36,5 +35,7 @@ def test_out_of_range_values_name_the_field() -> None:
         Limits(turns=0)
     with pytest.raises(ValueError, match="cpus"):
         SandboxSpec(cpus=-1)
-    with pytest.raises(ValueError, match="not both"):
-        SandboxSpec(image="x", build_context=Path("."))
+    with pytest.raises(ValueError, match="pids must be at least 1, not 0"):
+        SandboxSpec(pids=0)
+    with pytest.raises(ValueError, match="storage 'much' is not a size"):
+        SandboxSpec(storage="much")

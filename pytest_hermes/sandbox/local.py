@@ -6,7 +6,6 @@ import asyncio
 import os
 import posixpath
 import shlex
-import time
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, Literal, get_args
@@ -15,11 +14,12 @@ from ..errors import InfrastructureError, Unsupported, UsageError
 from ..suggest import unknown
 from ..task import SandboxSpec
 from . import bubblewrap, privacy
+from .background_process import BackgroundProcess
 from .folder import SandboxFolder
-from .local_process import LocalProcess
 from .memory_file import copied_file, memory_file
 from .output import Forward, HeadTail
-from .protocol import DEFAULT_MAX_OUTPUT, TIMEOUT_EXIT_CODE, Capabilities, ExecResult, Process
+from .protocol import DEFAULT_MAX_OUTPUT, Capabilities, ExecResult, Process
+from .running import Output, run_to_end
 from .spawner import Command, Spawner
 from .steadfast import Steadfast
 from .tar_commands import pack_command, read_pack_result, read_unpack_result, unpack_command
@@ -134,33 +134,10 @@ class LocalSandbox:
         stdout_to: BinaryIO | None = None,
     ) -> ExecResult:
         """See `Sandbox.exec`."""
-        started = time.monotonic()
         stdout = HeadTail(max_output) if stdout_to is None else Forward(stdout_to)
         stderr = HeadTail(max_output)
         running = await self._run(command, cwd, env, stdin, stdout, stderr)
-        try:
-            await asyncio.wait([running.exited], timeout=timeout)
-            timed_out = not running.exited.done()
-            if timed_out:
-                await running.kill()
-            code = TIMEOUT_EXIT_CODE if timed_out else running.exited.result()
-            running.drain()
-            if running.broken is not None:
-                raise running.broken
-        except BaseException:
-            running.discard()
-            await running.kill()
-            raise
-        return ExecResult(
-            exit_code=code,
-            stdout=stdout.value(),
-            stderr=stderr.value(),
-            stdout_total=stdout.total,
-            stderr_total=stderr.total,
-            truncated=stdout.truncated or stderr.truncated,
-            timed_out=timed_out,
-            duration=time.monotonic() - started,
-        )
+        return await run_to_end(running, stdout, stderr, timeout)
 
     async def spawn(
         self,
@@ -175,7 +152,7 @@ class LocalSandbox:
         stdout, stderr = HeadTail(max_output), HeadTail(max_output)
         running = await self._run(command, cwd, env, stdin, stdout, stderr)
         self._processes += 1
-        return LocalProcess(f"bg_{self._processes}", running, stdout, stderr)
+        return BackgroundProcess(f"bg_{self._processes}", running, stdout, stderr)
 
     async def upload(self, tar: BinaryIO, path: str) -> None:
         """See `Sandbox.upload`. Raises OSError when `path` cannot be written."""
@@ -207,8 +184,8 @@ class LocalSandbox:
         cwd: str | None,
         env: Mapping[str, str] | None,
         stdin: bytes | BinaryIO,
-        stdout: HeadTail | Forward,
-        stderr: HeadTail,
+        stdout: Output,
+        stderr: Output,
     ) -> Command:
         if self._spawner is None or self._closed:
             raise InfrastructureError("the sandbox is not open", kind="sandbox")

@@ -13,7 +13,7 @@ from .protocol import Sandbox
 GROUP = "pytest_hermes.sandboxes"
 
 #: Backends that are planned and not built.
-_NOT_YET = ("docker", "modal", "daytona", "ssh", "singularity")
+_NOT_YET = ("modal", "daytona", "ssh", "singularity")
 
 
 class SandboxClass(Protocol):

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import InfrastructureError
@@ -35,6 +36,7 @@ class Command:
     def __init__(self, number: int, loop: asyncio.AbstractEventLoop, kill: Callable[[int], None]) -> None:
         self.exited: asyncio.Future[int] = loop.create_future()
         self.gone: asyncio.Future[None] = loop.create_future()
+        self.started = time.monotonic()
         self.pipes: list[PipeReader] = []
         #: What went wrong where its output is sent to.
         self.broken: Exception | None = None
@@ -61,11 +63,12 @@ class Command:
         await steadfast.wait(self.gone, _KILL_TIMEOUT)
         steadfast.release()
 
-    def drain(self) -> None:
-        """Take what its pipes hold now; what comes later is thrown away."""
+    def collect(self) -> None:
+        """Take what its pipes hold now. Raises what went wrong where that is sent to."""
         for pipe in self.pipes:
             pipe.drain()
-        self.discard()
+        if self.broken is not None:
+            raise self.broken
 
     def discard(self) -> None:
         """Throw away what it writes from now on."""

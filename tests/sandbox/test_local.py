@@ -37,6 +37,12 @@ asynchronous = pytest.mark.asyncio
 Alive = Callable[[str], list[int]]
 
 
+@pytest.fixture(params=["local", "bubblewrap"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each way in which this backend isolates."""
+    return str(request.param)
+
+
 def spawner_pid(sandbox: Sandbox) -> int:
     assert isinstance(sandbox, LocalSandbox)
     assert sandbox._spawner is not None

@@ -9,6 +9,8 @@ from pytest_hermes.sandbox.local import LocalSandbox
 from pytest_hermes.sandbox.registry import sandbox_class, sandbox_names
 from pytest_hermes.task import SandboxSpec
 
+from .backends import PROBLEMS
+
 
 def test_backends_are_found_by_name() -> None:
     assert sandbox_class("local") is LocalSandbox
@@ -17,7 +19,7 @@ def test_backends_are_found_by_name() -> None:
 
 
 def test_every_installed_backend_can_describe_itself() -> None:
-    for name in sandbox_names():
+    for name in set(sandbox_names()) - {backend for backend in PROBLEMS if PROBLEMS[backend]()}:
         assert sandbox_class(name).describe().startswith(name)
 
 
@@ -27,7 +29,7 @@ def test_a_misspelt_backend_is_answered_with_the_right_one() -> None:
 
 
 def test_a_backend_that_is_still_to_come_is_said_to_be() -> None:
-    missing = [name for name in ("docker", "modal", "daytona", "ssh", "singularity") if name not in sandbox_names()]
+    missing = [name for name in ("modal", "daytona", "ssh", "singularity") if name not in sandbox_names()]
     for name in missing:
         with pytest.raises(UsageError, match=f"this version has no sandbox '{name}' yet; known: .*local"):
             sandbox_class(name)

@@ -1,20 +1,20 @@
-"""A background command of a local sandbox."""
+"""A background command of any sandbox."""
 
 from __future__ import annotations
 
 import asyncio
 
 from .output import HeadTail
-from .spawner import Command
+from .running import RunningCommand
 
 #: What is said of a command whose sandbox ended under it: killed.
 _KILLED = 137
 
 
-class LocalProcess:
+class BackgroundProcess:
     """Implements `Process`."""
 
-    def __init__(self, id: str, command: Command, stdout: HeadTail, stderr: HeadTail) -> None:
+    def __init__(self, id: str, command: RunningCommand, stdout: HeadTail, stderr: HeadTail) -> None:
         self.id = id
         self._command = command
         self._stdout = stdout
@@ -27,8 +27,7 @@ class LocalProcess:
         return _KILLED if exited.exception() else exited.result()
 
     def read(self) -> tuple[bytes, bytes]:
-        for pipe in self._command.pipes:
-            pipe.drain()
+        self._command.collect()
         return self._stdout.take(), self._stderr.take()
 
     async def wait(self, timeout: float | None = None) -> int | None:

@@ -1,0 +1,1 @@
+"""Containers of a Docker engine, or of one that speaks its protocol."""

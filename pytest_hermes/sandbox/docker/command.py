@@ -1,0 +1,284 @@
+"""One command in a container: from the exec that starts it to the end of its last descendant."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+from ...errors import InfrastructureError
+from ..output import HeadTail
+from ..running import Output
+from ..steadfast import Steadfast
+from .engine import Engine, first_line
+from .hijack import Stream
+from .marks import MarkedStream
+from .scripts import KILL, WRAP, mark_prefix
+
+#: Linux takes no single argument or variable of more: MAX_ARG_STRLEN of include/uapi/linux/binfmts.h, in bytes.
+_LONGEST_ARGUMENT = 131072
+_TOO_LARGE = b"arguments and environment are larger than the system allows"
+
+#: Exit code of what cannot be executed, as shells have it.
+_NOT_EXECUTABLE = 126
+
+#: Exit code of what was killed.
+_KILLED = 137
+
+#: Numbers that tell commands apart; see `scripts`. Ordinary limits are far from these.
+_NUMBERS = (1 << 40, 1 << 50)
+
+_CHUNK = 1 << 18  # bytes
+_START_TIMEOUT = 120.0  # seconds
+_KILL_PATIENCE = 10.0
+_PAUSE = 0.01
+_LOOK_PATIENCE = 2.0
+
+
+class ContainerGone(InfrastructureError):
+    """The container is not there any more, or does not run."""
+
+
+class ContainerCommand:
+    """A command: `exited` is its leader's exit code, once all that the leader wrote has arrived."""
+
+    def __init__(self, engine: Engine, container: str, stdout: Output, stderr: Output) -> None:
+        loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[int] = loop.create_future()
+        #: When the leader began, by the monotonic clock.
+        self.started = time.monotonic()
+        self._engine = engine
+        self._container = container
+        self._outputs = (stdout, stderr)
+        self._nonce = secrets.token_hex(8)
+        self._number = random.randrange(*_NUMBERS)
+        #: Whether it runs, or will never.
+        self._begun: asyncio.Future[bool] = loop.create_future()
+        self._ends_to_come = 2
+        prefix = mark_prefix(self._nonce)
+        self._marked = [MarkedStream(prefix, sink.feed, begun=self._begin, ended=self._end) for sink in self._outputs]
+        self._stream: Stream | None = None
+        self._exec = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(
+        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: bytes | BinaryIO, user: str = ""
+    ) -> None:
+        """Start it, and return when it runs or has ended. Raises InfrastructureError when the engine cannot.
+
+        `user` is a name or number, the image's own when it is empty.
+        """
+        if any(_size(text) >= _LONGEST_ARGUMENT for text in (*argv, *(f"{key}={env[key]}" for key in env))):
+            self._refuse_as_too_large()
+            return
+        has_input = stdin != b""
+        size = "none"
+        if has_input:
+            # Where the end of the input cannot be told, it must be known.
+            size = "all" if self._engine.address.can_half_close else str(await asyncio.to_thread(_remaining, stdin))
+        wrapped = ["sh", "-c", WRAP, "sh", f"hermes:{self._nonce}:", str(self._number), cwd, size, *argv]
+        self._exec = await self._engine.call(
+            _create_exec, self._engine, self._container, wrapped, stdin=has_input, environment=dict(env), user=user
+        )
+        out, err = self._marked
+        self._stream = await self._engine.stream(
+            f"/exec/{self._exec}/start", {"Detach": False, "Tty": False}, stdout=out.feed, stderr=err.feed
+        )
+        self._stream.ended.add_done_callback(self._stream_ended)
+        if has_input:
+            self._begin_task(self._feed(self._stream, stdin))
+        await asyncio.wait([self._begun], timeout=_START_TIMEOUT)
+        if not self._begun.done():
+            raise InfrastructureError(
+                f"the Docker engine did not start a command within {_START_TIMEOUT:g} seconds", kind="sandbox"
+            )
+
+    async def kill(self) -> None:
+        """End it and all its descendants; return when they are gone. Raises InfrastructureError when that fails."""
+        if not self._exec:
+            return
+        steadfast = Steadfast()
+        if self._stream is not None:
+            # What the engine is about to start cannot be found yet.
+            await steadfast.wait(self._begun, _KILL_PATIENCE)
+        killing = asyncio.create_task(self._kill_descendants(), name="docker kill")
+        await steadfast.wait(killing)
+        self._settle(_KILLED)
+        self._close()
+        steadfast.release()
+        killing.result()
+
+    async def _kill_descendants(self) -> None:
+        if not self._begun.done():
+            await self._engine.call(_wait_for_start, self._engine, self._exec)
+        said = HeadTail(1000)
+        killer = ContainerCommand(self._engine, self._container, said, said)
+        try:
+            # As root: what the command started may run as anybody.
+            script = ["sh", "-c", KILL, "sh", str(self._number)]
+            await killer.start(script, cwd="/", env={}, stdin=b"", user="0")
+            await asyncio.wait([killer.exited], timeout=_KILL_PATIENCE)
+            if not killer.exited.done() or killer.exited.result():
+                why = first_line(said.value().decode(errors="replace"))
+                raise InfrastructureError(f"a command cannot be killed within its container: {why}", kind="sandbox")
+        except ContainerGone:
+            pass  # and so is what ran in it
+        finally:
+            killer._close()
+
+    def collect(self) -> None:
+        """Do nothing: what it writes is taken as it comes, all of it before the end is known."""
+
+    def discard(self) -> None:
+        """Throw away what it writes from now on."""
+        for stream in self._marked:
+            stream.mute()
+
+    def fail(self, error: Exception) -> None:
+        """Let `exited` raise `error`, unless the leader has ended already, and let go of it."""
+        self._settle(error)
+        self._close()
+
+    def _close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._stream is not None:
+            self._stream.close()
+
+    def _begin(self) -> None:
+        if not self._begun.done():
+            self.started = time.monotonic()
+            self._begun.set_result(True)
+
+    def _end(self, code: int) -> None:
+        self._ends_to_come -= 1
+        if self._ends_to_come == 0:
+            self._settle(code)
+            self._close()
+
+    def _settle(self, outcome: int | Exception) -> None:
+        if not self._begun.done():
+            self._begun.set_result(False)
+        if self.exited.done():
+            return
+        if isinstance(outcome, Exception):
+            self.exited.set_exception(outcome)
+            self.exited.exception()  # nobody may be waiting for it
+        else:
+            self.exited.set_result(outcome)
+
+    def _stream_ended(self, ended: asyncio.Future[None]) -> None:
+        """The stream ended without the wrapper's word: it was killed, or the container or the engine is gone."""
+        if self.exited.done():
+            return
+        error = ended.exception()
+        if error is not None and not isinstance(error, ConnectionError):
+            assert isinstance(error, Exception)
+            self._settle(error)  # of where the output is sent to
+            return
+        for stream in self._marked:
+            stream.finish()
+        self._begin_task(self._explain_end())
+
+    async def _explain_end(self) -> None:
+        try:
+            code = await self._engine.call(_exit_code, self._engine, self._container, self._exec)
+        except InfrastructureError as error:
+            self._settle(error)
+            return
+        if self._begun.done() and self._begun.result():
+            self._settle(code)
+            return
+        said = first_line("\n".join(output.value().decode(errors="replace") for output in self._outputs))
+        if "argument list too long" in said:
+            self._refuse_as_too_large()
+        else:
+            self._settle(InfrastructureError(f"the Docker engine cannot start a command: {said}", kind="sandbox"))
+
+    def _refuse_as_too_large(self) -> None:
+        self._outputs[1].feed(_TOO_LARGE)
+        self._settle(_NOT_EXECUTABLE)
+
+    def _begin_task(self, coro: Any) -> None:
+        task = asyncio.create_task(coro, name="docker exec")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _feed(self, stream: Stream, stdin: bytes | BinaryIO) -> None:
+        try:
+            if isinstance(stdin, bytes):
+                for start in range(0, len(stdin), _CHUNK):
+                    await stream.write(stdin[start : start + _CHUNK])
+            else:
+                while data := await asyncio.to_thread(stdin.read, _CHUNK):
+                    await stream.write(data)
+        except Exception as error:  # of the file that is read
+            self.fail(error)
+        else:
+            stream.write_eof()
+
+
+def _size(text: str) -> int:
+    return len(os.fsencode(text)) + 1
+
+
+def _remaining(stdin: bytes | BinaryIO) -> int:
+    if isinstance(stdin, bytes):
+        return len(stdin)
+    here = stdin.tell()
+    size = stdin.seek(0, os.SEEK_END) - here
+    stdin.seek(here)
+    return size
+
+
+def _create_exec(engine: Engine, container: str, argv: list[str], **options: Any) -> str:
+    import docker.errors
+
+    try:
+        return str(engine.client.exec_create(container, argv, **options)["Id"])
+    except docker.errors.NotFound as error:
+        raise _gone(engine, container) from error
+    except docker.errors.APIError as error:
+        if error.status_code == 409:  # it does not run
+            raise _gone(engine, container) from error
+        raise
+
+
+def _exit_code(engine: Engine, container: str, exec_id: str) -> int:
+    import docker.errors
+
+    end = time.monotonic() + _KILL_PATIENCE
+    try:
+        while (said := engine.client.exec_inspect(exec_id))["Running"] and time.monotonic() < end:
+            time.sleep(_PAUSE)
+        if not engine.client.inspect_container(container)["State"]["Running"]:
+            raise _gone(engine, container)
+    except docker.errors.NotFound as error:
+        raise _gone(engine, container) from error
+    return int(said["ExitCode"] if said["ExitCode"] is not None else _KILLED)
+
+
+def _wait_for_start(engine: Engine, exec_id: str) -> None:
+    """Wait until an exec runs whose start may be on its way, or may never have reached the engine."""
+    import docker.errors
+
+    end = time.monotonic() + _LOOK_PATIENCE
+    with contextlib.suppress(docker.errors.NotFound):
+        while time.monotonic() < end and not engine.client.exec_inspect(exec_id)["Pid"]:
+            time.sleep(_PAUSE)
+
+
+def _gone(engine: Engine, container: str) -> ContainerGone:
+    import docker.errors
+
+    try:
+        state = engine.client.inspect_container(container)["State"]
+    except docker.errors.DockerException:
+        state = {}
+    why = "ran out of memory" if state.get("OOMKilled") else "ended, or all in it was killed"
+    return ContainerGone(f"the sandbox has died: its container {why}", kind="sandbox")

@@ -1,0 +1,105 @@
+"""Containers: made within limits, started, removed. All of this blocks, for `Engine.call`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import InfrastructureError
+from ...task import SandboxSpec
+from .engine import Engine, EngineFacts, first_line
+
+#: Processes and threads of a container, unless the task says otherwise: a fork bomb must not take the machine along.
+DEFAULT_PIDS = 4096
+
+#: Seconds.
+_REMOVAL_TIMEOUT = 30.0
+_REMOVAL_PAUSE = 0.02
+
+_logger = logging.getLogger(__name__)
+
+
+def limited(spec: SandboxSpec, facts: EngineFacts) -> dict[str, Any]:
+    """Return the host configuration of a sandbox's limits, as far as the engine can hold them.
+
+    Those it cannot are left out, and logged.
+    """
+    wanted: dict[str, dict[str, Any]] = {}
+    if spec.cpus is not None:
+        wanted["cpus"] = {"nano_cpus": int(spec.cpus * 1e9)}
+    if spec.memory_bytes is not None:
+        # Without room in the swap, or twice as much could be used.
+        wanted["memory"] = {"mem_limit": spec.memory_bytes, "memswap_limit": spec.memory_bytes}
+    if spec.storage_bytes is not None:
+        wanted["storage"] = {"storage_opt": {"size": str(spec.storage_bytes)}}
+    wanted["pids"] = {"pids_limit": spec.pids or DEFAULT_PIDS}
+    chosen: dict[str, Any] = {}
+    for name, options in wanted.items():
+        if facts.limits[name]:
+            chosen.update(options)
+        elif name != "pids" or spec.pids is not None:
+            _logger.warning("this Docker engine cannot limit %s: the task runs without that limit", name)
+    return chosen
+
+
+def create_container(engine: Engine, config: Mapping[str, Any], host: Mapping[str, Any]) -> str:
+    """Return the id of a new container. Raises InfrastructureError when its image is gone."""
+    import docker.errors
+
+    client = engine.client
+
+    def create(host: Mapping[str, Any]) -> str:
+        return str(client.create_container(**config, host_config=client.create_host_config(**host))["Id"])
+
+    try:
+        try:
+            return create(host)
+        except docker.errors.APIError as error:
+            if "storage_opt" not in host or "storage-opt" not in str(error.explanation):
+                raise
+            # The engine's own words do not tell before whether the file system has quotas.
+            _logger.warning("this Docker engine cannot limit storage: the task runs without that limit")
+            return create({name: value for name, value in host.items() if name != "storage_opt"})
+    except docker.errors.ImageNotFound as error:
+        raise InfrastructureError(f"the image {config['image']!r} is no longer there", kind="image") from error
+    except (TypeError, ValueError) as error:  # what the SDK says of options that are none
+        raise InfrastructureError(f"a container cannot be made with these options: {error}", kind="sandbox") from error
+
+
+def start_container(engine: Engine, container: str, image: str) -> None:
+    """Start a container. Raises InfrastructureError, with what to do when its image has no shell."""
+    import docker.errors
+
+    try:
+        engine.client.start(container)
+    except docker.errors.APIError as error:
+        why = str(error.explanation)
+        if '"sh"' in why and "not found" in why:
+            raise InfrastructureError(
+                f"the image {image} has no shell (`sh`), which every sandbox needs; use another", kind="image"
+            ) from error
+        raise InfrastructureError(f"a container cannot be started: {first_line(why)}", kind="sandbox") from error
+
+
+def remove_container(engine: Engine, container: str) -> None:
+    """Remove a container, and return when it is gone."""
+    import docker.errors
+
+    client = engine.client
+    try:
+        client.remove_container(container, force=True, v=True)
+    except docker.errors.NotFound:
+        return
+    except docker.errors.APIError as error:
+        if error.status_code != 409:  # somebody is at it already
+            raise
+        end = time.monotonic() + _REMOVAL_TIMEOUT
+        while time.monotonic() < end:
+            try:
+                client.inspect_container(container)
+            except docker.errors.NotFound:
+                return
+            time.sleep(_REMOVAL_PAUSE)
+        raise

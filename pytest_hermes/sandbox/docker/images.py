@@ -1,0 +1,205 @@
+"""Images: there already, pulled, or built from a folder; each once, however many wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ...errors import InfrastructureError
+from ...task import SandboxSpec
+from .engine import Engine, first_line, root_cause
+
+#: Where images that were built here are named.
+_REPOSITORY = "pytest-hermes"
+
+#: Lines of a failed build's log that an error shows.
+_LOG_LINES = 5
+
+#: Seconds that the engine may be silent in a pull or a build.
+_SILENCE = 3600
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the engine has."""
+
+    id: str
+    #: Its WORKDIR, empty when it names none.
+    workdir: str
+
+
+async def ready_image(engine: Engine, spec: SandboxSpec) -> Image:
+    """Return the image of a sandbox, pulled or built if need be.
+
+    An image that is named is used if it is there or can be pulled; else, or when `force_build` is set, the build
+    context is built. Raises InfrastructureError of kind `image` for one that cannot be had.
+    """
+    if spec.image is not None and not (spec.force_build and spec.build_context):
+        try:
+            return await _once(engine, ("pull", spec.image), lambda: _pulled(engine, spec.image or ""))
+        except InfrastructureError:
+            if spec.build_context is None:
+                raise
+    assert spec.build_context is not None
+    context = Path(spec.build_context)
+    digest = await asyncio.to_thread(_digest, context)
+    return await _once(engine, ("build", digest), lambda: _built(engine, context, digest, force=spec.force_build))
+
+
+_work: dict[tuple[str, ...], Future[Image]] = {}
+_lock = threading.Lock()
+
+
+async def _once(engine: Engine, key: tuple[str, str], make: Any) -> Image:
+    """Let one thread do what many wait for. What failed may be tried again by who comes later."""
+    key_here = (engine.address.url, *key)
+    with _lock:
+        future = _work.get(key_here)
+        if future is None:
+            future = _work[key_here] = Future()
+            # A thread of its own: those of the engine are for what is short.
+            threading.Thread(target=_run, args=(key_here, future, make), name="hermes-image", daemon=True).start()
+    return await asyncio.wrap_future(_shadow(future))
+
+
+def _run(key: tuple[str, ...], future: Future[Image], make: Any) -> None:
+    try:
+        image = make()
+    except BaseException as error:
+        with _lock:
+            del _work[key]
+        future.set_exception(error)
+    else:
+        future.set_result(image)
+
+
+def _shadow(future: Future[Image]) -> Future[Image]:
+    """Return a future that follows another, so that cancelling one who waits leaves the work to the others."""
+    follower: Future[Image] = Future()
+
+    def pass_on(done: Future[Image]) -> None:
+        if not follower.set_running_or_notify_cancel():
+            return
+        if (error := done.exception()) is not None:
+            follower.set_exception(error)
+        else:
+            follower.set_result(done.result())
+
+    future.add_done_callback(pass_on)
+    return follower
+
+
+def _found(engine: Engine, name: str) -> Image | None:
+    import docker.errors
+
+    try:
+        said = cast(Any, engine.client).inspect_image(name)  # has no types
+    except docker.errors.ImageNotFound:
+        return None
+    return Image(said["Id"], (said.get("Config") or {}).get("WorkingDir") or "")
+
+
+def _pulled(engine: Engine, name: str) -> Image:
+    with _problems(engine, f"the image {name!r} is not on this engine and cannot be pulled"):
+        if (image := _found(engine, name)) is not None:
+            return image
+        repository, tag = _split(name)
+        for event in engine.client.pull(repository, tag=tag, stream=True, decode=True):
+            if "error" in event:
+                raise InfrastructureError(
+                    f"the image {name!r} is not on this engine and cannot be pulled: {first_line(event['error'])}",
+                    kind="image",
+                )
+        if (image := _found(engine, name)) is None:
+            raise InfrastructureError(f"the image {name!r} was pulled and is not there", kind="image")
+        return image
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    """Return repository and tag; without one, the engine would pull every tag that there is."""
+    if "@" in name:
+        return name, None
+    repository, colon, tag = name.rpartition(":")
+    return (repository, tag) if colon and "/" not in tag else (name, "latest")
+
+
+def _built(engine: Engine, context: Path, digest: str, *, force: bool) -> Image:
+    name = f"{_REPOSITORY}/{_slug(context)}:{digest[:16]}"
+    what = f"the image of {str(context)!r} cannot be built"
+    with _problems(engine, what), _one_process_at_a_time(digest):
+        if not force and (image := _found(engine, name)) is not None:
+            return image
+        log: list[str] = []
+        for event in engine.client.build(
+            path=str(context), tag=name, rm=True, forcerm=True, decode=True, timeout=_SILENCE, nocache=force
+        ):
+            log += str(event.get("stream", "")).splitlines()
+            if "error" in event:
+                lines = [line for line in (*log, *str(event["error"]).splitlines()) if line.strip()]
+                raise InfrastructureError(f"{what}: {' | '.join(lines[-_LOG_LINES:])}", kind="image")
+        if (image := _found(engine, name)) is None:
+            raise InfrastructureError(f"{what}: the engine has no image at the end of it", kind="image")
+        return image
+
+
+@contextlib.contextmanager
+def _problems(engine: Engine, what: str) -> Iterator[None]:
+    import docker.errors
+    import requests
+
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise InfrastructureError(f"{what}: {first_line(str(error.explanation or error))}", kind="image") from error
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        raise InfrastructureError(f"{what}: {root_cause(error)}", kind="image") from error
+
+
+@contextlib.contextmanager
+def _one_process_at_a_time(digest: str) -> Iterator[None]:
+    """Hold what other processes wait for that would build the same."""
+    import fcntl
+
+    path = Path(tempfile.gettempdir()) / f"hermes-build-{os.getuid()}-{digest[:16]}.lock"
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _slug(context: Path) -> str:
+    """Name an image after its task: `environment` is what the folder with the Dockerfile is often called."""
+    name = context.parent.name if context.name == "environment" else context.name
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "image"
+
+
+def _digest(context: Path) -> str:
+    """Return what changes when anything in the folder does: names, modes, contents, where symlinks lead.
+
+    Raises InfrastructureError when it cannot be read, or has no Dockerfile.
+    """
+    if not (context / "Dockerfile").is_file():
+        raise InfrastructureError(f"there is no Dockerfile in the build context {str(context)!r}", kind="image")
+    total = hashlib.sha256()
+    try:
+        for path in sorted(context.rglob("*")):
+            mode = path.lstat().st_mode
+            total.update(f"{os.fsencode(path.relative_to(context))!r} {mode:o}\n".encode())
+            if path.is_symlink():
+                total.update(os.fsencode(os.readlink(path)) + b"\n")
+            elif path.is_file():
+                with open(path, "rb") as file:
+                    total.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError as error:
+        why = f"the build context {str(context)!r} cannot be read: {error}"
+        raise InfrastructureError(why, kind="image") from error
+    return total.hexdigest()

@@ -1,0 +1,75 @@
+"""Finds the wrapper's marks in a stream, and takes them out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .scripts import MARK_FIELD
+
+_BEGUN = b"beg"
+
+
+class MarkedStream:
+    """Passes a stream on to a sink up to the mark that ends it; what comes later is others' and thrown away.
+
+    `begun` and `ended` are called at the marks, the latter with the exit code.
+    """
+
+    def __init__(
+        self,
+        prefix: bytes,
+        sink: Callable[[bytes], object],
+        *,
+        begun: Callable[[], object],
+        ended: Callable[[int], object],
+    ) -> None:
+        self._prefix = prefix
+        self._size = len(prefix) + MARK_FIELD + 1
+        self._sink = sink
+        self._begun = begun
+        self._ended = ended
+        self._held = b""
+        self._over = False
+
+    def feed(self, data: bytes) -> None:
+        data = self._held + data
+        self._held = b""
+        while data and not self._over:
+            start = data.find(self._prefix)
+            if start < 0:
+                start = self._possible_start(data)
+            if start > 0:
+                self._sink(data[:start])
+                data = data[start:]
+            if len(data) < self._size:
+                self._held = data
+                return
+            self._read_mark(data[len(self._prefix) : self._size - 1])
+            data = data[self._size :]
+
+    def mute(self) -> None:
+        """Pass nothing on any more, but go on looking for marks."""
+        self._sink = _nowhere
+
+    def finish(self) -> None:
+        """The stream has ended: what looked like the beginning of a mark was none."""
+        if self._held and not self._over:
+            self._sink(self._held)
+        self._over = True
+
+    def _possible_start(self, data: bytes) -> int:
+        """Where a mark may begin whose rest has not come yet; the end of the data when there is none."""
+        # There is one NUL in a mark, and it comes first.
+        last = data.rfind(b"\0", max(0, len(data) - len(self._prefix)))
+        return last if last >= 0 and self._prefix.startswith(data[last:]) else len(data)
+
+    def _read_mark(self, field: bytes) -> None:
+        if field == _BEGUN:
+            self._begun()
+        else:
+            self._over = True
+            self._ended(int(field) if field.isdigit() else 1)
+
+
+def _nowhere(data: bytes) -> None:
+    pass

@@ -1,0 +1,250 @@
+"""A container as a sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import posixpath
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+from ...errors import InfrastructureError, Unsupported
+from ...task import SandboxSpec
+from ..background_process import BackgroundProcess
+from ..output import Forward, HeadTail
+from ..protocol import DEFAULT_MAX_OUTPUT, Capabilities, ExecResult, Process
+from ..running import Output, run_to_end
+from ..steadfast import Steadfast
+from ..tar_commands import pack_command, read_pack_result, read_unpack_result, unpack_command
+from .command import ContainerCommand
+from .container import create_container, limited, remove_container, start_container
+from .engine import Engine, first_line, shared_engine
+from .hijack import Stream
+from .images import Image, ready_image
+from .owner import LABEL, NAME_LABEL
+from .run_options import RunOptions
+from .scripts import MAIN
+
+#: The image of tasks that name none, when the user names none either.
+DEFAULT_IMAGE = "debian:stable-slim"
+
+_START_TIMEOUT = 120.0  # seconds
+
+_logger = logging.getLogger(__name__)
+
+
+class DockerSandbox:
+    """Runs commands in a container of its own, which is removed at the end.
+
+    The container ends with this process, however that ends. `name` labels it, and stands in its name. `options`
+    are those of `docker run` that are added to every container; see `RunOptions`.
+    """
+
+    backend = "docker"
+
+    def __init__(self, spec: SandboxSpec, *, name: str, options: Mapping[str, Any] | None = None) -> None:
+        self.name = name
+        #: Known once it has started.
+        self.home = self.workdir = "/"
+        self.scratch = f"/tmp/.hermes-{secrets.token_hex(6)}"
+        #: What runs a command that is a text: `bash`, or `sh` where the image has no other.
+        self.shell = "bash"
+        self._spec = spec
+        self._options = RunOptions.parse(options or {})
+        self._engine: Engine | None = None
+        self._container: str | None = None
+        self._lease: Stream | None = None
+        self._commands: set[ContainerCommand] = set()
+        self._numbered = True
+        self._open = False
+        self._closing: asyncio.Future[None] | None = None
+        self._processes = 0
+
+    @staticmethod
+    def describe() -> str:
+        """Return the engine's version and what it cannot do, for the header.
+
+        Connects to it, at the first call in a process. Raises UsageError when there is no engine.
+        """
+        facts = shared_engine().facts
+        cannot = [name for name, can in facts.limits.items() if not can]
+        return f"docker {facts.version}" + (f" (cannot limit {', '.join(cannot)})" if cannot else "")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        facts = self._engine.facts if self._engine is not None else None
+        return Capabilities(
+            isolation="container",
+            network_none=True,
+            memory_limit=facts is not None and facts.limits["memory"],
+            separate_stderr=True,
+            hard_kill=self._numbered,
+            images=True,
+        )
+
+    async def start(self) -> None:
+        """See `Sandbox.start`. Raises InfrastructureError of kind `image` when its image cannot be had."""
+        engine = self._engine = await asyncio.to_thread(shared_engine)
+        self._check_needs(engine)
+        try:
+            image = await ready_image(engine, self._spec)
+            await self._create(engine, image)
+            await self._launch(engine, image)
+            self._open = True
+        except BaseException:
+            await self.close()
+            raise
+
+    async def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | BinaryIO = b"",
+        max_output: int = DEFAULT_MAX_OUTPUT,
+        stdout_to: BinaryIO | None = None,
+    ) -> ExecResult:
+        """See `Sandbox.exec`. The time begins when the command does, however long the engine takes to start it."""
+        stdout = HeadTail(max_output) if stdout_to is None else Forward(stdout_to)
+        stderr = HeadTail(max_output)
+        running = await self._run(command, cwd, env, stdin, stdout, stderr)
+        return await run_to_end(running, stdout, stderr, timeout)
+
+    async def spawn(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | BinaryIO = b"",
+        max_output: int = DEFAULT_MAX_OUTPUT,
+    ) -> Process:
+        """See `Sandbox.spawn`."""
+        stdout, stderr = HeadTail(max_output), HeadTail(max_output)
+        running = await self._run(command, cwd, env, stdin, stdout, stderr)
+        self._processes += 1
+        return BackgroundProcess(f"bg_{self._processes}", running, stdout, stderr)
+
+    async def upload(self, tar: BinaryIO, path: str) -> None:
+        """See `Sandbox.upload`. Raises OSError when `path` cannot be written."""
+        read_unpack_result(await self.exec(unpack_command(path), stdin=tar), path)
+
+    async def download(self, path: str, tar: BinaryIO) -> None:
+        """See `Sandbox.download`. Raises OSError when not all of it can be read."""
+        read_pack_result(await self.exec(pack_command(path), stdout_to=tar), path)
+
+    async def close(self) -> None:
+        """See `Sandbox.close`."""
+        self._open = False
+        for command in list(self._commands):
+            command.fail(InfrastructureError("the sandbox is closed", kind="sandbox"))
+        steadfast = Steadfast()
+        if self._closing is None and self._engine is not None and self._container is not None:
+            self._closing = asyncio.wrap_future(self._engine.submit(remove_container, self._engine, self._container))
+        if self._closing is not None:
+            await steadfast.wait(self._closing)
+            if (error := self._closing.exception()) is not None:
+                # It ends by itself all the same, as soon as nobody holds its standard input.
+                _logger.warning("the container of %s could not be removed: %s", self.name, error)
+        if self._lease is not None:
+            self._lease.close()
+        steadfast.release()
+
+    async def _run(
+        self,
+        command: str | Sequence[str],
+        cwd: str | None,
+        env: Mapping[str, str] | None,
+        stdin: bytes | BinaryIO,
+        stdout: Output,
+        stderr: Output,
+    ) -> ContainerCommand:
+        if self._engine is None or self._container is None or not self._open:
+            raise InfrastructureError("the sandbox is not open", kind="sandbox")
+        running = ContainerCommand(self._engine, self._container, stdout, stderr)
+        self._commands.add(running)
+        running.exited.add_done_callback(lambda _: self._commands.discard(running))
+        try:
+            await running.start(
+                self._argv(command), cwd=posixpath.join(self.workdir, cwd or "."), env=env or {}, stdin=stdin
+            )
+        except BaseException:
+            with contextlib.suppress(InfrastructureError):
+                await running.kill()
+            raise
+        return running
+
+    def _argv(self, command: str | Sequence[str]) -> Sequence[str]:
+        if isinstance(command, str):
+            return [self.shell, "-c", command]
+        return command
+
+    def _check_needs(self, engine: Engine) -> None:
+        """Raise Unsupported for what this engine's machine does not have."""
+        spec, facts = self._spec, engine.facts
+        if spec.cpus is not None and spec.cpus > facts.cpus:
+            raise Unsupported(f"the task needs {spec.cpus:g} cpus, the machine of this Docker engine has {facts.cpus}")
+        if spec.memory_bytes is not None and spec.memory_bytes > facts.memory > 0:
+            raise Unsupported(
+                f"the task needs {spec.memory_bytes >> 20} MiB of memory, "
+                f"the machine of this Docker engine has {facts.memory >> 20} MiB"
+            )
+
+    async def _create(self, engine: Engine, image: Image) -> None:
+        spec = self._spec
+        limits = limited(spec, engine.facts)
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-")[:40] or "sandbox"
+        host = {**limits, "init": True, "auto_remove": True, **self._options.host}
+        if spec.network is False:
+            host["network_mode"] = "none"
+        folder = spec.workdir or image.workdir or "."
+        config = {
+            "image": image.id,
+            "name": f"hermes-{slug}-{secrets.token_hex(4)}",
+            "entrypoint": ["sh"],
+            "command": ["-c", MAIN, "sh", folder, self.scratch],
+            "stdin_open": True,
+            "environment": dict(spec.env),
+            # The engine makes it if it is missing.
+            "working_dir": folder if folder.startswith("/") else None,
+            "labels": {LABEL: engine.owner, NAME_LABEL: self.name},
+            "healthcheck": {"test": ["NONE"]},
+            **self._options.container,
+        }
+        # Cancelled or not: what is made must be known, or it could not be removed.
+        steadfast = Steadfast()
+        making = asyncio.wrap_future(engine.submit(create_container, engine, config, host))
+        await steadfast.wait(making)
+        if making.exception() is None:
+            self._container = making.result()
+        steadfast.release()
+        making.result()
+
+    async def _launch(self, engine: Engine, image: Image) -> None:
+        said, complaints = bytearray(), HeadTail(2000)
+        arrived = asyncio.get_running_loop().create_future()
+
+        def hear(data: bytes) -> None:
+            said.extend(data)
+            if said.endswith(b"\0.") and not arrived.done():
+                arrived.set_result(None)
+
+        # Attached before it starts: its standard input, which this process holds, is what it lives by.
+        query = "stream=1&stdin=1&stdout=1&stderr=1"
+        self._lease = await engine.stream(
+            f"/containers/{self._container}/attach?{query}", None, stdout=hear, stderr=complaints.feed
+        )
+        await engine.call(start_container, engine, self._container, self._spec.image or "built from a Dockerfile")
+        await asyncio.wait([arrived, self._lease.ended], timeout=_START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        if not arrived.done():
+            why = first_line(complaints.value().decode(errors="replace")) or "its shell did not answer"
+            raise InfrastructureError(f"a container cannot be started: {why}", kind="sandbox")
+        home, workdir, bash, numbered, _ = bytes(said).decode(errors="surrogateescape").split("\0")
+        self.home, self.workdir = home, workdir
+        self.shell = "bash" if bash else "sh"
+        self._numbered = bool(numbered)
