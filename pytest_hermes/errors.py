@@ -23,5 +23,12 @@ class InfrastructureError(HermesError):
         self.kind = kind
 
 
+class Refused(InfrastructureError):
+    """What every attempt needs is refused: a key, credit, a model, an image. The whole run cannot go on."""
+
+    def __init__(self, message: str, *, kind: str = "endpoint") -> None:
+        super().__init__(message, kind=kind)
+
+
 class Unsupported(HermesError):
     """A task needs what this sandbox backend or model cannot give; its attempts are skipped, with this reason."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pytest_hermes.benchmark import Benchmark
-from pytest_hermes.config.fields import SECTIONS, EnvConfig, EvalHandling
+from pytest_hermes.config.fields import SECTIONS, EnvConfig, EvalHandling, Network
 from pytest_hermes.config.of_benchmark import benchmark_settings
 from pytest_hermes.config.settings import Config, Layer, Origin, Setting, resolve
 from pytest_hermes.config.unused import describe_unused
@@ -64,6 +64,9 @@ def test_defaults_are_those_of_the_reference() -> None:
         "agent_temperature": 1.0,
         "system_prompt": None,
         "terminal_backend": "local",
+        "terminal_image": None,
+        "terminal_network": Network.DEFAULT,
+        "terminal_options": None,
         "terminal_timeout": 120,
         "terminal_lifetime": 3600,
         "dataset_name": None,

@@ -221,7 +221,7 @@ CASES: tuple[Case, ...] = (
         "clean-up",
         "Delete every empty file below the folder cache, however deep, and keep all others.",
         prints("cd cache && find . -type f | LC_ALL=C sort | tr '\\n' ' '", "./keep.bin ./x/y/also.bin"),
-        solution="find cache -type f -empty -delete",
+        solution="find cache -type f -size 0 -exec rm {} +",
         category="files",
         difficulty="medium",
         tags=("delete",),

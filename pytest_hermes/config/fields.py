@@ -1,7 +1,7 @@
 """The fields of a configuration, in the two sections of its YAML: `env` and `openai`.
 
 Names, types and defaults are those of the Hermes environments' configuration reference, so that one file serves both
-doors.
+doors; `terminal_image`, `terminal_network` and `terminal_options` are added to them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,13 @@ class EvalHandling(Enum):
     STOP_TRAIN = "STOP_TRAIN"
     LIMIT_TRAIN = "LIMIT_TRAIN"
     NONE = "NONE"
+
+
+class Network(Enum):
+    """The network of sandboxes."""
+
+    DEFAULT = "default"
+    NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,15 @@ class EnvConfig(_Section):
     )
     terminal_backend: Name = Field(
         "local", description="Where commands run: local, docker, modal, daytona, ssh, singularity, or one installed."
+    )
+    terminal_image: Annotated[Name | None, MustBe("a container image")] = Field(
+        None, description="Container image of tasks that name none; none given: the backend's default."
+    )
+    terminal_network: Annotated[Network, MustBe("default or none")] = Field(
+        Network.DEFAULT, description="Network of every sandbox: default, or none to cut all of them off."
+    )
+    terminal_options: Annotated[dict[str, JsonValue] | None, MustBe("a mapping of option names to values")] = Field(
+        None, description="Further options of the backend; of docker, those of docker run by the SDK's names."
     )
     terminal_timeout: Count = Field(
         120, description="Seconds for one terminal command, unless the model asks for other."

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InfrastructureError
-from .protocol import ContextWindowExceeded, Refused
+from ..errors import InfrastructureError, Refused
+from .protocol import ContextWindowExceeded
 from .retry import OVERLOADED, is_transient, read_retry_after
 
 #: How endpoints say that a conversation is too long: OpenAI's error code, and the words of vLLM, SGLang,

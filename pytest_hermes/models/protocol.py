@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ..errors import HermesError, InfrastructureError
+from ..errors import HermesError
 from ..result import Usage
 from ..task import Task
 from .limiter import CallLimiter
@@ -12,13 +12,6 @@ from .limiter import CallLimiter
 
 class ContextWindowExceeded(HermesError):
     """The conversation no longer fits into the model's context window: the agent's own end, not a fault."""
-
-
-class Refused(InfrastructureError):
-    """An endpoint refuses what every attempt would ask of it: a key, credit, a model. The whole run cannot go on."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, kind="endpoint")
 
 
 class Model(Protocol):

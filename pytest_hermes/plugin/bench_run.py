@@ -24,10 +24,10 @@ from ..rollout.plan import PlannedTask, enumerate_tasks, select
 from ..rollout.record import AttemptRecord
 from ..rollout.results_file import ResultsFile
 from ..rollout.run import RUNS_DIR, new_run_id
-from ..sandbox.registry import SandboxClass
+from ..sandbox.choice import SandboxChoice
 from ..tools.place import Place
 from ..tools.tool import Tool
-from .configuration import Configuration, describe, model_source, sandbox_of, tools_of
+from .configuration import Configuration, model_source, sandbox_of, tools_of
 from .node_ids import Selection
 from .options import Options
 from .rollouts import Handle
@@ -38,7 +38,7 @@ class LoadedBenchmark:
     benchmark: Benchmark
     config: Config
     source: ModelSource
-    sandbox: SandboxClass
+    sandbox: SandboxChoice
     tools: tuple[Tool, ...]
     tasks: list[PlannedTask]
 
@@ -109,7 +109,7 @@ class BenchRun:
                 raise UsageError(f"two benchmarks are called {name!r}; their node ids would be the same")
         configs = [self.configuration.of(benchmark) for benchmark in benchmarks]
         sandboxes = [sandbox_of(config) for config in configs]
-        self.isolation = ", ".join(dict.fromkeys(map(describe, configs, sandboxes)))
+        self.isolation = ", ".join(dict.fromkeys(sandbox.describe() for sandbox in sandboxes))
         tools = [tools_of(config) for config in configs]
         # The model first: a missing key should not cost the minutes that a dataset takes to load.
         calls = CallLimiters(self.in_flight)
@@ -218,7 +218,7 @@ class BenchRun:
     def _make_place(self, planned: PlannedTask, key: str) -> Place:
         loaded = next(loaded for loaded in self.benchmarks if loaded.benchmark is planned.benchmark)
         return Place(
-            lambda: loaded.sandbox(planned.task.sandbox, name=key),
+            lambda: loaded.sandbox.make(planned.task.sandbox, name=key),
             backend=loaded.config.env.terminal_backend,
             terminal_timeout=loaded.config.env.terminal_timeout,
         )

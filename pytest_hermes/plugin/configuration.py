@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmark import Benchmark
+from ..config.fields import Network
 from ..config.of_benchmark import benchmark_settings
 from ..config.settings import Config, Layer, Origin, Setting, resolve
 from ..config.unused import describe_unused
@@ -18,7 +19,7 @@ from ..models.embedded import EMBEDDED
 from ..models.protocol import ModelSource
 from ..models.resolve import resolve_model
 from ..rollout.plan import PlannedTask, select
-from ..sandbox.registry import SandboxClass, sandbox_class
+from ..sandbox.choice import SandboxChoice
 from ..tools.tool import Tool
 from ..tools.toolsets import resolve_toolsets
 from .options import SET, Options
@@ -28,6 +29,8 @@ FIELD_OF = {
     "model": "openai.model_name",
     "base_url": "openai.base_url",
     "sandbox": "env.terminal_backend",
+    "image": "env.terminal_image",
+    "sandbox_network": "env.terminal_network",
     "task": "env.task_filter",
     "skip_task": "env.skip_tasks",
 }
@@ -167,12 +170,15 @@ def tools_of(config: Config) -> tuple[Tool, ...]:
         return tuple(resolve_toolsets(config.env.enabled_toolsets, config.env.disabled_toolsets))
 
 
-def sandbox_of(config: Config) -> SandboxClass:
-    """Return the backend. Raises UsageError for one that does not exist."""
-    with blame(config, "env.terminal_backend"):
-        return sandbox_class(config.env.terminal_backend)
-
-
-def describe(config: Config, sandbox: SandboxClass) -> str:
-    """Return a backend and what it isolates by. Raises UsageError when it cannot isolate as it was told to."""
-    return str(sandbox.describe()) if hasattr(sandbox, "describe") else config.env.terminal_backend
+def sandbox_of(config: Config) -> SandboxChoice:
+    """Return where commands run. Raises UsageError for a backend that does not exist or cannot do what is asked."""
+    env = config.env
+    choice = SandboxChoice(
+        backend=env.terminal_backend,
+        image=env.terminal_image,
+        network=False if env.terminal_network is Network.NONE else None,
+        options=env.terminal_options or {},
+    )
+    with blame(config, "env.terminal_backend", "env.terminal_image", "env.terminal_options"):
+        choice.check()
+    return choice

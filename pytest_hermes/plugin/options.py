@@ -58,6 +58,12 @@ def _dollars(value: str) -> Decimal:
     return amount
 
 
+def _network(value: str) -> str:
+    if value not in ("none", "default"):
+        raise ValueError("must be 'none' or 'default'")
+    return value
+
+
 def _names(value: str) -> list[str]:
     """A comma list; commas inside brackets or quotes do not occur in names and globs."""
     names = [name.strip() for name in value.replace("\n", ",").split(",") if name.strip()]
@@ -116,7 +122,25 @@ OPTIONS = (
         "OPENROUTER_API_KEY or OPENAI_API_KEY",
         "URL",
     ),
-    Option("sandbox", _text, "where the agents' commands run: local (default)", "NAME"),
+    Option(
+        "sandbox",
+        _text,
+        "where the agents' commands run: local (default), or docker: a container for each attempt, on the engine that "
+        "DOCKER_HOST or the current Docker context names",
+        "NAME",
+    ),
+    Option(
+        "image",
+        _text,
+        "container image of tasks that name none (default: debian:stable-slim); any that has a shell and tar",
+        "IMAGE",
+    ),
+    Option(
+        "sandbox_network",
+        _network,
+        "none cuts every sandbox off from the network; default leaves it to the task and the backend",
+        "none|default",
+    ),
     Option(
         "concurrency",
         _positive_int,
@@ -242,6 +266,8 @@ class Options:
     model: str | None
     base_url: str | None
     sandbox: str | None
+    image: str | None
+    sandbox_network: str | None
     concurrency: int | None
     procs: int | None
     attempts: int | None

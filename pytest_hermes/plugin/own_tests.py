@@ -114,7 +114,7 @@ class OwnTests:
         except UsageError as error:
             pytest.fail(str(error), pytrace=False)
         place = Place(
-            lambda: sandbox(SandboxSpec(), name=node_id),
+            lambda: sandbox.make(SandboxSpec(), name=node_id),
             backend=config.env.terminal_backend,
             terminal_timeout=config.env.terminal_timeout,
         )

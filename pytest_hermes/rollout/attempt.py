@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..benchmark import Benchmark
 from ..config.fields import EnvConfig
-from ..errors import HermesError, InfrastructureError, Unsupported
-from ..models.protocol import ModelSource, Refused
+from ..errors import HermesError, InfrastructureError, Refused, Unsupported
+from ..models.protocol import ModelSource
 from ..result import AgentResult
 from ..tools import bridge
 from ..tools.bridge import bridged
@@ -125,6 +125,8 @@ class Attempt:
         except Refused:
             raise
         except InfrastructureError as failure:
+            if failure.kind == "image" and self._shares_image():
+                raise Refused(str(failure), kind=failure.kind) from failure
             status, error = "error", ErrorInfo(kind=failure.kind, message=str(failure))
             restartable = not isinstance(failure, BudgetSpent | BenchmarkFault)
         except HermesError as failure:
@@ -173,6 +175,11 @@ class Attempt:
         async with self._timed("verifier"):
             reward = await self._user_code("verifier", benchmark.compute_reward, item, self.result, self.context)
         return _checked_reward(reward)
+
+    def _shares_image(self) -> bool:
+        """Whether the image is that of all tasks that name none."""
+        spec = self.plan.planned.task.sandbox
+        return spec.image is None and spec.build_context is None
 
     def _parts(self) -> tuple[Benchmark, Any, Any]:
         planned = self.plan.planned

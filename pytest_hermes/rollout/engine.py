@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Literal
 
 from ..background import BackgroundLoop
-from ..models.protocol import Refused
+from ..errors import Refused
 from ..tools.bridge import install_bridge
 from ..tools.place import Place
 from .attempt import Attempt, AttemptPlan, Rollout

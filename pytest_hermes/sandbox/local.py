@@ -46,6 +46,7 @@ class LocalSandbox:
     """
 
     backend = "local"
+    shell = "bash"
 
     def __init__(self, spec: SandboxSpec, *, name: str, isolation: Isolation | None = None) -> None:
         self.name = name

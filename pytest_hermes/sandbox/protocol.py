@@ -86,6 +86,8 @@ class Sandbox(Protocol):
     home: str
     workdir: str
     scratch: str
+    #: What runs a command that is a text: `bash`, or `sh` where there is no bash.
+    shell: str
 
     async def start(self) -> None:
         """Make it ready. Raises Unsupported when its task needs what this backend cannot give."""
@@ -103,8 +105,8 @@ class Sandbox(Protocol):
     ) -> ExecResult:
         """Run a command and wait for its leader to exit; its background children go on.
 
-        A text is run by `bash -c`, a sequence is an argument vector. `timeout` is in seconds; when it ends, the
-        command and its descendants are killed. `env` adds to the sandbox's variables. `stdin` is what the command
+        A text is run by `shell` with `-c`, a sequence is an argument vector. `timeout` is in seconds; when it ends,
+        the command and its descendants are killed. `env` adds to the sandbox's variables. `stdin` is what the command
         reads, then end of file. `stdout_to` receives all of stdout as it comes, instead of the result.
         Cancelling the call kills the command.
         """

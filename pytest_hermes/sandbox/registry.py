@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from ..errors import UsageError
 from ..suggest import unknown
@@ -17,10 +18,17 @@ _NOT_YET = ("modal", "daytona", "ssh", "singularity")
 
 
 class SandboxClass(Protocol):
-    """What a backend's entry point names."""
+    """What a backend's entry point names.
 
-    def __call__(self, spec: SandboxSpec, *, name: str) -> Sandbox:
-        """Return a sandbox that is not started yet; `name` is unique among the sandboxes of a run."""
+    Where it runs images, it has a `default_image`; where it takes options of its own, `check_options(options)`,
+    which raises UsageError for those that are none.
+    """
+
+    def __call__(self, spec: SandboxSpec, *, name: str, options: Mapping[str, Any] = ...) -> Sandbox:
+        """Return a sandbox that is not started yet; `name` is unique among the sandboxes of a run.
+
+        `options` are passed only to a backend that takes some.
+        """
 
     def describe(self) -> str:
         """Return the backend and what it isolates by, in a few words for the header."""

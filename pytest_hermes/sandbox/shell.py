@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import secrets
+from types import ModuleType
 from typing import BinaryIO
 
+from . import posix_scripts, shell_scripts
 from .protocol import DEFAULT_MAX_OUTPUT, ExecResult, Process, Sandbox
-from .shell_scripts import RESTORE, RUN, RUN_AND_SAVE, SCRIPT
 
 
 class Shell:
-    """A terminal session in any sandbox that has bash.
+    """A terminal session in any sandbox that has bash, or at least a POSIX shell.
 
-    Every command gets a bash of its own. The folder it is in, exported variables and functions pass from one to the
-    next; shell options and other variables do not. A command that is killed, or replaces its bash by `exec`, leaves
-    the session as it was before. Commands may run at the same time; what the last one to end left is kept.
+    Every command gets a shell of its own. The folder it is in, exported variables and functions (of bash) pass from one
+    to the next; shell options and other variables do not. A command that is killed, or replaces its shell by `exec`,
+    leaves the session as it was before. Commands may run at the same time; what the last one to end left is kept.
     """
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
+        self._bash = sandbox.shell == "bash"
+        self._scripts: ModuleType = shell_scripts if self._bash else posix_scripts
         self._state = f"{sandbox.scratch}/session-{secrets.token_hex(4)}"
         #: Numbers of the files that commands save their state to before it becomes the session's.
         self._free: list[int] = []
@@ -30,13 +33,13 @@ class Shell:
         """Run a command with the null device as its input, and return when its bash ends.
 
         `stdout` of the result holds both streams in the order in which they were written. `timeout` is in seconds.
-        NUL bytes in the command are left out, as bash does it.
+        NUL bytes in the command are left out, as shells do it.
         """
         if not self._free:
             self._files += 1
             self._free.append(self._files)
         number = self._free.pop()
-        argv = self._argv(RUN_AND_SAVE, f"{self._state}.{number}")
+        argv = self._argv(self._scripts.RUN_AND_SAVE, f"{self._state}.{number}")
         result = await self._sandbox.exec(
             argv, cwd="/", stdin=_encoded(command), timeout=timeout, max_output=max_output
         )
@@ -49,7 +52,9 @@ class Shell:
 
         Both of its streams are read as one, from stdout.
         """
-        return await self._sandbox.spawn(self._argv(RUN), cwd="/", stdin=_encoded(command), max_output=max_output)
+        return await self._sandbox.spawn(
+            self._argv(self._scripts.RUN), cwd="/", stdin=_encoded(command), max_output=max_output
+        )
 
     async def script(
         self,
@@ -60,12 +65,20 @@ class Shell:
         max_output: int = DEFAULT_MAX_OUTPUT,
         stdout_to: BinaryIO | None = None,
     ) -> ExecResult:
-        """Run a bash script of the harness in the session's folder, but without its variables and functions.
+        """Run a script of the harness in the session's folder, but without its variables and functions.
 
-        `args` are its `$1`, `$2`, …; script and arguments together must stay below 100 KiB.
+        It is for POSIX shells. `args` are its `$1`, `$2`, …; script and arguments together must stay below 100 KiB.
         """
         return await self._sandbox.exec(
-            ["bash", "-p", "-c", SCRIPT, "bash", self._state, *self._folders(), script, *args],
+            [
+                *self._interpreter(),
+                self._scripts.SCRIPT,
+                self._sandbox.shell,
+                self._state,
+                *self._folders(),
+                script,
+                *args,
+            ],
             cwd="/",
             stdin=stdin,
             timeout=timeout,
@@ -79,7 +92,12 @@ class Shell:
         return result.stdout.decode(errors="surrogateescape").removesuffix("\n")
 
     def _argv(self, main: str, new_state: str = "") -> list[str]:
-        return ["bash", "-p", "-c", main, "bash", RESTORE, self._state, *self._folders(), new_state]
+        restore = self._scripts.RESTORE
+        return [*self._interpreter(), main, self._sandbox.shell, restore, self._state, *self._folders(), new_state]
+
+    def _interpreter(self) -> list[str]:
+        # Without what a task's variables would have bash read at its start.
+        return ["bash", "-p", "-c"] if self._bash else ["sh", "-c"]
 
     def _folders(self) -> tuple[str, str]:
         return self._sandbox.workdir, self._sandbox.home

@@ -9,12 +9,14 @@ import threading
 
 from ..background import at_exit, default_loop
 from ..errors import UsageError
-from ..sandbox.registry import sandbox_class
+from ..sandbox.choice import SandboxChoice
 from ..task import SandboxSpec
 from .place import Place
 
-#: Names the backend of places that are made here.
+#: Name the backend, image and network of places that are made here, as they do for a run of tests.
 SANDBOX_VARIABLE = "PYTEST_HERMES_SANDBOX"
+IMAGE_VARIABLE = "PYTEST_HERMES_IMAGE"
+NETWORK_VARIABLE = "PYTEST_HERMES_SANDBOX_NETWORK"
 
 #: Seconds that closing what was forgotten may take at exit, all together.
 _AT_EXIT = 20.0
@@ -36,9 +38,15 @@ def place_for(task_id: str) -> Place:
     with _lock:
         if task_id in _places:
             return _places[task_id]
-        backend = os.environ.get(SANDBOX_VARIABLE) or "local"
-        make = sandbox_class(backend)
-        place = Place(lambda: make(SandboxSpec(), name=task_id), backend=backend, loop=default_loop().loop)
+        sandboxes = SandboxChoice(
+            backend=os.environ.get(SANDBOX_VARIABLE) or "local",
+            image=os.environ.get(IMAGE_VARIABLE) or None,
+            network=False if os.environ.get(NETWORK_VARIABLE) == "none" else None,
+        )
+        sandboxes.check()
+        place = Place(
+            lambda: sandboxes.make(SandboxSpec(), name=task_id), backend=sandboxes.backend, loop=default_loop().loop
+        )
         if not _watching:
             # After the default loop's own, hence called before it.
             at_exit(_close_forgotten)

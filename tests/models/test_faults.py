@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from pytest_hermes.errors import InfrastructureError
+from pytest_hermes.errors import InfrastructureError, Refused
 from pytest_hermes.models.clock import AgentClock
 from pytest_hermes.models.endpoint import Endpoint
 from pytest_hermes.models.keys import Address
-from pytest_hermes.models.protocol import Refused
 from pytest_hermes.models.retry import RetryPolicy, read_retry_after
 from tests.services.model_server import ModelServer, Reply, completion
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pytest_hermes.config.fields import SECTIONS, field_names
 from tests.services.bench import Bench
 from tests.services.model_server import ModelServer, completion
 from tests.test_config import REFERENCE
@@ -242,7 +243,8 @@ def test_show_config_shows_every_field_and_runs_nothing(bench: Bench) -> None:
     assert result.ret == 0
     result.stdout.fnmatch_lines(["tests with hermes_agent:"])
     shown = rows(result)
-    assert len([key for key in shown if key.startswith(("env.", "openai."))]) == 22
+    fields = [f"{section}.{name}" for section in SECTIONS for name in field_names(section)]
+    assert [key for key in shown if key.startswith(("env.", "openai."))] == fields
     assert shown["env.enabled_toolsets"] == ('["terminal", "file"]', "hermes_agent")
     assert shown["env.eval_handling"] == ("STOP_TRAIN", "default (not used: only for training)")
     assert shown["--hermes-attempts"] == ("3", "--hermes-attempts")

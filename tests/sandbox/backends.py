@@ -7,36 +7,21 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
-import pytest
-
-from pytest_hermes.errors import UsageError
 from pytest_hermes.sandbox import bubblewrap
 from pytest_hermes.sandbox.docker.sandbox import DockerSandbox
 from pytest_hermes.sandbox.local import LocalSandbox
 from pytest_hermes.sandbox.protocol import Sandbox
 from pytest_hermes.task import SandboxSpec
-
-#: Names the image that the tests' containers are made from. It must have bash, coreutils or busybox, and tar.
-IMAGE_VARIABLE = "HERMES_TEST_IMAGE"
+from tests.services.required import IMAGE_VARIABLE, docker_problem, require
 
 
-def docker_problem() -> str | None:
-    """Why containers cannot be used here."""
-    if not os.environ.get(IMAGE_VARIABLE):
-        return f"{IMAGE_VARIABLE} names no image; .ci/services starts an engine and makes one"
-    try:
-        DockerSandbox.describe()
-    except UsageError as error:
-        return str(error)
-    return None
-
-
-def docker_sandbox(spec: SandboxSpec, *, name: str) -> Sandbox:
+def docker_sandbox(spec: SandboxSpec, *, name: str, **more: Any) -> Sandbox:
     """A container of the tests' image, unless the spec asks for another."""
     if spec.image is None and spec.build_context is None:
         spec = replace(spec, image=os.environ[IMAGE_VARIABLE])
-    return DockerSandbox(spec, name=name)
+    return DockerSandbox(spec, name=name, **more)
 
 
 BACKENDS: dict[str, Callable[..., Sandbox]] = {
@@ -54,12 +39,7 @@ PROBLEMS: dict[str, Callable[[], str | None]] = {
 
 def need(backend: str) -> None:
     """Skip the test where the backend does not work, or fail it if HERMES_REQUIRE names the backend."""
-    problem = PROBLEMS[backend]() if backend in PROBLEMS else None
-    if problem is None:
-        return
-    if backend in os.environ.get("HERMES_REQUIRE", "").split(","):
-        pytest.fail(f"{backend} is required: {problem}")
-    pytest.skip(problem)
+    require(backend, PROBLEMS[backend]() if backend in PROBLEMS else None)
 
 
 @asynccontextmanager

@@ -62,14 +62,12 @@ class Address:
         }
 
     def try_out(self) -> None:
-        """Connect for a moment. Raises OSError when nobody listens, where the SDK would leave a socket open."""
+        """Raise OSError when nobody listens at a Unix socket; of other addresses, only a request tells."""
         parts = urlsplit(self.url)
         if parts.scheme == "unix":
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.settimeout(_CONNECT_TIMEOUT)
                 probe.connect(parts.netloc + parts.path)
-        else:
-            socket.create_connection((parts.hostname, parts.port), _CONNECT_TIMEOUT).close()
 
     async def connect(self, protocol: Callable[[], P]) -> P:
         """Open a connection to the engine. Raises OSError, also when that takes too long."""

@@ -38,6 +38,7 @@ _START_TIMEOUT = 120.0  # seconds
 _KILL_PATIENCE = 10.0
 _PAUSE = 0.01
 _LOOK_PATIENCE = 2.0
+_NOTICE_PATIENCE = 0.5
 
 
 class ContainerGone(InfrastructureError):
@@ -256,8 +257,12 @@ def _exit_code(engine: Engine, container: str, exec_id: str) -> int:
     try:
         while (said := engine.client.exec_inspect(exec_id))["Running"] and time.monotonic() < end:
             time.sleep(_PAUSE)
-        if not engine.client.inspect_container(container)["State"]["Running"]:
-            raise _gone(engine, container)
+        # It was killed along with its wrapper, and perhaps with all else: the engine may not have noticed yet.
+        end = time.monotonic() + _NOTICE_PATIENCE
+        while time.monotonic() < end:
+            if not engine.client.inspect_container(container)["State"]["Running"]:
+                raise _gone(engine, container)
+            time.sleep(_PAUSE)
     except docker.errors.NotFound as error:
         raise _gone(engine, container) from error
     return int(said["ExitCode"] if said["ExitCode"] is not None else _KILLED)

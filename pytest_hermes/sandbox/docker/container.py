@@ -69,18 +69,23 @@ def create_container(engine: Engine, config: Mapping[str, Any], host: Mapping[st
 
 
 def start_container(engine: Engine, container: str, image: str) -> None:
-    """Start a container. Raises InfrastructureError, with what to do when its image has no shell."""
+    """Start a container. Raises InfrastructureError."""
     import docker.errors
 
     try:
         engine.client.start(container)
     except docker.errors.APIError as error:
-        why = str(error.explanation)
-        if '"sh"' in why and "not found" in why:
-            raise InfrastructureError(
-                f"the image {image} has no shell (`sh`), which every sandbox needs; use another", kind="image"
-            ) from error
-        raise InfrastructureError(f"a container cannot be started: {first_line(why)}", kind="sandbox") from error
+        raise cannot_start(str(error.explanation), image) from error
+
+
+def cannot_start(why: str, image: str) -> InfrastructureError:
+    """Return what to raise for a container that did not start; `why` are the words of the engine, or of its init."""
+    if ('"sh"' in why and "not found" in why) or "exec sh failed" in why:
+        return InfrastructureError(
+            f"the image {image} has no shell (`sh`), which every sandbox needs; use another", kind="image"
+        )
+    why = first_line(why) or "its shell did not answer"
+    return InfrastructureError(f"a container cannot be started: {why}", kind="sandbox")
 
 
 def remove_container(engine: Engine, container: str) -> None:

@@ -129,6 +129,8 @@ class Engine:
         import requests
 
         try:
+            # The SDK would leave a socket open that found nobody.
+            self.address.try_out()
             return function(*args, **kwargs)
         except docker.errors.NotFound:
             raise
@@ -136,7 +138,7 @@ class Engine:
             raise InfrastructureError(
                 f"the Docker engine refused: {first_line(str(error.explanation or error))}", kind="sandbox"
             ) from error
-        except (requests.RequestException, docker.errors.DockerException) as error:
+        except (requests.RequestException, docker.errors.DockerException, OSError) as error:
             raise self.lost(error) from error
 
     def _reap_the_dead(self) -> None:

@@ -43,6 +43,8 @@ class Stream(asyncio.Protocol):
         self.opened: asyncio.Future[None] = loop.create_future()
         #: Nothing more will come; an exception when the connection broke, or a sink did.
         self.ended: asyncio.Future[None] = loop.create_future()
+        #: The connection is closed.
+        self.closed: asyncio.Future[None] = loop.create_future()
         self._sinks: dict[int, Sink] = {1: stdout, 2: stderr}
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
@@ -64,7 +66,7 @@ class Stream(asyncio.Protocol):
             transport.write_eof()
 
     def close(self) -> None:
-        """Close the connection; the process goes on without."""
+        """Close the connection, soon; the process goes on without."""
         self._sinks.clear()
         self._sink = None
         if self._transport is not None:
@@ -91,6 +93,7 @@ class Stream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._may_write.set()
+        self.closed.set_result(None)
         if not self.opened.done():
             self._refuse(0, bytes(self._buffer) or b"the connection was closed")
         self._end(exc)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import hashlib
 import os
@@ -110,16 +111,16 @@ def _found(engine: Engine, name: str) -> Image | None:
 
 
 def _pulled(engine: Engine, name: str) -> Image:
-    with _problems(engine, f"the image {name!r} is not on this engine and cannot be pulled"):
+    what = f"the image {name!r} is not on this Docker engine and cannot be pulled"
+    with _problems(engine, what):
         if (image := _found(engine, name)) is not None:
             return image
         repository, tag = _split(name)
-        for event in engine.client.pull(repository, tag=tag, stream=True, decode=True):
+        # To their end, all of them: the SDK leaves a connection open whose answer was not read.
+        events = list(engine.client.pull(repository, tag=tag, stream=True, decode=True))
+        for event in events:
             if "error" in event:
-                raise InfrastructureError(
-                    f"the image {name!r} is not on this engine and cannot be pulled: {first_line(event['error'])}",
-                    kind="image",
-                )
+                raise InfrastructureError(f"{what}: {first_line(event['error'])}", kind="image")
         if (image := _found(engine, name)) is None:
             raise InfrastructureError(f"the image {name!r} was pulled and is not there", kind="image")
         return image
@@ -139,14 +140,15 @@ def _built(engine: Engine, context: Path, digest: str, *, force: bool) -> Image:
     with _problems(engine, what), _one_process_at_a_time(digest):
         if not force and (image := _found(engine, name)) is not None:
             return image
-        log: list[str] = []
+        log: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
+        failed = False
         for event in engine.client.build(
             path=str(context), tag=name, rm=True, forcerm=True, decode=True, timeout=_SILENCE, nocache=force
         ):
-            log += str(event.get("stream", "")).splitlines()
-            if "error" in event:
-                lines = [line for line in (*log, *str(event["error"]).splitlines()) if line.strip()]
-                raise InfrastructureError(f"{what}: {' | '.join(lines[-_LOG_LINES:])}", kind="image")
+            failed = failed or "error" in event
+            log.extend(line for line in str(event.get("error") or event.get("stream", "")).splitlines() if line.strip())
+        if failed:
+            raise InfrastructureError(f"{what}: {' | '.join(log)}", kind="image")
         if (image := _found(engine, name)) is None:
             raise InfrastructureError(f"{what}: the engine has no image at the end of it", kind="image")
         return image
@@ -160,6 +162,8 @@ def _problems(engine: Engine, what: str) -> Iterator[None]:
     try:
         yield
     except docker.errors.APIError as error:
+        if error.response is not None:
+            error.response.close()
         raise InfrastructureError(f"{what}: {first_line(str(error.explanation or error))}", kind="image") from error
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         raise InfrastructureError(f"{what}: {root_cause(error)}", kind="image") from error

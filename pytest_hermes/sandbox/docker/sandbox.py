@@ -9,7 +9,8 @@ import posixpath
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from dataclasses import replace
+from typing import Any, BinaryIO, ClassVar
 
 from ...errors import InfrastructureError, Unsupported
 from ...task import SandboxSpec
@@ -20,16 +21,13 @@ from ..running import Output, run_to_end
 from ..steadfast import Steadfast
 from ..tar_commands import pack_command, read_pack_result, read_unpack_result, unpack_command
 from .command import ContainerCommand
-from .container import create_container, limited, remove_container, start_container
-from .engine import Engine, first_line, shared_engine
+from .container import cannot_start, create_container, limited, remove_container, start_container
+from .engine import Engine, shared_engine
 from .hijack import Stream
 from .images import Image, ready_image
 from .owner import LABEL, NAME_LABEL
 from .run_options import RunOptions
 from .scripts import MAIN
-
-#: The image of tasks that name none, when the user names none either.
-DEFAULT_IMAGE = "debian:stable-slim"
 
 _START_TIMEOUT = 120.0  # seconds
 
@@ -44,6 +42,8 @@ class DockerSandbox:
     """
 
     backend = "docker"
+    #: Of tasks that name none, when the user names none either.
+    default_image: ClassVar[str] = "debian:stable-slim"
 
     def __init__(self, spec: SandboxSpec, *, name: str, options: Mapping[str, Any] | None = None) -> None:
         self.name = name
@@ -52,7 +52,8 @@ class DockerSandbox:
         self.scratch = f"/tmp/.hermes-{secrets.token_hex(6)}"
         #: What runs a command that is a text: `bash`, or `sh` where the image has no other.
         self.shell = "bash"
-        self._spec = spec
+        unnamed = spec.image is None and spec.build_context is None
+        self._spec = replace(spec, image=self.default_image) if unnamed else spec
         self._options = RunOptions.parse(options or {})
         self._engine: Engine | None = None
         self._container: str | None = None
@@ -62,6 +63,11 @@ class DockerSandbox:
         self._open = False
         self._closing: asyncio.Future[None] | None = None
         self._processes = 0
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> None:
+        """Raise UsageError for one that does not exist, or that is not the user's to set."""
+        RunOptions.parse(options)
 
     @staticmethod
     def describe() -> str:
@@ -153,6 +159,7 @@ class DockerSandbox:
                 _logger.warning("the container of %s could not be removed: %s", self.name, error)
         if self._lease is not None:
             self._lease.close()
+            await steadfast.wait(self._lease.closed)
         steadfast.release()
 
     async def _run(
@@ -239,11 +246,11 @@ class DockerSandbox:
         self._lease = await engine.stream(
             f"/containers/{self._container}/attach?{query}", None, stdout=hear, stderr=complaints.feed
         )
-        await engine.call(start_container, engine, self._container, self._spec.image or "built from a Dockerfile")
+        name = self._spec.image or f"built from {str(self._spec.build_context)!r}"
+        await engine.call(start_container, engine, self._container, name)
         await asyncio.wait([arrived, self._lease.ended], timeout=_START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         if not arrived.done():
-            why = first_line(complaints.value().decode(errors="replace")) or "its shell did not answer"
-            raise InfrastructureError(f"a container cannot be started: {why}", kind="sandbox")
+            raise cannot_start(complaints.value().decode(errors="replace"), name)
         home, workdir, bash, numbered, _ = bytes(said).decode(errors="surrogateescape").split("\0")
         self.home, self.workdir = home, workdir
         self.shell = "bash" if bash else "sh"

@@ -1,0 +1,356 @@
+"""What only containers have: images, limits, an engine that may fail, and owners that may die."""
+
+# ruff: noqa: ASYNC110, ASYNC220, ASYNC230, ASYNC240 - nothing else runs on the loop
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from pytest_hermes.errors import InfrastructureError, Unsupported, UsageError
+from pytest_hermes.sandbox.docker.address import Address
+from pytest_hermes.sandbox.docker.owner import LABEL, current_owner
+from pytest_hermes.sandbox.docker.run_options import RunOptions
+from pytest_hermes.sandbox.docker.sandbox import DockerSandbox
+from pytest_hermes.sandbox.protocol import Sandbox
+from pytest_hermes.task import SandboxSpec
+from pytest_hermes.tools.dispatch import dispatch
+from pytest_hermes.tools.file import TOOLSET as FILE_TOOLS
+from pytest_hermes.tools.place import Place
+from tests.services.required import require
+
+from .backends import BACKENDS, opened
+
+asynchronous = pytest.mark.asyncio
+pytestmark = pytest.mark.usefixtures("docker_image")
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def engine(docker_image: str) -> Iterator[docker.APIClient]:
+    client = docker.APIClient(version="auto", base_url=os.environ["DOCKER_HOST"])
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def context(tmp_path: Path, docker_image: str) -> Path:
+    """A build context whose image differs from all others."""
+    folder = tmp_path / "Some Task" / "environment"
+    folder.mkdir(parents=True)
+    (folder / "Dockerfile").write_text(
+        f"FROM {docker_image}\nRUN echo {secrets.token_hex(8)} >/made && rm /bin/bash\nWORKDIR /app\nENV FROM_IMAGE=1\n"
+    )
+    return folder
+
+
+async def output(sandbox: Sandbox, command: str) -> str:
+    result = await sandbox.exec(command)
+    assert result.exit_code == 0, result
+    return result.stdout.decode()
+
+
+def labelled(engine: docker.APIClient, owner: str | None = None) -> list[str]:
+    wanted = LABEL if owner is None else f"{LABEL}={owner}"
+    return [container["Id"] for container in engine.containers(all=True, filters={"label": wanted})]
+
+
+# Images
+
+
+@asynchronous
+async def test_an_image_is_built_once_for_all_who_wait(context: Path, engine: docker.APIClient) -> None:
+    since = time.time()
+    spec = SandboxSpec(image="127.0.0.1:9/there-is-none:1", build_context=context, workdir=None)
+    sandboxes = [DockerSandbox(spec, name=f"build {number}") for number in range(4)]
+    try:
+        await asyncio.gather(*(sandbox.start() for sandbox in sandboxes))
+        assert [sandbox.workdir for sandbox in sandboxes] == ["/app"] * 4
+        assert await output(sandboxes[0], "cat /made; echo $FROM_IMAGE") == await output(
+            sandboxes[3], "cat /made; echo $FROM_IMAGE"
+        )
+    finally:
+        for sandbox in sandboxes:
+            await sandbox.close()
+    events = list(engine.events(since=int(since), until=int(time.time()) + 1, decode=True, filters={"event": "tag"}))
+    assert [event["Actor"]["Attributes"]["name"].partition(":")[0] for event in events] == ["pytest-hermes/some-task"]
+
+
+@asynchronous
+async def test_a_build_that_fails_shows_the_end_of_its_log(context: Path) -> None:
+    with open(context / "Dockerfile", "a") as file:
+        file.write("RUN echo before; echo the compiler is missing >&2; exit 3\n")
+    with pytest.raises(
+        InfrastructureError, match=r"environment' cannot be built: .*compiler is missing.* code: 3"
+    ) as e:
+        await DockerSandbox(SandboxSpec(build_context=context), name="x").start()
+    assert e.value.kind == "image"
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (SandboxSpec(image="127.0.0.1:9/none:1"), "image '127.0.0.1:9/none:1' is not on this Docker engine and cannot"),
+        (SandboxSpec(image="No/Such Name"), "image 'No/Such Name' .* cannot be pulled: .*invalid reference format"),
+        (SandboxSpec(build_context=Path("/nowhere")), "there is no Dockerfile in the build context '/nowhere'"),
+    ],
+)
+async def test_an_image_that_cannot_be_had_is_named(spec: SandboxSpec, message: str) -> None:
+    with pytest.raises(InfrastructureError, match=message) as e:
+        await DockerSandbox(spec, name="x").start()
+    assert e.value.kind == "image"
+
+
+@asynchronous
+async def test_an_image_without_a_shell_is_said_to_have_none(engine: docker.APIClient, tmp_path: Path) -> None:
+    name = f"hermes-empty:{secrets.token_hex(4)}"
+    empty = bytes(10240)  # a tar archive of nothing
+    engine.import_image_from_data(empty, repository=name.partition(":")[0], tag=name.partition(":")[2])
+    with pytest.raises(InfrastructureError, match=f"the image {name} has no shell"):
+        await DockerSandbox(SandboxSpec(image=name), name="x").start()
+    assert labelled(engine, current_owner()) == []
+
+
+@asynchronous
+async def test_a_session_and_the_file_tools_work_without_bash(context: Path) -> None:
+    spec = SandboxSpec(build_context=context, env={"GIVEN": "1"})
+    place = Place(lambda: DockerSandbox(spec, name="no bash"), backend="docker")
+    try:
+        shell = await place.shell()
+        assert place.sandbox.shell == "sh"
+
+        async def said(command: str) -> str:
+            return (await shell.run(command, timeout=20)).stdout.decode()
+
+        assert await said("mkdir -p 'a b/ü\n' && cd 'a b/ü\n' && pwd") == "/app/a b/ü\n\n"
+        await said("export ONE='two\nlines' ONLY=\"'\"; unset GIVEN; plain=1")
+        assert await said('printf "%s|" "$PWD" "$ONE" "$ONLY" "$GIVEN" "$plain"') == "/app/a b/ü\n|two\nlines|'|||"
+        for command, code in [("cd /usr; exit 7", 7), ("cd /etc; false", 1), ("exec false", 1), ("kill -9 $$", 137)]:
+            assert (await shell.run(command)).exit_code == code
+        assert await said("pwd; cat") == "/etc\n"
+        assert (await shell.run("cd /; sleep 60", timeout=0.3)).timed_out
+        assert await said("pwd") == "/etc\n"
+        await said("mkdir /gone; cd /gone")
+        await place.sandbox.exec("rmdir /gone")
+        assert await said("true") == "hermes: the folder /gone is gone; this command starts in /app\n"
+        await said("cd /tmp")
+        arguments = json.dumps({"path": "deep/file.txt", "content": "one\ntwo\n"})
+        assert not (await dispatch(FILE_TOOLS.tools, "write_file", arguments, place)).error
+        assert await said("cat deep/file.txt; pwd") == "one\ntwo\n/tmp\n"
+    finally:
+        await place.close()
+
+
+# Needs and limits
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        (SandboxSpec(cpus=10_000), r"^the task needs 10000 cpus, the machine of this Docker engine has \d+$"),
+        (
+            SandboxSpec(memory="900t"),
+            r"^the task needs \d+ MiB of memory, the machine of this Docker engine has \d+ MiB$",
+        ),
+    ],
+)
+async def test_what_the_machine_lacks_is_said(spec: SandboxSpec, reason: str) -> None:
+    with pytest.raises(Unsupported, match=reason):
+        await DockerSandbox(spec, name="x").start()
+
+
+@asynchronous
+async def test_limits_hold(caplog: pytest.LogCaptureFixture) -> None:
+    async with opened("docker", memory="64m", cpus=0.5, pids=40, storage="10g") as sandbox:
+        assert sandbox.capabilities.memory_limit
+        result = await sandbox.exec("head -c 200m /dev/zero | tail | wc -c; echo ${PIPESTATUS[*]}")
+        assert b"137" in result.stdout
+        result = await sandbox.exec("for n in $(seq 60); do sleep 5 & done", timeout=10)
+        assert b"Resource temporarily unavailable" in result.stderr
+        quota = "cd /sys/fs/cgroup; cat cpu.max 2>/dev/null || cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us | xargs"
+        assert (await output(sandbox, quota)).split() == ["50000", "100000"]
+    if "cannot limit storage" in DockerSandbox.describe():
+        assert caplog.messages == ["this Docker engine cannot limit storage: the task runs without that limit"]
+
+
+@asynchronous
+async def test_the_network_can_be_cut_off_whatever_the_options_say() -> None:
+    interfaces = "ls /sys/class/net | sort | xargs"
+    options: dict[str, Any] = {"options": {"network_mode": "host"}}
+    host = sorted(os.listdir("/sys/class/net"))
+    for network, expected in [(None, host), (False, ["lo"])]:
+        sandbox = BACKENDS["docker"](SandboxSpec(network=network), name="x", **options)
+        try:
+            await sandbox.start()
+            assert [name for name in (await output(sandbox, interfaces)).split() if name in host] == expected
+        finally:
+            await sandbox.close()
+
+
+@asynchronous
+async def test_options_of_docker_run(tmp_path: Path) -> None:
+    (tmp_path / "given").write_text("by the host")
+    tmp_path.chmod(0o755)
+    options = {"user": "user", "volumes": [f"{tmp_path}:/mine:ro"], "shm_size": "8m", "hostname": "box"}
+    sandbox = BACKENDS["docker"](SandboxSpec(workdir="/tmp/work"), name="x", options=options)
+    try:
+        await sandbox.start()
+        assert sandbox.workdir == "/tmp/work"
+        assert (await output(sandbox, "id -un; hostname; cat /mine/given")) == "user\nbox\nby the host"
+        # Killing is done as root, whoever a command runs as.
+        assert (await sandbox.exec("sleep 60", timeout=0.2)).timed_out
+    finally:
+        await sandbox.close()
+
+
+def test_options_that_do_not_exist() -> None:
+    with pytest.raises(UsageError, match=r"^unknown docker option 'mem_limits'; did you mean 'mem_limit'\?"):
+        RunOptions.parse({"mem_limits": "2g"})
+    with pytest.raises(UsageError, match="unknown docker option 'auto_remove'"):
+        RunOptions.parse({"auto_remove": False})
+
+
+# What goes wrong
+
+
+@asynchronous
+async def test_killing_all_in_the_container_is_an_infrastructure_error() -> None:
+    async with opened("docker") as sandbox:
+        other = asyncio.create_task(sandbox.exec("sleep 60"))
+        await asyncio.sleep(0.3)
+        with pytest.raises(InfrastructureError, match="the sandbox has died: its container ended, or all in it was"):
+            await sandbox.exec("kill -9 -1; sleep 60")
+        with pytest.raises(InfrastructureError, match="died"):
+            await other
+        with pytest.raises(InfrastructureError):
+            await sandbox.exec("echo on")
+
+
+@asynchronous
+async def test_input_has_an_end_where_connections_cannot_half_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Address, "can_half_close", property(lambda self: False))
+    async with opened("docker") as sandbox:
+        data = os.urandom(300_000)
+        result = await sandbox.exec("cat; echo end >&2; exit 5", stdin=data, timeout=20)
+        assert (result.exit_code, result.stdout == data, result.stderr) == (5, True, b"end\n")
+
+
+@asynchronous
+async def test_an_engine_that_ends_is_an_infrastructure_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("docker", None if os.geteuid() == 0 else "another engine can be started by root only")
+    script = 'echo "$DOCKER_HOST $HERMES_TEST_IMAGE"; read -r line'
+    services = subprocess.Popen(
+        [ROOT / ".ci" / "services", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert services.stdout is not None
+    try:
+        host, image = services.stdout.readline().split()
+        monkeypatch.setenv("DOCKER_HOST", host)
+        sandbox = DockerSandbox(SandboxSpec(image=image), name="x")
+        await sandbox.start()
+        running = asyncio.create_task(sandbox.exec("sleep 60"))
+        await asyncio.sleep(0.3)
+        os.kill(int(Path(host.removeprefix("unix://")).with_name("pid").read_text()), signal.SIGTERM)
+        with pytest.raises(InfrastructureError, match=r"does not answer|has died"):
+            await asyncio.wait_for(running, 30)
+        await sandbox.close()
+        with pytest.raises(InfrastructureError):
+            await sandbox.exec("true")
+        end = time.monotonic() + 20
+        while Path(host.removeprefix("unix://")).exists() and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+        with pytest.raises(InfrastructureError, match="does not answer"):
+            await DockerSandbox(SandboxSpec(image=image), name="y").start()
+    finally:
+        services.communicate("\n", timeout=30)
+
+
+# What is left when its owner dies
+
+
+def test_what_dead_owners_left_is_removed_and_nothing_else(engine: docker.APIClient, docker_image: str) -> None:
+    machine, pid, started = current_owner().split(":")
+    owners = {
+        "dead": f"{machine}:{pid}:{int(started) - 1}",  # had this number before
+        "gone": f"{machine}:{2**22 + 1}:77",
+        "alive": current_owner(),
+        "elsewhere": f"another-machine:{2**22 + 1}:77",
+        "unreadable": "who knows",
+    }
+    made = {
+        what: engine.create_container(docker_image, ["true"], labels={LABEL: owner})["Id"]
+        for what, owner in owners.items()
+    }
+    try:
+        script = "from pytest_hermes.sandbox.docker.engine import shared_engine; shared_engine()"
+        subprocess.run([sys.executable, "-c", script], check=True)
+        left = labelled(engine)
+        assert [what for what in made if made[what] in left] == ["alive", "elsewhere", "unreadable"]
+    finally:
+        for container in made.values():
+            with contextlib.suppress(docker.errors.APIError):
+                engine.remove_container(container, force=True)
+
+
+BUSY = """
+import asyncio, pathlib, secrets, sys, tempfile
+from pytest_hermes.sandbox.docker.owner import current_owner
+from pytest_hermes.sandbox.docker.sandbox import DockerSandbox
+from pytest_hermes.task import SandboxSpec
+
+async def one(spec):
+    while True:
+        sandbox = DockerSandbox(spec, name="busy")
+        await sandbox.start()
+        await sandbox.exec("sleep 1000 & setsid sleep 1000 & echo hi")
+        await sandbox.close()
+
+async def main():
+    folder = pathlib.Path(sys.argv[2])
+    (folder / "Dockerfile").write_text(f"FROM {sys.argv[1]}\\nRUN echo {secrets.token_hex(4)} && sleep 0.3\\n")
+    print(current_owner(), flush=True)
+    await asyncio.gather(
+        one(SandboxSpec(image=sys.argv[1])), one(SandboxSpec(image=sys.argv[1])), one(SandboxSpec(build_context=folder))
+    )
+
+asyncio.run(main())
+"""
+
+
+def test_nothing_is_left_two_seconds_after_a_kill(engine: docker.APIClient, docker_image: str, tmp_path: Path) -> None:
+    (tmp_path / "busy.py").write_text(textwrap.dedent(BUSY))
+
+    def killed() -> str:
+        folder = tmp_path / secrets.token_hex(4)
+        folder.mkdir()
+        command = [sys.executable, tmp_path / "busy.py", docker_image, folder]
+        busy = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert busy.stdout is not None
+        owner = busy.stdout.readline().strip()
+        time.sleep(random.uniform(0.2, 2))
+        busy.kill()
+        busy.communicate()
+        return owner
+
+    owners = [killed() for _ in range(7)]
+    time.sleep(2)
+    for owner in owners:
+        assert labelled(engine, owner) == []
