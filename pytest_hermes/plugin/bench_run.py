@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from .configuration import Configuration, model_source, sandbox_of, tools_of
 from .node_ids import Selection
 from .options import Options
 from .rollouts import Handle
+from .run_limits import budget_limits
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class BenchRun:
             raise
         self.model_name = ", ".join(dict.fromkeys(loaded.source.name for loaded in self.benchmarks))
         self.run_id, self.run_dir = self._identity(cwd)
+        #: When the tasks were known, by the monotonic clock: the run's time counts from then.
+        self.began = time.monotonic()
 
     def _identity(self, cwd: Path) -> tuple[str, Path]:
         """Return the run's id and the folder of its results."""
@@ -184,7 +188,7 @@ class BenchRun:
         return self._engine
 
     def _budget(self) -> Budget:
-        return Budget(cost=self.options.max_cost, tokens=self.options.max_tokens)
+        return Budget(budget_limits(self.options), began=self.began)
 
     @property
     def spent(self) -> Usage:

@@ -18,6 +18,7 @@ from ..rollout.results_follower import ResultsFollower
 from ..tools.context import ToolContext
 from .bench_run import BenchRun, PlannedItem
 from .rollouts import Handle
+from .run_limits import budget_limits
 from .task_index import TaskIndex, read_index, write_index
 
 
@@ -27,7 +28,7 @@ class ControllerRun(BenchRun):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.index = write_index(
-            self.run_id, self.run_dir, [task for loaded in self.benchmarks for task in loaded.tasks]
+            self.run_id, self.run_dir, self.began, [task for loaded in self.benchmarks for task in loaded.tasks]
         )
         _ledger(self.index).touch(mode=0o600, exist_ok=False)
         self._follower = ResultsFollower(self.run_dir / FILE_NAME, self.run_id)
@@ -101,7 +102,7 @@ class WorkerRun(BenchRun):
         return super().submit(item, key, hold=hold)
 
     def _budget(self) -> Budget:
-        return SharedBudget(_ledger(self._index_path), cost=self.options.max_cost, tokens=self.options.max_tokens)
+        return SharedBudget(budget_limits(self.options), _ledger(self._index_path), began=self._read.began)
 
 
 def _ledger(index: Path) -> Path:

@@ -167,6 +167,13 @@ OPTIONS = (
         "DOLLARS",
     ),
     Option("max_tokens", _positive_int, "prompt and completion tokens the run may use, likewise", "N"),
+    Option("max_turns", _positive_int, "model calls the run may make, all its attempts together, likewise", "N"),
+    Option(
+        "max_seconds",
+        _seconds,
+        "time for the whole run; when it is over, attempts in flight end at once, likewise",
+        "SECONDS",
+    ),
     Option(
         "infra_retries",
         _at_least_0,
@@ -274,6 +281,8 @@ class Options:
     task_timeout: float | None
     max_cost: Decimal | None
     max_tokens: int | None
+    max_turns: int | None
+    max_seconds: float | None
     infra_retries: int | None
     request_timeout: float | None
     run_dir: str | None

@@ -37,6 +37,7 @@ from .configuration import Configuration, model_source, sandbox_of, tools_of
 from .items import CALL
 from .options import read_options
 from .reporting import shortest
+from .run_limits import budget_limits
 
 #: The `benchmark` of records that come from users' own tests.
 BENCHMARK = "tests"
@@ -71,13 +72,14 @@ class OwnTests:
         self._cwd = Path(config.invocation_params.dir)
         self._configuration: Configuration | None = None
         self.loop = BackgroundLoop(name="hermes-own-tests")
-        self.loop.run(self._prepare_loop())
-        self.budget = Budget(cost=self.options.max_cost, tokens=self.options.max_tokens)
+        self.budget = Budget(budget_limits(self.options))
         self._source: ModelSource | None = None
         self._results: ResultsFile | None = None
+        self.loop.run(self._prepare_loop())
 
     async def _prepare_loop(self) -> None:
         install_bridge(asyncio.get_running_loop())
+        self.budget.start_clock()
 
     @property
     def configuration(self) -> Configuration:

@@ -6,15 +6,33 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..report.numbers import duration
 from ..result import dollars
+from ..rollout.budget import BudgetLimits
 
 if TYPE_CHECKING:
     from .bench_run import BenchRun
+    from .options import Options
 
 #: A refused key or model is to be put right in the command; after the others the same command goes on.
 _EXIT_CODES = {"refused": pytest.ExitCode.USAGE_ERROR}
 
 _TOLD = "hermes_halted"
+
+
+def budget_limits(options: Options) -> BudgetLimits:
+    """Return what the whole run may use."""
+    return BudgetLimits(
+        cost=options.max_cost, tokens=options.max_tokens, turns=options.max_turns, seconds=options.max_seconds
+    )
+
+
+def _in_words(limits: BudgetLimits) -> str:
+    said = [dollars(limits.cost)] if limits.cost is not None else []
+    said += [f"{limits.tokens:,} tokens"] if limits.tokens is not None else []
+    said += [f"{limits.turns:,} turns"] if limits.turns is not None else []
+    said += [duration(limits.seconds)] if limits.seconds is not None else []
+    return " and ".join([*([", ".join(said[:-1])] if said[1:] else []), *said[-1:]])
 
 
 class RunLimits:
@@ -26,13 +44,11 @@ class RunLimits:
         self._told: tuple[str, str] | None = None
 
     def pytest_report_header(self) -> list[str]:
-        options, lines = self._run.options, []
+        lines = []
         if any(loaded.source.calls is not None for loaded in self._run.benchmarks):
             lines.append(f"hermes: at most {self._run.in_flight} model calls in flight, fewer after a 429 or 503")
-        limits = [dollars(options.max_cost)] if options.max_cost is not None else []
-        limits += [f"{options.max_tokens:,} tokens"] if options.max_tokens is not None else []
-        if limits:
-            lines.append(f"hermes: at most {' and '.join(limits)} for the run")
+        if limits := _in_words(budget_limits(self._run.options)):
+            lines.append(f"hermes: at most {limits} for the run")
         return lines
 
     def _halted(self) -> tuple[str, str] | None:

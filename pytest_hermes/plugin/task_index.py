@@ -21,6 +21,8 @@ class TaskIndex:
 
     run_id: str
     run_dir: Path
+    #: When the run's time began, by the monotonic clock.
+    began: float
     #: By the benchmark's name.
     tasks: dict[str, list[tuple[Item, Task]]]
 
@@ -28,7 +30,7 @@ class TaskIndex:
         return [PlannedTask(benchmark, item, task) for item, task in self.tasks[benchmark.name]]
 
 
-def write_index(run_id: str, run_dir: Path, tasks: Sequence[PlannedTask]) -> Path:
+def write_index(run_id: str, run_dir: Path, began: float, tasks: Sequence[PlannedTask]) -> Path:
     """Write the index to a new file that only this user can read.
 
     Raises UsageError for items that cannot be pickled.
@@ -37,7 +39,7 @@ def write_index(run_id: str, run_dir: Path, tasks: Sequence[PlannedTask]) -> Pat
     for planned in tasks:
         by_name.setdefault(planned.benchmark.name, []).append((planned.item, planned.task))
     try:
-        data = pickle.dumps(TaskIndex(run_id, run_dir, by_name))
+        data = pickle.dumps(TaskIndex(run_id, run_dir, began, by_name))
     except Exception as error:  # pickling runs whatever code the items bring along
         raise UsageError(
             f"--hermes-procs needs items that can be pickled: {type(error).__name__}: {error}; run without it"

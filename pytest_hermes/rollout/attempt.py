@@ -24,7 +24,7 @@ from ..tools.context import ToolContext
 from ..tools.dispatch import ToolOutcome, dispatch
 from ..tools.place import Place
 from ..tools.tool import Tool
-from .budget import Budget, BudgetSpent
+from .budget import Budget, BudgetSpent, EndedByBudget
 from .limits import attempt_limits
 from .loop import HermesAgentLoop
 from .plan import PlannedTask
@@ -85,7 +85,7 @@ class Attempt:
         key: str,
         make_place: Callable[[PlannedTask, str], Place],
         task_timeout: float | None,
-        budget: Budget | None = None,
+        budget: Budget,
         earlier_errors: Sequence[EarlierError] = (),
     ) -> None:
         """`budget` is the run's; `earlier_errors` are those of earlier starts of the same attempt."""
@@ -143,7 +143,7 @@ class Attempt:
         benchmark, item, task = self._parts()
         model = self.plan.source.for_task(task)
         tools, config = self.plan.tools, self.plan.config
-        async with self._timed("sandbox_start"):
+        async with self._phase("sandbox_start"):
             if tools:
                 # Now, not at the first tool call: a sandbox that cannot start must cost no tokens, and an image
                 # that takes minutes is not the agent's time.
@@ -172,7 +172,7 @@ class Attempt:
         )
         messages = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
         self.result = await self._loop.run([*messages, {"role": "user", "content": benchmark.format_prompt(item)}])
-        async with self._timed("verifier"):
+        async with self._phase("verifier"):
             reward = await self._user_code("verifier", benchmark.compute_reward, item, self.result, self.context)
         return _checked_reward(reward)
 
@@ -186,10 +186,12 @@ class Attempt:
         return planned.benchmark, planned.item, planned.task
 
     @asynccontextmanager
-    async def _timed(self, name: str) -> AsyncIterator[None]:
+    async def _phase(self, name: str) -> AsyncIterator[None]:
+        """Take the time of what is not the agent's. It costs nothing else, so only the end of the time ends it."""
         started = time.perf_counter()
         try:
-            yield
+            async with EndedByBudget(self._budget, spared=lambda: not self._budget.out_of_time):
+                yield
         finally:
             self._seconds[name] += time.perf_counter() - started
 

@@ -2,63 +2,106 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from types import TracebackType
 
 from ..errors import InfrastructureError
 from ..result import Usage, dollars
 
 
 class BudgetSpent(InfrastructureError):
-    """A limit on money or tokens does not let an attempt go on, though its agent might have."""
+    """A limit of the run does not let an attempt go on, though its agent might have."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, kind="budget")
 
 
-class Budget:
-    """Counts what answers cost. Lives on the loop of the rollouts; other threads may read `spent` and `exhausted`."""
+@dataclass(frozen=True, kw_only=True)
+class BudgetLimits:
+    """How much there is of what a run may use up; None is no limit."""
 
-    def __init__(self, *, cost: Decimal | None = None, tokens: int | None = None) -> None:
-        """`cost` is in dollars, `tokens` are prompt and completion; None is no limit."""
-        self.cost = cost
-        self.tokens = tokens
+    #: Dollars.
+    cost: Decimal | None = None
+    #: Prompt and completion.
+    tokens: int | None = None
+    #: Model calls that were answered.
+    turns: int | None = None
+    #: Wall time.
+    seconds: float | None = None
+
+    @property
+    def of_answers(self) -> bool:
+        """Whether any of it is used up by answers."""
+        return not (self.cost is None and self.tokens is None and self.turns is None)
+
+
+class Budget:
+    """Counts what answers cost. Lives on the loop of the rollouts; other threads may read its attributes."""
+
+    def __init__(self, limits: BudgetLimits | None = None, *, began: float | None = None) -> None:
+        """The time began at `began`, by the monotonic clock that all processes of a machine share; None: now."""
+        self.limits = limits or BudgetLimits()
         self.spent = Usage()
+        #: Answers so far.
+        self.turns = 0
         #: Why nothing more may be spent; None while it may.
         self.exhausted: str | None = None
+        #: Whether the time is over. Then there is no waiting for answers that are on their way, either.
+        self.out_of_time = False
+        self._began = time.monotonic() if began is None else began
         self._watchers: list[Callable[[], object]] = []
+
+    def start_clock(self) -> None:
+        """Let the running loop see to it that the time has an end."""
+        if self.limits.seconds is not None:
+            left = self._began + self.limits.seconds - time.monotonic()
+            asyncio.get_running_loop().call_later(max(left, 0), self._end_time)
+
+    def _end_time(self) -> None:
+        self.out_of_time = True
+        self._exhaust(f"the {self.limits.seconds:g} s for the run are over (--hermes-max-seconds)")
 
     def add(self, usage: Usage) -> None:
         """Count an answer. Tells all watchers when it was the one that spent the rest."""
         self._count(usage)
         if self.exhausted is None and (why := self._reason(usage)):
-            self.exhausted = why
-            for tell in list(self._watchers):
-                tell()
+            self._exhaust(why)
+
+    def _exhaust(self, why: str) -> None:
+        self.exhausted = self.exhausted or why
+        for tell in list(self._watchers):
+            tell()
 
     def _count(self, usage: Usage) -> None:
         self.spent += usage
+        self.turns += 1
 
     def _reason(self, last: Usage) -> str | None:
+        limits = self.limits
         # A limit that silently did not hold would be worse than a run that ends.
-        if self.tokens is not None:
+        if limits.tokens is not None:
             if not last.total_tokens and last.cost is None:
-                return f"--hermes-max-tokens={self.tokens} cannot be held: the endpoint does not say what it used"
-            if self.spent.total_tokens >= self.tokens:
+                return f"--hermes-max-tokens={limits.tokens} cannot be held: the endpoint does not say what it used"
+            if self.spent.total_tokens >= limits.tokens:
                 used = self.spent.total_tokens
-                return f"the run's budget of {self.tokens:,} tokens is spent ({used:,} used; --hermes-max-tokens)"
-        if self.cost is not None:
+                return f"the run's budget of {limits.tokens:,} tokens is spent ({used:,} used; --hermes-max-tokens)"
+        if limits.cost is not None:
             if self.spent.cost is None:
                 return (
-                    f"--hermes-max-cost={self.cost} cannot be held: the price of an answer is not known; "
+                    f"--hermes-max-cost={limits.cost} cannot be held: the price of an answer is not known; "
                     "pip install 'pytest-hermes[prices]' knows many, --hermes-max-tokens needs none"
                 )
-            if self.spent.cost >= self.cost:
+            if self.spent.cost >= limits.cost:
                 used_dollars = dollars(self.spent.cost)
-                return f"the run's budget of {dollars(self.cost)} is spent ({used_dollars} used; --hermes-max-cost)"
+                return f"the run's budget of {dollars(limits.cost)} is spent ({used_dollars} used; --hermes-max-cost)"
+        if limits.turns is not None and self.turns >= limits.turns:
+            return f"the run's budget of {limits.turns:,} turns is spent ({self.turns:,} used; --hermes-max-turns)"
         return None
 
     def check(self) -> None:
@@ -67,17 +110,50 @@ class Budget:
             raise BudgetSpent(self.exhausted)
 
     def watch(self, tell: Callable[[], object]) -> None:
-        """Call `tell` once should the budget run out."""
+        """Call `tell` when the budget runs out, and again when the time is over after something else was."""
         self._watchers.append(tell)
 
-    @contextmanager
-    def watched(self, tell: Callable[[], object]) -> Iterator[None]:
-        """Call `tell` once should the budget run out within the block."""
-        self.watch(tell)
-        try:
-            yield
-        finally:
-            self._watchers.remove(tell)
+    def unwatch(self, tell: Callable[[], object]) -> None:
+        self._watchers.remove(tell)
+
+
+class EndedByBudget:
+    """Ends the block under it with BudgetSpent when the budget runs out, as asyncio.timeout does after a time.
+
+    `spared` is asked then whether the block may go on all the same.
+    """
+
+    def __init__(self, budget: Budget, *, spared: Callable[[], bool]) -> None:
+        self._budget = budget
+        self._spared = spared
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        #: Whether the block was cancelled.
+        self.happened = False
+
+    async def __aenter__(self) -> EndedByBudget:
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        self._cancelling = self._task.cancelling()
+        self._budget.watch(self._tell)
+        return self
+
+    def _tell(self) -> None:
+        if not self.happened and not self._spared():
+            assert self._task is not None
+            self.happened = True
+            self._task.cancel()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._budget.unwatch(self._tell)
+        if not self.happened:
+            return
+        assert self._task is not None
+        # Somebody else may have cancelled it as well, and then wants to hear so.
+        if self._task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+            raise BudgetSpent(self._budget.exhausted or "") from None
 
 
 class SharedBudget(Budget):
@@ -86,13 +162,13 @@ class SharedBudget(Budget):
     A process hears of the others' spending with its own next answer.
     """
 
-    def __init__(self, ledger: Path, *, cost: Decimal | None = None, tokens: int | None = None) -> None:
-        super().__init__(cost=cost, tokens=tokens)
+    def __init__(self, limits: BudgetLimits, ledger: Path, *, began: float) -> None:
+        super().__init__(limits, began=began)
         self._ledger = ledger
         self._read = 0
 
     def _count(self, usage: Usage) -> None:
-        if self.cost is None and self.tokens is None:
+        if not self.limits.of_answers:
             super()._count(usage)
             return
         entry = [usage.prompt_tokens, usage.completion_tokens, None if usage.cost is None else str(usage.cost)]

@@ -82,6 +82,7 @@ class Engine:
     async def _prepare_loop(self) -> None:
         install_bridge(asyncio.get_running_loop())
         self.budget.watch(self._budget_is_spent)
+        self.budget.start_clock()
 
     def submit(self, plan: AttemptPlan, key: str) -> Handle:
         """Queue one attempt; they start in the order of submission. `key` names its sandbox, unique in the run."""

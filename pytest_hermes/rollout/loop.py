@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +14,7 @@ from ..models.protocol import ContextWindowExceeded, Model
 from ..result import AgentResult, ToolError, Usage, dollars
 from ..tools.dispatch import ToolOutcome
 from .answer import Answer, Call, read_answer
-from .budget import Budget, BudgetSpent
+from .budget import Budget, BudgetSpent, EndedByBudget
 
 ToolRunner = Callable[[str, str], Awaitable[ToolOutcome]]
 
@@ -62,7 +61,7 @@ class HermesAgentLoop:
         self.seconds = seconds
         self.token_budget = token_budget
         self.cost_budget = cost_budget
-        self.budget = budget
+        self.budget = budget or Budget()
         self.priced = priced
         self.run_tool = run_tool or self._by_task_id()
         #: What there is so far; complete once `run` has returned, and what was paid for when it raises.
@@ -74,9 +73,7 @@ class HermesAgentLoop:
         self.clock = AgentClock(seconds)
         # The conversation as it is sent; it differs from the recorded one only where an endpoint would choke.
         self._wire: list[dict[str, Any]] = []
-        self._task: asyncio.Task[Any] | None = None
         self._asking = False
-        self._interrupted = False
 
     async def run(self, messages: list[dict[str, Any]]) -> AgentResult:
         """Work on `messages` (not changed) until the agent ends, and return what it left.
@@ -84,21 +81,12 @@ class HermesAgentLoop:
         Raises InfrastructureError when the endpoint or the sandbox fails, BudgetSpent when others or this agent
         spent the shared budget; `result` then holds what came before.
         """
-        self._task = asyncio.current_task()
-        try:
-            with self.budget.watched(self._interrupt) if self.budget is not None else nullcontext():
-                return await self._run(messages)
-        except asyncio.CancelledError:
-            if not self._interrupted or self._task is None or self._task.uncancel():
-                raise
-            assert self.budget is not None
-            raise BudgetSpent(self.budget.exhausted or "") from None
+        async with EndedByBudget(self.budget, spared=self._awaits_an_answer) as self._ending:
+            return await self._run(messages)
 
-    def _interrupt(self) -> None:
-        """End the agent, unless an answer is on its way: it is paid for in any case, and its cost should be known."""
-        if self._task is not None and (not self._asking or self.clock.stopped):
-            self._interrupted = True
-            self._task.cancel()
+    def _awaits_an_answer(self) -> bool:
+        """Whether an answer is on its way: it is paid for in any case, and its cost should be known."""
+        return self._asking and not self.clock.stopped and not self.budget.out_of_time
 
     async def _run(self, messages: list[dict[str, Any]]) -> AgentResult:
         result = self.result = AgentResult(messages=[dict(message) for message in messages])
@@ -121,8 +109,7 @@ class HermesAgentLoop:
 
     async def _turns(self, result: AgentResult) -> str:
         while result.turns_used < self.max_turns:
-            if self.budget is not None:
-                self.budget.check()
+            self.budget.check()
             answer = await self._ask(result)
             if not answer.calls:
                 return "length" if answer.finish_reason == "length" else "finished"
@@ -133,7 +120,7 @@ class HermesAgentLoop:
 
     def _spent(self, result: AgentResult, calls: list[Call]) -> str | None:
         """Return which of the task's own budgets the answer with these calls has used up, if it did."""
-        if self.budget is not None and self.budget.exhausted is not None:
+        if self.budget.exhausted is not None:
             self._leave_unanswered(result, calls, RUN_IS_OVER)
             self.budget.check()
         if self.token_budget is not None and result.usage.total_tokens >= self.token_budget:
@@ -163,8 +150,7 @@ class HermesAgentLoop:
             usage = self.priced(answer.usage) if self.priced is not None else answer.usage
             result.turns_used += 1
             result.usage += usage
-            if self.budget is not None:
-                self.budget.add(usage)
+            self.budget.add(usage)
         finally:
             self._asking = False
         result.reasoning_per_turn.append(answer.reasoning)
@@ -187,7 +173,7 @@ class HermesAgentLoop:
                 outcome = await self.run_tool(call.name, call.arguments)
             except asyncio.CancelledError:
                 # Out of time, most likely: a conversation with unanswered calls is not one that can be read on.
-                self._leave_unanswered(result, calls[index:], RUN_IS_OVER if self._interrupted else INTERRUPTED)
+                self._leave_unanswered(result, calls[index:], RUN_IS_OVER if self._ending.happened else INTERRUPTED)
                 raise
             finally:
                 self.tool_seconds += time.perf_counter() - started

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from tests.services.bench import Bench
+from tests.services.bench import Bench, processes_with
 from tests.services.model_server import ModelServer, Reply, completion
 
 MINE = """
@@ -25,6 +26,10 @@ class Mine(Benchmark):
     async def compute_reward(self, item, result, ctx) -> float:
         return 1.0 if ctx.read_file("x").get("content") == "1\\n" else 0.0
 """
+
+
+#: What the header makes of them.
+LIMITS = {"--hermes-max-cost": "$1.00", "--hermes-max-tokens": "1,100 tokens", "--hermes-max-turns": "10 turns"}
 
 
 def answer(*calls: str, cost: object = None, **options: Any) -> dict[str, Any]:
@@ -134,6 +139,7 @@ def test_a_task_s_limit_on_unknown_costs_is_an_error(bench: Bench, model_server:
     [
         ("--hermes-max-cost=1", "the run's budget of $1.00 is spent ($1.00 used; --hermes-max-cost)"),
         ("--hermes-max-tokens=1100", "the run's budget of 1,100 tokens is spent (1,100 used; --hermes-max-tokens)"),
+        ("--hermes-max-turns=10", "the run's budget of 10 turns is spent (10 used; --hermes-max-turns)"),
     ],
 )
 def test_a_run_s_budget(bench: Bench, model_server: ModelServer, option: str, said: str) -> None:
@@ -152,7 +158,7 @@ def test_a_run_s_budget(bench: Bench, model_server: ModelServer, option: str, sa
     assert [line for line in result.outlines if line.strip()][-1] == f"hermes: stopped: {said}"
     result.stdout.fnmatch_lines(
         [
-            f"hermes: at most {'$1.00' if 'cost' in option else '1,100 tokens'} for the run",
+            f"hermes: at most {LIMITS[option.partition('=')[0]]} for the run",
             f"budget error: {said}",
             "after * turn*",
             "score     1.000*n = 1)",
@@ -187,9 +193,76 @@ def test_a_budget_does_not_wait_for_a_tool(bench: Bench, model_server: ModelServ
     assert records["t0"]["seconds"]["total"] < 100
 
 
+WHEREVER = """
+from pytest_hermes import Benchmark, Task
+
+class Wherever(Benchmark):
+    name = "wherever"
+
+    def tasks(self):
+        return [Task(id=at, prompt=f"Be slow at the {at}.") for at in ("setup", "model", "tool", "verifier", "queue")]
+
+    async def prepare(self, item, ctx):
+        if item.id == "setup":
+            ctx.terminal("sleep 300.MARKER")
+
+    async def compute_reward(self, item, result, ctx):
+        return ctx.terminal("sleep 300.MARKER", timeout=400)["exit_code"]
+"""
+
+
+def test_the_end_of_a_run_s_time_ends_whatever_is_in_flight(bench: Bench, model_server: ModelServer) -> None:
+    """One attempt is at each place where time goes by, and one more waits for its turn."""
+    marker = str(uuid.uuid4().int)[:12]
+
+    def script(body: dict[str, Any]) -> dict[str, Any] | Reply:
+        if "verifier" in str(body["messages"]):
+            return answer()
+        asked_before = any(message["role"] == "assistant" for message in body["messages"])
+        if "tool" in str(body["messages"][0]) and asked_before:
+            return answer(f"sleep 300.{marker}")
+        return Reply(mood="hang") if asked_before else answer("true")
+
+    model_server.script = script
+    bench.file("wherever.py", WHEREVER.replace("MARKER", marker))
+    result = bench.run(
+        "--hermes-bench=wherever.py:Wherever",
+        f"--hermes-base-url={model_server.url}",
+        "--hermes-model=tiny",
+        "--hermes-run-dir=out",
+        "--hermes-max-seconds=5",
+        "--hermes-max-tokens=100000",
+        "--hermes-max-turns=100",
+        "-n4",
+    )
+    result.assert_outcomes(errors=4)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    said = "the 5 s for the run are over (--hermes-max-seconds)"
+    assert [line for line in result.outlines if line.strip()][-1] == f"hermes: stopped: {said}"
+    result.stdout.fnmatch_lines(
+        [
+            "hermes: at most 100,000 tokens, 100 turns and 5.0 s for the run",
+            f"budget error: {said}",
+            "errors    4 (budget 4), not in the score*",
+            "stopped   1 of 5 attempts did not finish and are not counted",
+        ]
+    )
+    records = {record["task"]: record for record in bench.records()}
+    assert {record["error"]["kind"] for record in records.values()} == {"budget"}
+    assert {task: record["turns_used"] for task, record in records.items()} == {
+        "setup": 0,
+        "model": 1,
+        "tool": 2,
+        "verifier": 1,
+    }
+    assert records["tool"]["messages"][-1]["content"] == "not finished: the run's budget is spent"
+    assert records["verifier"]["stop_reason"] == "finished"
+    assert processes_with(marker) == []
+
+
 def test_a_budget_that_is_just_enough_stops_nothing(bench: Bench, model_server: ModelServer) -> None:
     model_server.play(answer("echo 1 > x", cost=0.5), answer(cost=0.5))
-    result = run(bench, model_server, "--hermes-max-cost=1")
+    result = run(bench, model_server, "--hermes-max-cost=1", "--hermes-max-turns=2", "--hermes-max-seconds=100")
     result.assert_outcomes(passed=1)
     assert result.ret == 0
     result.stdout.no_fnmatch_line("*stopped*")
@@ -252,6 +325,8 @@ def test_an_agent_in_a_test_of_one_s_own_keeps_to_the_budget(bench: Bench, model
         ("--hermes-max-cost=0", "must be an amount of dollars greater than 0, such as 2.50"),
         ("--hermes-max-cost=much", "must be an amount of dollars greater than 0, such as 2.50"),
         ("--hermes-max-tokens=-1", "must be a whole number of at least 1"),
+        ("--hermes-max-turns=0", "must be a whole number of at least 1"),
+        ("--hermes-max-seconds=inf", "must be a number of seconds greater than 0"),
         ("--hermes-infra-retries=-1", "must be a whole number, 0 or more"),
         ("--hermes-request-timeout=0", "must be a number of seconds greater than 0"),
     ],
@@ -262,7 +337,7 @@ def test_limits_that_are_none(bench: Bench, argument: str, said: str) -> None:
     result.stderr.fnmatch_lines([f"ERROR: {argument.replace('=', '=*')}*: {said}"])
 
 
-@pytest.mark.parametrize("option", ["--hermes-max-cost=2", "--hermes-max-tokens=2200"])
+@pytest.mark.parametrize("option", ["--hermes-max-cost=2", "--hermes-max-turns=20"])
 def test_processes_share_a_budget(bench: Bench, model_server: ModelServer, option: str) -> None:
     model_server.play(answer("true", cost=0.1))
     result = run(bench, model_server, option, "--hermes-procs=2", "-n", "4", tasks=12)
@@ -272,3 +347,12 @@ def test_processes_share_a_budget(bench: Bench, model_server: ModelServer, optio
     assert 20 <= len(model_server.requests) <= 24
     assert {record["error"]["kind"] for record in bench.records()} == {"budget"}
     assert [path.name for path in (bench.path / "out").iterdir()] == ["results.jsonl"]
+
+
+def test_processes_share_a_run_s_time(bench: Bench, model_server: ModelServer) -> None:
+    model_server.play(answer("sleep 300"))
+    result = run(bench, model_server, "--hermes-max-seconds=6", "--hermes-procs=2", "-n", "4", tasks=12)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert [line for line in result.outlines if line.strip()][-1].startswith("hermes: stopped: the 6 s for the run")
+    assert {record["error"]["kind"] for record in bench.records()} == {"budget"}
+    assert len(bench.records()) == 4
