@@ -111,12 +111,23 @@ def _is_installed(bench: str) -> bool:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell an xdist worker the id of the run, so that all workers' own tests write to one results file."""
+    """Tell an xdist worker what it has in common with the others.
+
+    That is the id of the run, so that all workers' own tests write to one results file, and where they share a budget.
+    """
     from ..rollout.run import new_run_id
 
-    if not hasattr(node.config, "hermes_run_id"):
-        node.config.hermes_run_id = new_run_id(["tests"], read_options(node.config).model or "")
-    node.workerinput["hermes_run_id"] = node.config.hermes_run_id
+    config: pytest.Config = node.config
+    options = read_options(config)
+    run_id = config.stash.setdefault(_OWN_RUN_ID, new_run_id(["tests"], options.model or ""))
+    node.workerinput["hermes_run_id"] = run_id
+    if RUN in config.stash or options.has_budget:
+        from .shared_folder import share_folder
+
+        share_folder(config).tell(node.workerinput)
+
+
+_OWN_RUN_ID: pytest.StashKey[str] = pytest.StashKey()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,7 +16,6 @@ from ..models.limiter import CallLimiters
 from ..models.protocol import ModelSource
 from ..models.retry import retry_policy
 from ..redact import Redactor
-from ..result import Usage
 from ..rollout.attempt import AttemptPlan
 from ..rollout.budget import Budget
 from ..rollout.catalog import load_benchmark
@@ -33,6 +32,7 @@ from .node_ids import Selection
 from .options import Options
 from .rollouts import Handle
 from .run_limits import budget_limits
+from .standing import Standing
 
 
 @dataclass(frozen=True)
@@ -166,34 +166,41 @@ class BenchRun:
         return sorted({*named, *(numbers if any(selection.attempt is None for selection in here) else ())})
 
     @property
-    def in_flight_now(self) -> int:
-        """How many rollouts hold a place at this moment."""
-        return self._engine.in_flight if self._engine is not None else 0
+    def standing(self) -> Standing:
+        """How the rollouts stand at this moment."""
+        if self._engine is None:
+            return Standing()
+        limiters = [calls for loaded in self.benchmarks if (calls := loaded.source.calls) is not None]
+        calls = min(limiters, key=lambda calls: calls.limit - calls.maximum, default=None)
+        return Standing(
+            self._engine.in_flight,
+            self._engine.budget.spent_here,
+            calls.limit if calls is not None else 0,
+            calls.maximum if calls is not None else 0,
+        )
 
     @property
     def engine(self) -> Engine:
         if self._engine is None:
-            self._results = ResultsFile(self.run_dir, self.redactor)
-            self._engine = Engine(
-                limit=self.in_flight,
-                run_id=self.run_id,
-                results=self._results,
-                make_place=self._make_place,
-                task_timeout=self.options.task_timeout,
-                on_record=self.records.append,
-                loop=self.loop,
-                budget=self._budget(),
-                infra_retries=self.options.infra_retries or 0,
-            )
+            self._engine = self._make_engine()
         return self._engine
+
+    def _make_engine(self) -> Engine:
+        self._results = ResultsFile(self.run_dir, self.redactor)
+        return Engine(
+            limit=self.in_flight,
+            run_id=self.run_id,
+            results=self._results,
+            make_place=self._make_place,
+            task_timeout=self.options.task_timeout,
+            on_record=self.records.append,
+            loop=self.loop,
+            budget=self._budget(),
+            infra_retries=self.options.infra_retries or 0,
+        )
 
     def _budget(self) -> Budget:
         return Budget(budget_limits(self.options), began=self.began)
-
-    @property
-    def spent(self) -> Usage:
-        """What all answers of this process used, also those of attempts that left no record."""
-        return self._engine.budget.spent if self._engine is not None else Usage()
 
     @property
     def halted(self) -> tuple[str, str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import Counter
 from concurrent.futures import Future
 from pathlib import Path
@@ -11,6 +13,7 @@ from ..benchmark import Benchmark
 from ..result import AgentResult
 from ..rollout.attempt import Rollout
 from ..rollout.budget import Budget, SharedBudget
+from ..rollout.engine import Engine
 from ..rollout.plan import PlannedTask
 from ..rollout.record import AttemptRecord
 from ..rollout.results_file import FILE_NAME
@@ -19,25 +22,31 @@ from ..tools.context import ToolContext
 from .bench_run import BenchRun, PlannedItem
 from .rollouts import Handle
 from .run_limits import budget_limits
+from .shared_folder import SharedFolder
+from .standing import Standing, read_standing, total, write_standing
 from .task_index import TaskIndex, read_index, write_index
+
+#: Seconds between two looks of a worker at what it may have to tell.
+TELL_EVERY = 1.0
 
 
 class ControllerRun(BenchRun):
     """Enumerates the tasks and tells how the run stands; its rollouts run in the workers."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    def __init__(self, *arguments: Any, shared: SharedFolder, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.index = write_index(
-            self.run_id, self.run_dir, self.began, [task for loaded in self.benchmarks for task in loaded.tasks]
-        )
-        _ledger(self.index).touch(mode=0o600, exist_ok=False)
+        tasks = [task for loaded in self.benchmarks for task in loaded.tasks]
+        write_index(shared.index, self.run_id, self.run_dir, self.began, tasks)
+        self._shared = shared
+        self._standings: dict[str, Standing] = {}
+        self._ended: set[str] = set()
         self._follower = ResultsFollower(self.run_dir / FILE_NAME, self.run_id)
         self.total = self.planned().total()
         self._crashes: dict[str, int] = {}
 
     @property
-    def in_flight_now(self) -> int:
-        return min(self.in_flight, self.total - len(self.records))
+    def standing(self) -> Standing:
+        return total(self._standings.values())
 
     @property
     def results_path(self) -> Path | None:
@@ -50,6 +59,13 @@ class ControllerRun(BenchRun):
 
     def refresh(self) -> None:
         self.records += [record.without_conversation() for record in self._follower.new()]
+        for worker, path in self._shared.standings():
+            standing = read_standing(path)
+            self._standings[worker] = Standing(spent=standing.spent) if worker in self._ended else standing
+
+    def forget(self, worker: str) -> None:
+        """A worker has ended: nothing of it is in flight any more, whatever it wrote last."""
+        self._ended.add(worker)
 
     def share_of(self, worker: int) -> int:
         """Return how many rollouts worker number `worker`, from 0, may have in flight."""
@@ -60,17 +76,14 @@ class ControllerRun(BenchRun):
         self._crashes[node_id] = self._crashes.get(node_id, 0) + 1
         return self._crashes[node_id]
 
-    def close(self) -> None:
-        super().close()
-        self.index.unlink(missing_ok=True)
-        _ledger(self.index).unlink(missing_ok=True)
-
 
 class WorkerRun(BenchRun):
     """Runs a share of the items, of tasks that the controller enumerated."""
 
-    def __init__(self, *arguments: Any, index: Path, **named: Any) -> None:
-        self._index_path = index
+    def __init__(self, *arguments: Any, shared: SharedFolder, worker: str, **named: Any) -> None:
+        self._shared = shared
+        self._standing_path = shared.standing(worker)
+        self._written: Standing | None = None
         self._index: TaskIndex | None = None
         super().__init__(*arguments, **named)
         self._follower = ResultsFollower(self.run_dir / FILE_NAME, self.run_id)
@@ -80,7 +93,7 @@ class WorkerRun(BenchRun):
     @property
     def _read(self) -> TaskIndex:
         if self._index is None:
-            self._index = read_index(self._index_path)
+            self._index = read_index(self._shared.index)
         return self._index
 
     def _chosen_tasks(self, benchmarks: list[Benchmark]) -> list[PlannedTask]:
@@ -102,12 +115,28 @@ class WorkerRun(BenchRun):
         return super().submit(item, key, hold=hold)
 
     def _budget(self) -> Budget:
-        return SharedBudget(budget_limits(self.options), _ledger(self._index_path), began=self._read.began)
+        return SharedBudget(budget_limits(self.options), self._shared.ledger, began=self._read.began)
 
+    def _make_engine(self) -> Engine:
+        engine = super()._make_engine()
+        self.loop.submit(self._keep_telling())
+        return engine
 
-def _ledger(index: Path) -> Path:
-    """Return where the workers write what they spend."""
-    return index.with_name(index.name + ".spent")
+    async def _keep_telling(self) -> None:
+        while True:
+            self._tell()
+            await asyncio.sleep(TELL_EVERY)
+
+    def _tell(self) -> None:
+        """Let the controller know how the rollouts here stand."""
+        if (standing := self.standing) != self._written:
+            with contextlib.suppress(OSError):  # a controller that is gone does not want to know
+                write_standing(self._standing_path, standing)
+            self._written = standing
+
+    def close(self) -> None:
+        super().close()
+        self._tell()
 
 
 class FinishedHandle:

@@ -77,31 +77,22 @@ class LiveLine:
         """Return the line: how many are done, how they stand, what runs, what it took, how long it may go on."""
         records = self._run.records
         counts = Counter(record.status for record in records)
-        in_flight = self._run.in_flight_now
+        standing = self._run.standing
+        cut = "" if standing.calls_cut_to is None else f" (model calls cut to {standing.calls_cut_to})"
         parts = [
             f"{len(records)}/{self._total} done",
             f"{counts['passed']} passing",
             *([f"{counts['error']} error{'s' * (counts['error'] > 1)}"] if counts["error"] else []),
-            f"{in_flight} in flight{self._call_limit()}",
+            f"{standing.in_flight} in flight{cut}",
         ]
-        tokens = sum(record.usage.total_tokens for record in records)
-        if tokens:
+        if tokens := standing.spent.total_tokens:
             parts.append(f"{compact(tokens)} tokens")
-        if (cost := known_cost(records)) is not None:
+        if (cost := known_cost(standing.spent, records)) is not None:
             parts.append(cost)
-        left = self._seconds_left(in_flight)
+        left = self._seconds_left(standing.in_flight)
         if left is not None:
             parts.append(f"about {duration(left)} left")
         return f"hermes: {', '.join(parts)} ({duration(time.monotonic() - self._started)})"
-
-    def _call_limit(self) -> str:
-        """Return what an overloaded endpoint has brought the calls in flight down to, while it is less than asked for.
-
-        In a run of several processes only they themselves know.
-        """
-        limits = [calls for loaded in self._run.benchmarks if (calls := loaded.source.calls) is not None]
-        cut = min((calls.limit for calls in limits if calls.limit < calls.maximum), default=None)
-        return "" if cut is None else f" (model calls cut to {cut})"
 
     def _seconds_left(self, in_flight: int) -> float | None:
         records = self._run.records

@@ -294,6 +294,12 @@ class Options:
     origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def has_budget(self) -> bool:
+        """Whether anything limits the run as a whole."""
+        limits = (self.max_cost, self.max_tokens, self.max_turns, self.max_seconds)
+        return any(limit is not None for limit in limits)
+
+    @property
     def configures(self) -> bool:
         """Whether there is a configuration beside the options themselves."""
         return self.config is not None or bool(self.assignments)

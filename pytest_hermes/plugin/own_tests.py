@@ -21,7 +21,7 @@ from ..models.protocol import ModelSource
 from ..models.retry import retry_policy
 from ..redact import Redactor
 from ..result import AgentResult
-from ..rollout.budget import Budget
+from ..rollout.budget import Budget, SharedBudget
 from ..rollout.limits import caps
 from ..rollout.loop import HermesAgentLoop
 from ..rollout.record import AttemptRecord, ErrorInfo, Seconds, Status
@@ -38,6 +38,7 @@ from .items import CALL
 from .options import read_options
 from .reporting import shortest
 from .run_limits import budget_limits
+from .shared_folder import shared_folder
 
 #: The `benchmark` of records that come from users' own tests.
 BENCHMARK = "tests"
@@ -63,6 +64,12 @@ def own_run_id(config: pytest.Config) -> str:
     return new_run_id([BENCHMARK], read_options(config).model or "")
 
 
+def _budget(config: pytest.Config) -> Budget:
+    limits = budget_limits(read_options(config))
+    shared = shared_folder(config)
+    return Budget(limits) if shared is None else SharedBudget(limits, shared.own_ledger, began=shared.made)
+
+
 class OwnTests:
     """What own tests of one session share: an event loop, a model, a results file."""
 
@@ -72,7 +79,7 @@ class OwnTests:
         self._cwd = Path(config.invocation_params.dir)
         self._configuration: Configuration | None = None
         self.loop = BackgroundLoop(name="hermes-own-tests")
-        self.budget = Budget(budget_limits(self.options))
+        self.budget = _budget(config)
         self._source: ModelSource | None = None
         self._results: ResultsFile | None = None
         self.loop.run(self._prepare_loop())

@@ -78,7 +78,7 @@ class BenchReport:
             terminalreporter.write_sep("=", f"{name}, {loaded.source.name}", bold=True)
             for line in summary_lines(records, planned[name]):
                 terminalreporter.write_line(line)
-        if (unrecorded := unrecorded_text(run.spent, run.records)) is not None:
+        if (unrecorded := unrecorded_text(run.standing.spent, run.records)) is not None:
             terminalreporter.write_line(f"besides   {unrecorded}")
         for said in config.hook.pytest_hermes_summary(config=config, records=run.records):
             for line in [said] if isinstance(said, str) else said or ():

@@ -16,6 +16,7 @@ from .reporting import BenchReport
 from .rollouts import LOOP, Rollouts
 from .run_limits import RunLimits
 from .run_loop import RunLoop
+from .shared_folder import share_folder, shared_folder
 from .xdist_controller import Controller
 from .xdist_worker import WorkerRollouts
 
@@ -29,20 +30,27 @@ def start_run(config: pytest.Config, options: Options, selections: list[Selectio
     workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
     plugins: list[object] = [BenchmarkCollection()]
     run: BenchRun
-    if workerinput is not None:
+    if workerinput is not None and (shared := shared_folder(config)) is not None:
         run = WorkerRun(
             options,
             selections=selections,
             in_flight=workerinput["hermes_in_flight"],
             cwd=cwd,
-            index=Path(workerinput["hermes_index"]),
+            shared=shared,
+            worker=workerinput["workerid"],
         )
         rollouts: Rollouts = WorkerRollouts(run)
         config.stash[LOOP] = rollouts
         plugins += [rollouts, BenchReport(run)]
     elif processes := getattr(config.option, "numprocesses", None):
-        controller = ControllerRun(options, selections=selections, in_flight=in_flight, cwd=cwd, processes=processes)
-        run = controller
+        run = controller = ControllerRun(
+            options,
+            selections=selections,
+            in_flight=in_flight,
+            cwd=cwd,
+            processes=processes,
+            shared=share_folder(config),
+        )
         plugins += [Controller(controller), BenchReport(run, planned=controller.planned())]
     else:
         run = BenchRun(options, selections=selections, in_flight=in_flight, cwd=cwd)

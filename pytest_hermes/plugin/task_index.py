@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +28,8 @@ class TaskIndex:
         return [PlannedTask(benchmark, item, task) for item, task in self.tasks[benchmark.name]]
 
 
-def write_index(run_id: str, run_dir: Path, began: float, tasks: Sequence[PlannedTask]) -> Path:
-    """Write the index to a new file that only this user can read.
+def write_index(path: Path, run_id: str, run_dir: Path, began: float, tasks: Sequence[PlannedTask]) -> None:
+    """Write the index to a new file.
 
     Raises UsageError for items that cannot be pickled.
     """
@@ -44,10 +42,7 @@ def write_index(run_id: str, run_dir: Path, began: float, tasks: Sequence[Planne
         raise UsageError(
             f"--hermes-procs needs items that can be pickled: {type(error).__name__}: {error}; run without it"
         ) from error
-    handle, name = tempfile.mkstemp(prefix="hermes-index-")
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    return Path(name)
+    path.write_bytes(data)
 
 
 def read_index(path: Path) -> TaskIndex:

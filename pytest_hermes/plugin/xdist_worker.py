@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,6 @@ from .run_loop import sigterm_as_interrupt
 from .separate_prints import separate_prints
 
 if TYPE_CHECKING:
-    from ..rollout.attempt import Rollout
     from .bench_run import BenchRun
 
 #: Seconds after which a scheduler may ask again for items that cannot be given away.
@@ -48,19 +48,20 @@ class WorkerRollouts(Rollouts):
             return (yield)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
         self._look_ahead(item)
-
-    def take(self, item: TaskItem) -> Rollout:
-        handle = self.handle_of(item)
-        while not handle.future.done():
-            try:
-                handle.future.result(timeout=_LOOK)
-            except TimeoutError:
-                self._look_ahead(item)
-            except CancelledError:  # the run ends, and says why
-                break
-        return super().take(item)
+        if not isinstance(item, TaskItem) or not item.is_to_run:
+            return None
+        future = self.handle_of(item).future
+        while not future.done():
+            with suppress(TimeoutError, CancelledError):
+                future.exception(timeout=_LOOK)
+            self._look_ahead(item)
+        if future.cancelled() and (why := self._run.engine.fatal) is not None:
+            # It ended with the run, before it had an outcome. A worker that exits instead counts as one that has died.
+            item.session.shouldstop = self._run.redactor.text(why)
+            return True
+        return None
 
     def _look_ahead(self, current: pytest.Item) -> None:
         """Start queued rollouts, the next ones first, until as many are unfinished as may be in flight."""

@@ -45,8 +45,13 @@ def cost_text(records: Sequence[AttemptRecord]) -> str | None:
     return f"{total} ({_SOURCES['+'.join(sources)]})"
 
 
-def known_cost(records: Sequence[AttemptRecord]) -> str | None:
-    """Return the sum of what is known so far, rounded to cents and marked as a lower bound where it is one."""
+def known_cost(spent: Usage, records: Sequence[AttemptRecord]) -> str | None:
+    """Return the sum of what is known so far, rounded to cents and marked as a lower bound where it is one.
+
+    `spent` is what all answers used; should the price of one not be known, what the records say is left.
+    """
+    if spent.cost is not None:
+        return f"${spent.cost:,.2f}" if spent.cost_source else None
     used = [usage for record in records for usage in usages(record)]
     if not any(usage.cost_source for usage in used):
         return None

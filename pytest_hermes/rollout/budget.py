@@ -48,6 +48,8 @@ class Budget:
         """The time began at `began`, by the monotonic clock that all processes of a machine share; None: now."""
         self.limits = limits or BudgetLimits()
         self.spent = Usage()
+        #: Of it, what was spent by way of this object.
+        self.spent_here = Usage()
         #: Answers so far.
         self.turns = 0
         #: Why nothing more may be spent; None while it may.
@@ -69,6 +71,7 @@ class Budget:
 
     def add(self, usage: Usage) -> None:
         """Count an answer. Tells all watchers when it was the one that spent the rest."""
+        self.spent_here += usage
         self._count(usage)
         if self.exhausted is None and (why := self._reason(usage)):
             self._exhaust(why)

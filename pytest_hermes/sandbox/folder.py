@@ -1,4 +1,4 @@
-"""The folder of a local sandbox, and what dead processes left of theirs."""
+"""The folders of local sandboxes and of runs, and what dead processes left of theirs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _sweeping = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
-class SandboxFolder:
-    """A folder under the system's temporary folder, with `home` and `scratch` in it.
+class OwnedFolder:
+    """A folder under the system's temporary folder that goes with the process that made it.
 
     Its name tells its owner: process id and start time, since ids are used again. As long as it is in use it is
     also locked, which holds where process ids do not: across containers that share a temporary folder.
@@ -31,8 +31,6 @@ class SandboxFolder:
         pid = os.getpid()
         name = f"hermes-{pid}-{_own_start_time(pid)}-{secrets.token_hex(4)}"
         self.path = os.path.join(os.path.realpath(tempfile.gettempdir()), name)
-        self.home = f"{self.path}/home"
-        self.scratch = f"{self.path}/scratch"
         self._lock = -1
 
     def make(self) -> None:
@@ -42,8 +40,6 @@ class SandboxFolder:
         self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         with contextlib.suppress(OSError):  # not every file system has locks
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.mkdir(self.home, 0o755)
-        os.mkdir(self.scratch, 0o700)
 
     def remove(self) -> None:
         """Remove it with all it holds. No process may be at work in it. May be called twice."""
@@ -51,6 +47,20 @@ class SandboxFolder:
             os.close(self._lock)
             self._lock = -1
         _remove(self.path)
+
+
+class SandboxFolder(OwnedFolder):
+    """One with the folders `home` and `scratch` in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = f"{self.path}/home"
+        self.scratch = f"{self.path}/scratch"
+
+    def make(self) -> None:
+        super().make()
+        os.mkdir(self.home, 0o755)
+        os.mkdir(self.scratch, 0o700)
 
 
 def sweep(parent: str) -> list[str]:

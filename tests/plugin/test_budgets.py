@@ -347,6 +347,9 @@ def test_processes_share_a_budget(bench: Bench, model_server: ModelServer, optio
     assert 20 <= len(model_server.requests) <= 24
     assert {record["error"]["kind"] for record in bench.records()} == {"budget"}
     assert [path.name for path in (bench.path / "out").iterdir()] == ["results.jsonl"]
+    # The controller has nothing but the workers' word for what was spent.
+    result.stdout.no_fnmatch_line("besides *")
+    result.stdout.no_fnmatch_line("*node down*")
 
 
 def test_processes_share_a_run_s_time(bench: Bench, model_server: ModelServer) -> None:
@@ -356,3 +359,16 @@ def test_processes_share_a_run_s_time(bench: Bench, model_server: ModelServer) -
     assert [line for line in result.outlines if line.strip()][-1].startswith("hermes: stopped: the 6 s for the run")
     assert {record["error"]["kind"] for record in bench.records()} == {"budget"}
     assert len(bench.records()) == 4
+
+
+def test_tests_of_one_s_own_in_several_processes_share_a_budget(bench: Bench, model_server: ModelServer) -> None:
+    model_server.play(answer("true", cost=0.1))
+    bench.file(
+        "test_own.py",
+        "import asyncio, pytest\n@pytest.mark.parametrize('n', range(4))\n"
+        "def test_agent(hermes_agent, n):\n    asyncio.run(hermes_agent.run('Work.'))\n",
+    )
+    arguments = ("test_own.py", f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "--hermes-run-dir=out")
+    bench.run(*arguments, "--hermes-max-turns=12", "-n2").assert_outcomes(failed=4)
+    assert 12 <= len(model_server.requests) <= 13
+    assert {record["error"]["kind"] for record in bench.records()} == {"budget"}

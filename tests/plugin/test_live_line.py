@@ -76,3 +76,25 @@ def test_it_says_what_the_run_costs_and_that_calls_are_cut(bench: Bench, model_s
     result = bench.run("--hermes-bench=terminal_test", *arguments)
     result.stdout.re_match_lines([r"hermes: \d+/16 done, .* in flight \(model calls cut to [23]\)"])
     result.stdout.re_match_lines([r"hermes: \d+/16 done, .* tokens, \$[\d.]+, about"])
+
+
+def test_it_moves_while_no_item_of_several_processes_ends(bench: Bench, model_server: ModelServer) -> None:
+    """What the workers have in flight and spend, the process that shows it hears from them."""
+
+    def script(body: dict[str, Any]) -> dict[str, Any] | Reply:
+        turns = sum(message["role"] == "assistant" for message in body["messages"])
+        answer = completion("Done.") if turns == 8 else completion(None, ("terminal", {"command": "true"}))
+        answer["usage"]["cost"] = 0.25
+        return Reply(body=json.dumps(answer), mood="late", seconds=0.5)
+
+    model_server.script = script
+    bench.file("conftest.py", "from pytest_hermes.plugin import live_line\nlive_line.PLAIN_EVERY = 0.5\n")
+    arguments = (f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "-n2", "--hermes-procs=2", "--tb=no")
+    result = bench.run("--hermes-bench=terminal_test", "--hermes-task=create-file,fix-script", *arguments)
+    tokens = [
+        int(match[1].replace(",", ""))
+        for line in result.outlines
+        if (match := re.match(r"hermes: 0/2 done, .* 2 in flight, ([\d,]+) tokens, \$[\d.]+ ", line))
+    ]
+    assert len(set(tokens)) >= 2
+    assert tokens == sorted(tokens)

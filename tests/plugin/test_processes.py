@@ -106,6 +106,25 @@ def test_exit_first(bench: Bench) -> None:
     assert len(bench.records()) < 10
 
 
+def test_what_a_killed_run_left_is_removed_by_the_next(bench: Bench, spread: tuple[str, ...]) -> None:
+    """The folder that its processes shared; workers themselves go when their controller does."""
+    folder = bench.path / "tmp"
+    folder.mkdir()
+    bench.env(TMPDIR=str(folder))
+    bench.file("sleeps.py", SLEEPS.replace("sleep {(9 - i) / 10}", "sleep 300"))
+    process = bench.start(*SLEEPS_ARGS, "-n2", "--hermes-procs=2")
+    deadline = time.monotonic() + 30
+    while not (left := list(folder.glob("hermes-*/gw?.json"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=30)
+    assert left[0].exists()
+    bench.run(*spread, "-n2", "--hermes-task=t0").assert_outcomes(passed=1)
+    assert not left[0].parent.exists()
+    assert list(folder.glob("hermes-*")) == []
+
+
 def test_interrupted(bench: Bench) -> None:
     marker = str(uuid.uuid4().int)[:12]
     bench.file("sleeps.py", SLEEPS.replace("sleep {(9 - i) / 10}", f"sleep {{0.1 if i < 4 else 300}}.{marker}"))

@@ -1,0 +1,56 @@
+"""How the rollouts of one process stand; the workers of a run write it down for the process that shows it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+from ..result import Usage
+
+
+@dataclass(frozen=True)
+class Standing:
+    #: Rollouts that hold a place.
+    in_flight: int = 0
+    #: What all answers used, also those of attempts that have not ended.
+    spent: Usage = field(default_factory=Usage)
+    #: Model calls that may be in flight, and might if no endpoint had complained.
+    calls: int = 0
+    calls_at_most: int = 0
+
+    @property
+    def calls_cut_to(self) -> int | None:
+        """What an overloaded endpoint has brought the calls in flight down to; None while it has not."""
+        return self.calls if self.calls < self.calls_at_most else None
+
+
+def total(standings: Iterable[Standing]) -> Standing:
+    """Return how several processes stand together."""
+    sum_ = Standing()
+    for one in standings:
+        sum_ = Standing(
+            sum_.in_flight + one.in_flight,
+            sum_.spent + one.spent,
+            sum_.calls + one.calls,
+            sum_.calls_at_most + one.calls_at_most,
+        )
+    return sum_
+
+
+def write_standing(path: Path, standing: Standing) -> None:
+    """Replace the file, so that whoever reads it meanwhile finds it whole. Raises OSError."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(asdict(standing), default=str))
+    os.replace(new, path)
+
+
+def read_standing(path: Path) -> Standing:
+    """Return what `write_standing` wrote. Raises OSError."""
+    values = json.loads(path.read_text())
+    spent = values.pop("spent")
+    cost = spent.pop("cost")
+    return Standing(spent=Usage(**spent, cost=None if cost is None else Decimal(cost)), **values)
