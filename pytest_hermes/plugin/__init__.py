@@ -27,6 +27,7 @@ from .fixtures import (  # noqa: F401  pytest finds fixtures in the plugin's mod
     sandbox,
     tool_context,
 )
+from .halts import halts_of
 from .items import CALL, RUN
 from .node_ids import Selection, parse_node_id
 from .options import Options, add_options, check_flags, read_options
@@ -118,6 +119,7 @@ def pytest_configure_node(node: Any) -> None:
     from ..rollout.run import new_run_id
 
     config: pytest.Config = node.config
+    halts_of(config)  # what ends a worker is said here
     options = read_options(config)
     run_id = config.stash.setdefault(_OWN_RUN_ID, new_run_id(["tests"], options.model or ""))
     node.workerinput["hermes_run_id"] = run_id

@@ -210,7 +210,9 @@ class BenchRun:
             return None
         cut = engine.cancelled or any(record.error and record.error.kind == "budget" for record in self.records)
         # A budget that the last attempt of all used up has cost nothing.
-        return (engine.fatal_kind, engine.fatal) if cut or engine.fatal_kind == "results" else None
+        if not cut and engine.fatal_kind != "results":
+            return None
+        return engine.fatal_kind, self.redactor.text(engine.fatal)
 
     @property
     def results_path(self) -> Path | None:

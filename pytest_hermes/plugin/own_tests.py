@@ -17,7 +17,7 @@ import pytest
 from ..background import BackgroundLoop, on_loop
 from ..config.settings import Config
 from ..errors import InfrastructureError, UsageError
-from ..models.protocol import ModelSource
+from ..models.protocol import ModelSource, Refused
 from ..models.retry import retry_policy
 from ..redact import Redactor
 from ..result import AgentResult
@@ -34,6 +34,7 @@ from ..tools.dispatch import ToolOutcome, dispatch
 from ..tools.place import Place
 from ..tools.toolsets import resolve_toolsets
 from .configuration import Configuration, model_source, sandbox_of, tools_of
+from .halts import Halt, halts_of
 from .items import CALL
 from .options import read_options
 from .reporting import shortest
@@ -51,6 +52,7 @@ def own_tests(config: pytest.Config) -> OwnTests:
     own = config.stash.get(_OWN, None)
     if own is None:
         own = config.stash[_OWN] = OwnTests(config)
+        halts_of(config).add(lambda: own.refused)
         config.add_cleanup(own.close)
         config.pluginmanager.register(_Report(own), "hermes-own-tests")
     return own
@@ -80,6 +82,8 @@ class OwnTests:
         self._configuration: Configuration | None = None
         self.loop = BackgroundLoop(name="hermes-own-tests")
         self.budget = _budget(config)
+        #: What its endpoint refused the first agent that asked, in the form of a halt; all others would hear the same.
+        self.refused: Halt | None = None
         self._source: ModelSource | None = None
         self._results: ResultsFile | None = None
         self.loop.run(self._prepare_loop())
@@ -236,7 +240,8 @@ class AgentFixture:
         """Let the agent work on `prompt` in the test's sandbox and return what it left.
 
         What is not given is as configured. `seconds` limits the whole run; `solution` is a shell script for the
-        `oracle` model to play. Raises InfrastructureError when the endpoint or the sandbox fails.
+        `oracle` model to play. Raises InfrastructureError when the endpoint or the sandbox fails; a refused key or
+        model also ends the session after this test.
         """
         config = self._place.own.config
         env = config.env
@@ -268,6 +273,9 @@ class AgentFixture:
             return await on_loop(self._place.own.loop.loop, work)
         except InfrastructureError as failure:
             error = ErrorInfo(kind=failure.kind, message=str(failure))
+            if isinstance(failure, Refused):
+                self._place.own.refused = ("refused", str(failure))
+                self._node.session.shouldstop = str(failure)
             raise
         finally:
             self._runs.append((started, datetime.now(UTC), loop, error))

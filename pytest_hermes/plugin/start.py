@@ -9,6 +9,7 @@ import pytest
 
 from .bench_run import BenchRun
 from .distributed_run import ControllerRun, WorkerRun
+from .halts import halts_of
 from .items import RUN, BenchmarkCollection
 from .node_ids import Selection
 from .options import Options
@@ -57,6 +58,7 @@ def start_run(config: pytest.Config, options: Options, selections: list[Selectio
         rollouts = config.stash[LOOP] = RunLoop(run)
         plugins += [rollouts, BenchReport(run)]
     plugins.append(RunLimits(run))
+    halts_of(config).add(lambda: run.halted)
     config.stash[RUN] = run
     for plugin in plugins:
         config.pluginmanager.register(plugin, f"hermes-{type(plugin).__name__.lower()}")

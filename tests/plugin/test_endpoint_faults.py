@@ -214,6 +214,29 @@ def test_a_refusal_ends_the_run_with_one_line(
     assert KEY not in result.stdout.str() + result.stderr.str()
 
 
+@pytest.mark.parametrize("distributed", [(), ("-n1",)], ids=["one process", "xdist"])
+def test_a_refusal_ends_a_session_of_one_s_own_tests(
+    bench: Bench, model_server: ModelServer, distributed: tuple[str, ...]
+) -> None:
+    model_server.play(Reply(401, json.dumps({"error": {"message": f"no {KEY}"}})))
+    bench.env(PYTEST_HERMES_API_KEY=KEY)
+    bench.file(
+        "test_own.py",
+        "import asyncio, pytest\n@pytest.mark.parametrize('n', range(9))\n"
+        "def test_agent(hermes_agent, n):\n    asyncio.run(hermes_agent.run('Work.'))\n",
+    )
+    arguments = ("test_own.py", f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "--hermes-run-dir=out")
+    result = bench.run(*arguments, *distributed)
+    result.assert_outcomes(failed=1)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.outlines if line.strip()][-1].startswith(
+        f"hermes: stopped: {model_server.url} refused the key: check PYTEST_HERMES_API_KEY (401: no "
+    )
+    assert len(model_server.requests) == 1
+    assert [record["error"]["kind"] for record in bench.records()] == ["endpoint"]
+    assert KEY not in result.stdout.str() + result.stderr.str()
+
+
 def test_what_was_done_before_a_refusal_counts(bench: Bench, model_server: ModelServer) -> None:
     """Credit that runs out in the middle of a run, and of an attempt."""
 
