@@ -1,4 +1,8 @@
-"""The time an agent has; it stands still while its endpoint is to blame for the waiting."""
+"""The time an agent has; it stands still while its endpoint is to blame for the waiting.
+
+Who is to blame shows when a request ends: an answer took the time of the agent, whose model is slow, a fault that of
+the endpoint. So the time is never over in the middle of a request, only when its answer comes.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,22 @@ from types import TracebackType
 _CURRENT: ContextVar[AgentClock | None] = ContextVar("hermes_agent_clock", default=None)
 
 
-def stop_clock(at: float) -> None:
-    """Stop the clock of the agent on whose behalf the running code asks a model, if there is one; see `stop`."""
+def request_waits(at: float) -> None:
+    """Note with the clock of the agent on whose behalf the running code asks a model, if there is one; see `wait`."""
     if (clock := _CURRENT.get()) is not None:
-        clock.stop(at)
+        clock.wait(at)
 
 
-def start_clock(at: float) -> None:
-    """Let that clock go on; see `start`."""
+def request_sent(at: float) -> None:
+    """Note with that clock that a request goes out; see `ask`."""
     if (clock := _CURRENT.get()) is not None:
-        clock.start(at)
+        clock.ask(at)
+
+
+def request_answered(sent_at: float) -> None:
+    """Note with that clock that the request which went out then is answered; see `start`."""
+    if (clock := _CURRENT.get()) is not None:
+        clock.start(sent_at)
 
 
 def count_retry() -> None:
@@ -28,7 +38,7 @@ def count_retry() -> None:
 
 
 class AgentClock:
-    """Ends the block under it with TimeoutError after `seconds` (None: never) in which it was not stopped.
+    """Ends the block under it with TimeoutError after `seconds` (None: never) in which it did not stand still.
 
     A model reaches it through the functions above, whatever stands between it and the agent loop.
     """
@@ -39,6 +49,8 @@ class AgentClock:
         self._stopped_at: float | None = None
         self._remaining: float | None = None
         self._backoff = 0.0
+        #: Whether a request waits to be sent, for its turn or after a fault: nobody works on it.
+        self.waiting = False
         #: Requests that were made again.
         self.retries = 0
         self._token: Token[AgentClock | None] | None = None
@@ -64,8 +76,10 @@ class AgentClock:
         return self._timeout is not None and self._timeout.expired()
 
     @property
-    def stopped(self) -> bool:
-        return self._stopped_at is not None
+    def overdue(self) -> bool:
+        """Whether the time is over, though the block may not have been told yet."""
+        when = self._timeout.when() if self._timeout is not None else None
+        return when is not None and when <= asyncio.get_running_loop().time()
 
     @property
     def backoff(self) -> float:
@@ -74,9 +88,18 @@ class AgentClock:
             return self._backoff
         return self._backoff + asyncio.get_running_loop().time() - self._stopped_at
 
-    def stop(self, at: float) -> None:
-        """Stand still since `at`, a time of the running loop that may be past. Does nothing to a stopped clock."""
-        if self._timeout is None or self.stopped or self.expired:
+    def wait(self, at: float) -> None:
+        """Stand still since `at`, a time of the running loop that may be past, or since it stands still already."""
+        self.waiting = True
+        self._stop(at)
+
+    def ask(self, at: float) -> None:
+        """Stand still until it is known whether the time since `at` was the agent's."""
+        self.waiting = False
+        self._stop(at)
+
+    def _stop(self, at: float) -> None:
+        if self._timeout is None or self._stopped_at is not None or self.expired:
             return
         when = self._timeout.when()
         self._remaining = None if when is None else when - at
@@ -85,6 +108,7 @@ class AgentClock:
 
     def start(self, at: float) -> None:
         """Go on since `at`, a time of the running loop that may be past. Does nothing to a clock that goes."""
+        self.waiting = False
         if self._timeout is None or self._stopped_at is None or self.expired:
             return
         self._backoff += at - self._stopped_at

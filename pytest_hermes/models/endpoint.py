@@ -12,7 +12,7 @@ from ..redact import Redactor
 from ..result import Usage
 from ..task import Task
 from . import retry
-from .clock import count_retry, start_clock, stop_clock
+from .clock import count_retry, request_answered, request_sent, request_waits
 from .faults import (
     CONNECT_SECONDS,
     Asked,
@@ -68,22 +68,24 @@ class Endpoint:
         first, tried = now(), 0
         while True:
             if self.calls.is_full:  # a place in flight is the endpoint's to give
-                stop_clock(now())
+                request_waits(now())
             async with self.calls.slot() as slot:
                 began = now()
-                if not tried:
-                    start_clock(began)
+                request_sent(began)
                 try:
                     completion = await self._request(messages, parameters)
                 except Fault as fault:
                     failed = fault
                     if fault.overloaded:
                         slot.overloaded()
+                except BaseException:
+                    request_answered(began)
+                    raise
                 else:
-                    start_clock(began)
+                    request_answered(began)
                     slot.succeeded()
                     return completion
-            stop_clock(began)
+            request_waits(began)
             tried += 1
             wait = self._policy.wait(tried, now() - first, failed.retry_after)
             if wait is None or self._is_a_wrong_address(failed, tried):

@@ -86,7 +86,7 @@ class HermesAgentLoop:
 
     def _awaits_an_answer(self) -> bool:
         """Whether an answer is on its way: it is paid for in any case, and its cost should be known."""
-        return self._asking and not self.clock.stopped and not self.budget.out_of_time
+        return self._asking and not self.clock.waiting and not self.budget.out_of_time
 
     async def _run(self, messages: list[dict[str, Any]]) -> AgentResult:
         result = self.result = AgentResult(messages=[dict(message) for message in messages])
@@ -111,6 +111,9 @@ class HermesAgentLoop:
         while result.turns_used < self.max_turns:
             self.budget.check()
             answer = await self._ask(result)
+            if self.clock.overdue:
+                self._leave_unanswered(result, answer.calls, INTERRUPTED)
+                return "time"
             if not answer.calls:
                 return "length" if answer.finish_reason == "length" else "finished"
             if spent := self._spent(result, answer.calls):

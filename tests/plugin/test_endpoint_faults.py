@@ -158,13 +158,33 @@ def test_waiting_for_an_endpoint_does_not_make_an_agent_late(bench: Bench, model
     assert record["seconds"]["model"] < 2.5
 
 
-def test_an_endpoint_that_never_answers_in_the_agent_s_time_is_an_error(
-    bench: Bench, model_server: ModelServer
-) -> None:
-    model_server.play(Reply(mood="hang"))
-    result = run(bench, model_server, "--hermes-task-timeout=1", "--hermes-request-timeout=60", tasks=1)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["endpoint error: no answer within the agent's 1 s", "score     none*"])
+def test_whose_the_time_was_shows_when_a_request_ends(bench: Bench, model_server: ModelServer) -> None:
+    """All outlast their agents' time: two endpoints that hang for good, one that does so once, and a slow model."""
+    hung: list[int] = []
+
+    def script(body: dict[str, Any]) -> dict[str, Any] | Reply:
+        asked = str(body["messages"][0])
+        if "number 0" in asked or ("number 1" in asked and turn(body) == 1):
+            return Reply(mood="hang")
+        if turn(body) == 0:
+            return WORK
+        if "number 2" in asked and not hung:
+            hung.append(1)
+            return Reply(mood="hang")
+        slow = completion(None, ("terminal", {"command": "echo 2 > x"}))
+        return DONE if "number 2" in asked else Reply(body=json.dumps(slow), mood="late", seconds=2.1)
+
+    model_server.script = script
+    result = run(bench, model_server, "--hermes-task-timeout=2", "--hermes-request-timeout=3", tasks=4)
+    result.assert_outcomes(passed=2, errors=2)
+    result.stdout.fnmatch_lines(["endpoint error: *did not answer within 3 s (3 tries)"])
+    by = by_task(bench)
+    assert [by[f"t{i}"]["stop_reason"] for i in range(4)] == [None, None, "finished", "time"]
+    assert [by[f"t{i}"]["turns_used"] for i in range(4)] == [0, 1, 2, 2]
+    assert by["t1"]["error"]["kind"] == "endpoint"
+    assert by["t3"]["messages"][-1]["content"] == "not finished: the time for this task is over"
+    assert by["t3"]["seconds"]["model"] > 2
+    assert by["t3"]["seconds"]["backoff"] == 0
 
 
 def test_nobody_listens(bench: Bench, model_server: ModelServer) -> None:

@@ -180,3 +180,12 @@ async def test_what_came_before_a_fault_is_kept(endpoint: Endpoint, model_server
         await loop.run(PROMPT)
     assert loop.result.turns_used == 1
     assert len(loop.result.messages) == 3
+
+
+async def test_a_model_of_any_kind_that_never_answers_is_no_slow_agent() -> None:
+    class Silent:
+        async def chat_completion(self, **parameters: Any) -> Any:
+            await asyncio.sleep(300)
+
+    with pytest.raises(InfrastructureError, match=r"no answer within the agent's 0\.1 s"):
+        await HermesAgentLoop(Silent(), [], set(), seconds=0.1, run_tool=EchoTool()).run(PROMPT)
