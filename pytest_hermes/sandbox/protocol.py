@@ -80,7 +80,6 @@ class Sandbox(Protocol):
 
     #: Name of the backend: `local`, `docker`, ….
     backend: str
-    capabilities: Capabilities
     #: Absolute paths inside the sandbox: the home folder, where commands start, and a folder for the
     #: harness's own bookkeeping (shell state).
     home: str
@@ -88,6 +87,10 @@ class Sandbox(Protocol):
     scratch: str
     #: What runs a command that is a text: `bash`, or `sh` where there is no bash.
     shell: str
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this sandbox can promise on this machine."""
 
     async def start(self) -> None:
         """Make it ready. Raises Unsupported when its task needs what this backend cannot give."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from greenlet import getcurrent, greenlet  # type: ignore[import-untyped,unused-ignore]
+from greenlet import getcurrent, greenlet
 
 from ..background import on_loop, run_blocking
 
@@ -153,7 +153,7 @@ class Bridge(Coroutine[Any, Any, T]):
         return cast(T, said.result)
 
 
-class _BridgeGreenlet(greenlet):  # type: ignore[misc,unused-ignore]
+class _BridgeGreenlet(greenlet):
     #: The task whose steps it takes part in.
     task: asyncio.Task[Any] | None = None
 

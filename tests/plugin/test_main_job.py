@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -56,16 +55,8 @@ def test_every_task_fails_with_nop(bench: Bench) -> None:
     assert {record["status"] for record in bench.records()} == {"failed"}
 
 
-def test_without_bubblewrap(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A PATH on which there is everything but bwrap."""
-    folder = bench.path / "bin"
-    folder.mkdir()
-    for directory in os.environ["PATH"].split(os.pathsep):
-        if os.path.isdir(directory):
-            for name in os.listdir(directory):
-                if name != "bwrap" and not (folder / name).is_symlink():
-                    (folder / name).symlink_to(os.path.join(directory, name))
-    monkeypatch.setenv("PATH", str(folder))
+def test_without_bubblewrap(bench: Bench) -> None:
+    bench.hide_bubblewrap()
     result = bench.run("--hermes-bench=terminal_test", "-n", "8")
     result.assert_outcomes(passed=16)
     result.stdout.fnmatch_lines(["hermes: sandbox local (no isolation*"])

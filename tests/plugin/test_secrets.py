@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from tests.services.bench import Bench
@@ -27,22 +24,11 @@ class Look(Benchmark):
 """
 
 
-def without_bubblewrap(bench: Bench) -> str:
-    """Return a PATH on which there is everything but bwrap."""
-    folder = bench.path / "bin"
-    folder.mkdir()
-    for directory in os.environ["PATH"].split(os.pathsep):
-        for entry in Path(directory).iterdir() if Path(directory).is_dir() else ():
-            if entry.name != "bwrap" and not (folder / entry.name).is_symlink():
-                (folder / entry.name).symlink_to(entry)
-    return str(folder)
-
-
 @pytest.mark.parametrize("isolation", ["as it comes", "none"])
 def test_the_environment_of_the_host_cannot_be_read(bench: Bench, isolation: str) -> None:
     bench.file("look.py", LOOK)
     if isolation == "none":
-        bench.env(PATH=without_bubblewrap(bench))
+        bench.hide_bubblewrap()
     bench.env(OPENAI_API_KEY="planted-key", SOME_VARIABLE="planted-value")
     result = bench.run("--hermes-bench=look.py:Look")
     result.assert_outcomes(passed=1)

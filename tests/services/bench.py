@@ -34,6 +34,16 @@ class Bench:
         for name, value in variables.items():
             self._monkeypatch.setenv(name, value)
 
+    def hide_bubblewrap(self) -> None:
+        """Set a PATH on which there is everything but bwrap."""
+        folder = self.path / "bin"
+        folder.mkdir()
+        for directory in map(Path, os.environ["PATH"].split(os.pathsep)):
+            for entry in directory.iterdir() if directory.is_dir() else ():
+                if entry.name != "bwrap" and not (folder / entry.name).is_symlink():
+                    (folder / entry.name).symlink_to(entry)
+        self.env(PATH=str(folder))
+
     def file(self, name: str, text: str) -> Path:
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
