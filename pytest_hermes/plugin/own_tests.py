@@ -125,7 +125,7 @@ class OwnTests:
             config = self.config
             sandbox = sandbox_of(config)
         except UsageError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
         place = Place(
             lambda: sandbox.make(SandboxSpec(), name=node_id),
             backend=config.env.terminal_backend,
@@ -222,7 +222,7 @@ class AgentFixture:
         try:
             self._source = place.own.source
         except UsageError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
 
     async def run(
         self,
