@@ -16,8 +16,8 @@ import pytest
 
 from ..background import BackgroundLoop, on_loop
 from ..config.settings import Config
-from ..errors import InfrastructureError, UsageError
-from ..models.protocol import ModelSource, Refused
+from ..errors import InfrastructureError, Refused, UsageError
+from ..models.protocol import ModelSource
 from ..models.retry import retry_policy
 from ..redact import Redactor
 from ..result import AgentResult
