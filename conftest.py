@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.services.bench import Bench
 from tests.services.model_server import ModelServer
-from tests.services.required import IMAGE_VARIABLE, docker_problem, require
+from tests.services.required import container_image, docker_problem, require
 
 pytest_plugins = ["pytester"]
 
@@ -26,7 +25,7 @@ def model_server() -> Iterator[ModelServer]:
 def docker_image() -> str:
     """The image that containers are made from here; without an engine, the test is skipped."""
     require("docker", docker_problem())
-    return os.environ[IMAGE_VARIABLE]
+    return container_image()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,13 +13,13 @@ from pytest_hermes.sandbox.docker.sandbox import DockerSandbox
 from pytest_hermes.sandbox.local import LocalSandbox
 from pytest_hermes.sandbox.protocol import Sandbox
 from pytest_hermes.task import SandboxSpec
-from tests.services.required import IMAGE_VARIABLE, docker_problem, require
+from tests.services.required import container_image, docker_problem, require
 
 
 def docker_sandbox(spec: SandboxSpec, *, name: str, **more: Any) -> Sandbox:
     """A container of the tests' image, unless the spec asks for another."""
     if spec.image is None and spec.build_context is None:
-        spec = replace(spec, image=os.environ[IMAGE_VARIABLE])
+        spec = replace(spec, image=container_image())
     return DockerSandbox(spec, name=name, **more)
 
 
