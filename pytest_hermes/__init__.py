@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .task import SandboxSpec as SandboxSpec
     from .task import Task as Task
     from .tools.context import ToolContext as ToolContext
+    from .verdict import Verdict as Verdict
 
 _HOME = {
     "AgentResult": "result",
@@ -38,6 +39,7 @@ _HOME = {
     "Unsupported": "errors",
     "Usage": "result",
     "UsageError": "errors",
+    "Verdict": "verdict",
 }
 
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .task import Task
+from .config.fields import EnvConfig
+from .task import SandboxSpec, Task
 
 if TYPE_CHECKING:
     from .result import AgentResult
     from .tools.context import ToolContext
+    from .verdict import Verdict
 
 #: What `tasks()` and `get_next_item()` yield, and what the other methods get back: a Task, or a dataset's row.
 Item = Task | Mapping[str, Any]
@@ -29,6 +31,10 @@ class Benchmark:
     name: ClassVar[str]
     #: One line for `--hermes-list`; the class docstring's first line by default.
     description: ClassVar[str] = ""
+    #: The run's configuration, as the user set it; it is there from before `setup()` on.
+    config: EnvConfig = EnvConfig.model_validate({})
+    #: Fields of `config` that this benchmark itself obeys; the others' effect is not its business.
+    config_fields: ClassVar[frozenset[str]] = frozenset()
     #: The revision of the dataset, as far as there is one; it stands in every record.
     revision: str | None = None
     #: The model to use when the user names none. None: he has to.
@@ -39,6 +45,8 @@ class Benchmark:
     max_agent_turns: ClassVar[int] = 30
     agent_seconds: ClassVar[float] = 3600
     verifier_seconds: ClassVar[float] = 900
+    #: True: `compute_reward` keeps to `ctx.verifier_seconds` by itself and is not cut short from outside.
+    verifier_times_itself: ClassVar[bool] = False
     #: Tokens and dollars for all model calls of an attempt; None: no limit of their own.
     agent_tokens: ClassVar[int | None] = None
     agent_cost: ClassVar[float | None] = None
@@ -98,6 +106,14 @@ class Benchmark:
             )
         return Task(id=task_id, prompt=self.format_prompt(item))
 
+    async def sandbox(self, item: Item) -> SandboxSpec:
+        """Return what an attempt's sandbox is made from; called when the attempt needs one. By default the task's own.
+
+        For what `tasks()` should not do for all tasks at once: unpacking a build context, choosing an image. Raises
+        Unsupported for a task that cannot run here.
+        """
+        return self.to_task(item).sandbox
+
     async def prepare(self, item: Item, ctx: ToolContext) -> None:
         """Make the sandbox ready before the agent starts. By default writes the files of `Task.files`."""
         if isinstance(item, Task):
@@ -106,8 +122,8 @@ class Benchmark:
                 if written.get("error"):
                     raise RuntimeError(f"cannot write {path!r} of task {item.id!r}: {written['error']}")
 
-    async def compute_reward(self, item: Item, result: AgentResult, ctx: ToolContext) -> float:
-        """Return the reward of an attempt, usually between 0 and 1.
+    async def compute_reward(self, item: Item, result: AgentResult, ctx: ToolContext) -> float | Verdict:
+        """Return the reward of an attempt, usually between 0 and 1, or a Verdict, which says more than a number.
 
         `ctx` is called without `await` and looks into the sandbox the agent worked in.
         """

@@ -71,12 +71,15 @@ def test_defaults_are_those_of_the_reference() -> None:
         "terminal_lifetime": 3600,
         "dataset_name": None,
         "dataset_split": "train",
+        "dataset_revision": None,
         "prompt_field": "prompt",
         "tool_pool_size": 128,
         "tool_call_parser": "hermes",
         "extra_body": None,
         "eval_handling": EvalHandling.STOP_TRAIN,
         "max_token_length": None,
+        "verifier": "same",
+        "force_build": False,
         "task_filter": None,
         "skip_tasks": None,
     }
@@ -104,7 +107,6 @@ def test_the_file_of_the_reference(file: Path) -> None:
     assert str(config.origin("env.max_agent_turns")) == "tb.yaml:3"
     assert str(config.origin("env.terminal_lifetime")) == "default"
     assert describe_unused(read_settings(file, "tb.yaml")) == (
-        "env.dataset_name (no benchmark here loads a dataset by name); "
         "env.tokenizer_name, env.use_wandb, env.wandb_name, openai.server_type, openai.health_check (only for training)"
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, SecretStr
 
@@ -102,9 +102,12 @@ class EnvConfig(_Section):
         3600, description="Seconds that a sandbox may serve an agent; once set, it caps the agent's time for each task."
     )
     dataset_name: Annotated[Name | None, MustBe("a name")] = Field(
-        None, description="Hugging Face dataset that a dataset benchmark loads."
+        None, description="What a dataset benchmark loads: a Hugging Face dataset, a file of rows, a folder of tasks."
     )
     dataset_split: Name = Field("train", description="Split of that dataset.")
+    dataset_revision: Annotated[Name | None, MustBe("a commit, tag or branch")] = Field(
+        None, description="Revision of that dataset; none given: its newest."
+    )
     prompt_field: Name = Field("prompt", description="Field of that dataset's rows that holds the prompt.")
     tool_pool_size: Count = Field(128, description="Threads for tool calls.")
     tool_call_parser: Name = Field(
@@ -119,6 +122,10 @@ class EnvConfig(_Section):
     max_token_length: Annotated[Count | None, MustBe("a whole number of at least 1")] = Field(
         None, description="Tokens of one answer of the model at most; none given: as many as the endpoint allows."
     )
+    verifier: Annotated[Literal["same", "fresh"], MustBe("same or fresh")] = Field(
+        "same", description="Where tests run: in the agent's sandbox, or with what it made in a fresh one."
+    )
+    force_build: bool = Field(False, description="Build images from their Dockerfiles although there are ready ones.")
     task_filter: Annotated[Names | None, _A_LIST] = Field(
         None, description="Ids or globs of the tasks to run; none given: all."
     )

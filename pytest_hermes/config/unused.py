@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ..benchmark import Benchmark
 from .fields import TRAINING_KEYS
 from .settings import Setting
 
@@ -13,10 +14,26 @@ _REASONS = {
     "env.eval_handling": _ONLY_TRAINING,
     "env.tool_pool_size": "tools run without threads",
     "env.distribution": "not supported yet",
-    "env.dataset_name": "no benchmark here loads a dataset by name",
-    "env.dataset_split": "no benchmark here loads a dataset by name",
-    "env.prompt_field": "no benchmark here loads a dataset by name",
 }
+
+#: Fields that only some benchmarks obey, by what the others lack.
+_SPECIAL = {
+    "loads no dataset by name": ("dataset_name", "dataset_split", "dataset_revision"),
+    "knows the field of its prompts": ("prompt_field",),
+    "has no verifier that can run elsewhere": ("verifier",),
+    "builds no images": ("force_build",),
+}
+BENCHMARK_KEYS = tuple(f"env.{name}" for names in _SPECIAL.values() for name in names)
+
+
+def why_not_obeyed(benchmark: Benchmark) -> dict[str, str]:
+    """Return, by key, why a benchmark takes no notice of a field that others obey."""
+    return {
+        f"env.{name}": f"{benchmark.name} {reason}"
+        for reason, names in _SPECIAL.items()
+        for name in names
+        if name not in benchmark.config_fields
+    }
 
 
 def why_unused(key: str) -> str | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from ..rollout.attempt import AttemptPlan
 from ..rollout.budget import Budget
 from ..rollout.catalog import load_benchmark
 from ..rollout.engine import Engine
-from ..rollout.plan import PlannedTask, enumerate_tasks, select
+from ..rollout.plan import PlannedTask, enumerate_tasks, select, set_up
 from ..rollout.record import AttemptRecord
 from ..rollout.results_file import ResultsFile
 from ..rollout.run import RUNS_DIR, new_run_id
 from ..sandbox.choice import SandboxChoice
+from ..sandbox.protocol import Sandbox
+from ..task import SandboxSpec
 from ..tools.place import Place
 from ..tools.tool import Tool
 from .configuration import Configuration, model_source, sandbox_of, tools_of
@@ -111,7 +114,7 @@ class BenchRun:
         for name in names:
             if names.count(name) > 1:
                 raise UsageError(f"two benchmarks are called {name!r}; their node ids would be the same")
-        configs = [self.configuration.of(benchmark) for benchmark in benchmarks]
+        configs = [self.configuration.configure(benchmark) for benchmark in benchmarks]
         sandboxes = [sandbox_of(config) for config in configs]
         self.isolation = ", ".join(dict.fromkeys(sandbox.describe() for sandbox in sandboxes))
         tools = [tools_of(config) for config in configs]
@@ -138,14 +141,7 @@ class BenchRun:
         return chosen
 
     def _tasks(self, benchmark: Benchmark) -> list[PlannedTask]:
-        try:
-            self.loop.run(benchmark.setup())
-        except UsageError:
-            raise
-        except Exception as error:
-            raise UsageError(
-                f"setup() of benchmark {benchmark.name!r} failed: {type(error).__name__}: {error}"
-            ) from error
+        self.loop.run(set_up(benchmark))
         return enumerate_tasks(benchmark)
 
     def items(self) -> Iterable[PlannedItem]:
@@ -228,13 +224,22 @@ class BenchRun:
         )
         return self.engine.submit(plan, key)
 
-    def _make_place(self, planned: PlannedTask, key: str) -> Place:
+    def _make_place(self, planned: PlannedTask, key: str, spec: Callable[[], Awaitable[SandboxSpec]]) -> Place:
         loaded = next(loaded for loaded in self.benchmarks if loaded.benchmark is planned.benchmark)
+        names = _distinct(key)
+
+        async def make() -> Sandbox:
+            return loaded.sandbox.make(await spec(), name=next(names))
+
         return Place(
-            lambda: loaded.sandbox.make(planned.task.sandbox, name=key),
+            make,
             backend=loaded.config.env.terminal_backend,
             terminal_timeout=loaded.config.env.terminal_timeout,
         )
+
+    def _unused_place(self, planned: PlannedTask, key: str) -> Place:
+        """Return a place for an attempt that is over: nothing needs its sandbox any more."""
+        return self._make_place(planned, key, lambda: planned.benchmark.sandbox(planned.item))
 
     def close(self) -> None:
         """End what is in flight, close its sandboxes, connections and the results file. May be called twice."""
@@ -250,3 +255,10 @@ class BenchRun:
             self.loop.close()
             if self._results is not None:
                 self._results.close()
+
+
+def _distinct(key: str) -> Iterator[str]:
+    """Yield names for the sandboxes of one attempt: the key itself first."""
+    yield key
+    for number in itertools.count(2):
+        yield f"{key}+{number}"

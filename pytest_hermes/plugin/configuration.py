@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from ..benchmark import Benchmark
 from ..config.fields import Network
 from ..config.of_benchmark import benchmark_settings
 from ..config.settings import Config, Layer, Origin, Setting, resolve
-from ..config.unused import describe_unused
+from ..config.unused import BENCHMARK_KEYS, describe_unused, why_not_obeyed
 from ..config.yaml_text import parse_assignment, read_settings
 from ..errors import UsageError
 from ..models.embedded import EMBEDDED
@@ -33,6 +34,9 @@ FIELD_OF = {
     "sandbox_network": "env.terminal_network",
     "task": "env.task_filter",
     "skip_task": "env.skip_tasks",
+    "dataset": "env.dataset_name",
+    "dataset_revision": "env.dataset_revision",
+    "verifier": "env.verifier",
 }
 
 #: What agents get in tests of the user's own, where no benchmark says.
@@ -52,6 +56,12 @@ class Configuration:
         """Return the configuration of one benchmark. Raises UsageError when its own defaults do not fit."""
         return resolve([*benchmark_settings(benchmark), *self._settings])
 
+    def configure(self, benchmark: Benchmark) -> Config:
+        """Let a benchmark know its configuration, and return it. Raises what `of` raises."""
+        config = self.of(benchmark)
+        benchmark.config = config.env
+        return config
+
     def of_own_tests(self) -> Config:
         return resolve([OWN_TOOLSETS, *self._settings])
 
@@ -61,20 +71,21 @@ class Configuration:
         key = self.given.openai.api_key
         return [key.get_secret_value()] if key is not None else []
 
-    def unused(self, config: Config, *, has_tasks: bool) -> str:
-        """Return what was asked for and has no effect, with the reasons; `has_tasks` is whether a benchmark runs."""
-        more: dict[str, str] = {}
+    def unused(self, config: Config, benchmark: Benchmark | None) -> str:
+        """Return what was asked for and has no effect on a benchmark, or on a session without one; and why."""
+        more = {} if benchmark is None else why_not_obeyed(benchmark)
         if config.openai.base_url is not None and endpoint_of(config) is None:
             more["openai.base_url"] = more["openai.api_key"] = f"{config.openai.model_name} needs no endpoint"
         elif config.api_key is None:
             more["openai.api_key"] = "another base_url is in use"
-        if not has_tasks:
+        if benchmark is None:
             more["env.task_filter"] = more["env.skip_tasks"] = "no benchmark runs"
+            more |= dict.fromkeys(BENCHMARK_KEYS, "no benchmark runs")
         return describe_unused(self._settings, more)
 
-    def header(self, configs: Sequence[Config], *, has_tasks: bool) -> list[str]:
+    def header(self, configs: Sequence[tuple[Config, Benchmark | None]]) -> list[str]:
         """Return the lines that say which file configures the session, and what of it has no effect."""
-        unused = " ".join(dict.fromkeys(filter(None, (self.unused(c, has_tasks=has_tasks) for c in configs))))
+        unused = " ".join(dict.fromkeys(filter(None, itertools.starmap(self.unused, configs))))
         words = [*([f"config {self.file}"] if self.file else []), *([f"not used: {unused}"] if unused else [])]
         return [f"hermes: {'; '.join(words)}"] if words else []
 

@@ -110,7 +110,7 @@ class WorkerRun(BenchRun):
             if of not in self._own:
                 self._elsewhere[of] = record.without_conversation()
         if name in self._elsewhere and not hold:
-            return FinishedHandle(self._elsewhere[name], self._make_place(item.planned, key), key)
+            return FinishedHandle(self._elsewhere[name], self._unused_place(item.planned, key), key)
         self._own.add(name)
         return super().submit(item, key, hold=hold)
 

@@ -11,7 +11,7 @@ from ..background import BackgroundLoop
 from ..benchmark import Benchmark
 from ..errors import UsageError
 from ..rollout.catalog import installed, load_benchmark
-from ..rollout.plan import PlannedTask, enumerate_tasks
+from ..rollout.plan import PlannedTask, enumerate_tasks, set_up
 from .configuration import Configuration
 from .options import Options, read_options
 
@@ -49,7 +49,8 @@ def _tasks(options: Options, cwd: Path) -> list[str]:
     try:
         for spec in options.bench or ():
             benchmark = load_benchmark(spec, cwd)
-            loop.run(benchmark.setup())
+            configuration.configure(benchmark)
+            loop.run(set_up(benchmark))
             tasks = configuration.choose(enumerate_tasks(benchmark))
             lines += [
                 f"{benchmark.name}: {len(tasks)} tasks",

@@ -64,12 +64,22 @@ def _network(value: str) -> str:
     return value
 
 
+def _verifier(value: str) -> str:
+    if value.strip() not in ("same", "fresh"):
+        raise ValueError("must be same or fresh")
+    return value.strip()
+
+
 def _names(value: str) -> list[str]:
     """A comma list; commas inside brackets or quotes do not occur in names and globs."""
     names = [name.strip() for name in value.replace("\n", ",").split(",") if name.strip()]
     if not names:
         raise ValueError("must name at least one")
     return names
+
+
+def _flag(name: str) -> str:
+    return "--hermes-" + name.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,7 @@ class Option:
 
     @property
     def flag(self) -> str:
-        return "--hermes-" + self.name.replace("_", "-")
+        return _flag(self.name)
 
     @property
     def dest(self) -> str:
@@ -121,6 +131,21 @@ OPTIONS = (
         "read from PYTEST_HERMES_API_KEY. Without it the endpoint follows from OPENAI_BASE_URL, "
         "OPENROUTER_API_KEY or OPENAI_API_KEY",
         "URL",
+    ),
+    Option(
+        "dataset",
+        _text,
+        "where a dataset benchmark gets its tasks: a Hugging Face dataset (owner/name), a .parquet, .jsonl or "
+        ".jsonl.gz file of such rows, or a folder of task directories in the Harbor layout",
+        "SOURCE",
+    ),
+    Option("dataset_revision", _text, "commit, tag or branch of a Hugging Face dataset (default: its newest)", "REV"),
+    Option(
+        "verifier",
+        _verifier,
+        "where a task's tests run: same (default: in the agent's sandbox) or fresh (in a new sandbox, with what the "
+        "agent made)",
+        "WHERE",
     ),
     Option(
         "sandbox",
@@ -194,6 +219,12 @@ OPTIONS = (
         "DIR",
     ),
     Option(
+        "resume",
+        _text,
+        "go on with the run in this folder: only attempts without a line in its results run, the others are reported",
+        "RUN_DIR",
+    ),
+    Option(
         "config",
         _text,
         "YAML file with the sections env and openai, as Hermes environments take it; the other options win over it",
@@ -210,6 +241,14 @@ SET = Option(
     "FIELD=VALUE",
     repeatable=True,
 )
+
+#: Switches of one run, on the command line only: what they ask for belongs to no file.
+SWITCHES = {
+    "retry_errors": "with --hermes-resume: run attempts again that ended in an error",
+    "resume_force": "with --hermes-resume: go on although the model, the dataset or the configuration differ",
+    "validate": "check that a benchmark is sound here: run each task with the oracle, which must pass, and with nop, "
+    "which must not",
+}
 
 COMMANDS = {
     "--hermes-list": "list the installed benchmarks, or with --hermes-bench the tasks of those, and exit",
@@ -229,13 +268,15 @@ def add_options(parser: pytest.Parser) -> None:
             help=f"{option.help} [ini: {option.dest}, env: {option.variable}]",
         )
         parser.addini(option.dest, option.help, default=None)
+    for name, text in SWITCHES.items():
+        group.addoption(_flag(name), dest="hermes_" + name, action="store_true", default=False, help=text)
     for flag, text in COMMANDS.items():
         group.addoption(flag, action="store_true", default=False, help=text)
 
 
 def check_flags(args: Sequence[str]) -> None:
     """Raise pytest.UsageError for a flag that is nearly one of ours; pytest would only call it unrecognized."""
-    known = [*(option.flag for option in (*OPTIONS, SET)), *COMMANDS]
+    known = [*(option.flag for option in (*OPTIONS, SET)), *map(_flag, SWITCHES), *COMMANDS]
     for arg in args:
         flag = arg.partition("=")[0]
         if flag.startswith("--") and flag not in known and (close := get_close_matches(flag, known, 1, 0.85)):
@@ -286,6 +327,14 @@ class Options:
     infra_retries: int | None
     request_timeout: float | None
     run_dir: str | None
+    dataset: str | None = None
+    dataset_revision: str | None = None
+    verifier: str | None = None
+    #: Relative to where pytest was started.
+    resume: str | None = None
+    retry_errors: bool = False
+    resume_force: bool = False
+    validate: bool = False
     #: Relative to where pytest was started.
     config: str | None = None
     #: What `--hermes-set` and its like say, as (place, `section.field=VALUE`), the strongest last.
@@ -309,9 +358,13 @@ def read_options(config: pytest.Config) -> Options:
     """Return all options. Raises pytest.UsageError for one that does not fit."""
     found = {option.name: read_option(config, option) for option in OPTIONS}
     values = {name: value for name, (value, _) in found.items()}
-    if values["config"] is not None and found["config"][1].startswith("ini key") and config.inipath is not None:
-        # As pytest's own ini keys: from the folder of the file they stand in.
-        values["config"] = os.path.relpath(config.inipath.parent / values["config"], config.invocation_params.dir)
+    for name in ("config", "dataset"):
+        if values[name] is not None and found[name][1].startswith("ini key") and config.inipath is not None:
+            # As pytest's own ini keys: from the folder of the file they stand in.
+            path = config.inipath.parent / values[name]
+            if name == "config" or path.exists():  # a dataset may be none of paths
+                values[name] = os.path.relpath(path, config.invocation_params.dir)
+    values |= {name: bool(config.getoption("hermes_" + name, False)) for name in SWITCHES}
     origins = {name: origin for name, (_, origin) in found.items() if origin}
     return Options(**values, assignments=_read_assignments(config), origins=origins)
 

@@ -27,8 +27,9 @@ from ..rollout.loop import HermesAgentLoop
 from ..rollout.record import AttemptRecord, ErrorInfo, Seconds, Status
 from ..rollout.results_file import ResultsFile
 from ..rollout.run import RUNS_DIR, new_run_id
+from ..sandbox.protocol import Sandbox
 from ..task import SandboxSpec, Task
-from ..tools.bridge import install_bridge
+from ..tools.bridge import install_bridge, wait_for_sync
 from ..tools.context import ToolContext
 from ..tools.dispatch import ToolOutcome, dispatch
 from ..tools.place import Place
@@ -145,7 +146,7 @@ def register_config_header(config: pytest.Config) -> None:
     """Say what configures a session without benchmarks. Raises pytest.UsageError when it does not fit."""
     try:
         configuration = Configuration(read_options(config), Path(config.invocation_params.dir))
-        lines = configuration.header([configuration.of_own_tests()], has_tasks=False)
+        lines = configuration.header([(configuration.of_own_tests(), None)])
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(_ConfigHeader(lines), "hermes-config-header")
@@ -189,14 +190,14 @@ class SandboxFixture:
         self._place = place
 
     def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._place.sandbox, name)
-        if not inspect.iscoroutinefunction(attribute):
-            return attribute
+        if name.startswith("_"):  # whoever looks what this object can do should not start a sandbox
+            raise AttributeError(name)
+        if not inspect.iscoroutinefunction(getattr(Sandbox, name, None)):
+            return getattr(wait_for_sync(self._place.start(), self._place.loop), name)
 
         async def elsewhere(*arguments: Any, **named: Any) -> Any:
             async def here() -> Any:
-                await self._place.start()
-                return await attribute(*arguments, **named)
+                return await getattr(await self._place.start(), name)(*arguments, **named)
 
             return await on_loop(self._place.loop, here())
 

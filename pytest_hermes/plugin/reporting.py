@@ -41,8 +41,7 @@ class BenchReport:
             lines.append(f"hermes: {loaded.benchmark.name}, {tasks}{attempts}, model {source.name}{where}")
         processes = "1 process" if run.processes == 1 else f"{run.processes} processes"
         lines.append(f"hermes: sandbox {run.isolation}, {run.in_flight} in flight in {processes}")
-        configs = [loaded.config for loaded in run.benchmarks]
-        return lines + run.configuration.header(configs, has_tasks=True)
+        return lines + run.configuration.header([(loaded.config, loaded.benchmark) for loaded in run.benchmarks])
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if self._planned is None:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from ..config.fields import SECTIONS, field_names
 from ..config.settings import Config
-from ..config.unused import why_unused
+from ..config.unused import BENCHMARK_KEYS, why_not_obeyed, why_unused
 from ..errors import UsageError
 from ..redact import REDACTED, Redactor, without_secret_fields
 from ..rollout.catalog import load_benchmark
@@ -29,14 +29,14 @@ def show_config(config: pytest.Config) -> None:
     options, cwd = read_options(config), Path(config.invocation_params.dir)
     try:
         configuration = Configuration(options, cwd)
-        configs = {}
+        configs: dict[str, tuple[Config, dict[str, str]]] = {}
         for spec in dict.fromkeys(options.bench or ()):
             benchmark = load_benchmark(spec, cwd)
-            configs[benchmark.name] = configuration.of(benchmark)
+            configs[benchmark.name] = configuration.of(benchmark), why_not_obeyed(benchmark)
         if not configs:
-            configs[OWN_TESTS] = configuration.of_own_tests()
+            configs[OWN_TESTS] = configuration.of_own_tests(), dict.fromkeys(BENCHMARK_KEYS, "no benchmark runs")
         redactor = Redactor.from_environment(os.environ, configuration.secrets)
-        tables = {name: _rows(resolved, redactor) for name, resolved in configs.items()}
+        tables = {name: _rows(resolved, unused, redactor) for name, (resolved, unused) in configs.items()}
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     for line in _lines(tables, _option_rows(config, redactor)):
@@ -60,12 +60,12 @@ def _lines(tables: dict[str, list[_Row]], options: list[_Row]) -> list[str]:
     return lines[1:]
 
 
-def _rows(config: Config, redactor: Redactor) -> list[_Row]:
+def _rows(config: Config, unused: dict[str, str], redactor: Redactor) -> list[_Row]:
     rows = []
     for section in SECTIONS:
         for name in field_names(section):
             key = f"{section}.{name}"
-            why = why_unused(key)
+            why = why_unused(key) or unused.get(key)
             origin = f"{config.origin(key)}{f' (not used: {why})' if why else ''}"
             rows.append((key, redactor.text(_text(config.value(key))), origin))
     return rows

@@ -24,7 +24,12 @@ class TaskIndex:
     #: By the benchmark's name.
     tasks: dict[str, list[tuple[Item, Task]]]
 
+    #: Of the datasets, by the benchmark's name.
+    revisions: dict[str, str | None]
+
     def of(self, benchmark: Benchmark) -> list[PlannedTask]:
+        """Return a benchmark's tasks, as its `setup()` would have them; it is not called again."""
+        benchmark.revision = self.revisions[benchmark.name]
         return [PlannedTask(benchmark, item, task) for item, task in self.tasks[benchmark.name]]
 
 
@@ -34,10 +39,12 @@ def write_index(path: Path, run_id: str, run_dir: Path, began: float, tasks: Seq
     Raises UsageError for items that cannot be pickled.
     """
     by_name: dict[str, list[tuple[Item, Task]]] = {}
+    revisions: dict[str, str | None] = {}
     for planned in tasks:
         by_name.setdefault(planned.benchmark.name, []).append((planned.item, planned.task))
+        revisions[planned.benchmark.name] = planned.benchmark.revision
     try:
-        data = pickle.dumps(TaskIndex(run_id, run_dir, began, by_name))
+        data = pickle.dumps(TaskIndex(run_id, run_dir, began, by_name, revisions))
     except Exception as error:  # pickling runs whatever code the items bring along
         raise UsageError(
             f"--hermes-procs needs items that can be pickled: {type(error).__name__}: {error}; run without it"

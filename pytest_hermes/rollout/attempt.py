@@ -7,7 +7,7 @@ import inspect
 import math
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,24 +18,30 @@ from ..config.fields import EnvConfig
 from ..errors import HermesError, InfrastructureError, Refused, Unsupported
 from ..models.protocol import ModelSource
 from ..result import AgentResult
+from ..task import SandboxSpec
 from ..tools import bridge
 from ..tools.bridge import bridged
 from ..tools.context import ToolContext
 from ..tools.dispatch import ToolOutcome, dispatch
 from ..tools.place import Place
 from ..tools.tool import Tool
+from ..verdict import Verdict
 from .budget import Budget, BudgetSpent, EndedByBudget
 from .limits import attempt_limits
 from .loop import HermesAgentLoop
 from .plan import PlannedTask
 from .prints import CURRENT, Prints
-from .record import AttemptRecord, EarlierError, ErrorInfo, Seconds, Status
+from .record import AttemptRecord, EarlierError, ErrorInfo, Seconds, Status, VerifierInfo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 #: Characters of the verifier's output that a record keeps.
 VERIFIER_TAIL = 4000
+
+
+#: Gives the place of an attempt; what its sandbox is made from is asked for when one is needed.
+MakePlace = Callable[[PlannedTask, str, Callable[[], Awaitable[SandboxSpec]]], Place]
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,8 @@ class Rollout:
     prints: Prints = field(default_factory=Prints)
     #: Whether the same attempt, started afresh, may come to an end.
     restartable: bool = False
+    #: What the verifier left for the run's folder, by name.
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Attempt:
@@ -83,7 +91,7 @@ class Attempt:
         *,
         run_id: str,
         key: str,
-        make_place: Callable[[PlannedTask, str], Place],
+        make_place: MakePlace,
         task_timeout: float | None,
         budget: Budget,
         earlier_errors: Sequence[EarlierError] = (),
@@ -95,12 +103,15 @@ class Attempt:
         self._run_id = run_id
         self._limits = attempt_limits(plan.planned.benchmark, plan.config, plan.planned.task, task_timeout)
         self._key = key
-        self.place = make_place(plan.planned, key)
+        self.place = make_place(plan.planned, key, self._sandbox_spec)
         self.context = ToolContext(key, place=self.place)
+        self.context.verifier_seconds = self._limits.verifier_seconds
         self.result = AgentResult()
         self._loop: HermesAgentLoop | None = None
         self._seconds = {"queue": 0.0, "sandbox_start": 0.0, "verifier": 0.0}
         self._traceback = ""
+        self._spec: SandboxSpec | None = None
+        self._verdict: Verdict | None = None
 
     async def run(self, queued: float) -> Rollout:
         """Do everything but close the sandbox; `queued` is how many seconds the attempt waited for its turn.
@@ -137,7 +148,8 @@ class Attempt:
         if self._loop is not None:
             self.result = self._loop.result
         record = self._record(status, error, reason, reward, started, time.perf_counter() - clock)
-        return Rollout(record, self.result, self.context, self.place, self._traceback, prints, restartable)
+        files = self._verdict.files if self._verdict is not None else {}
+        return Rollout(record, self.result, self.context, self.place, self._traceback, prints, restartable, files)
 
     async def _work(self) -> float:
         benchmark, item, task = self._parts()
@@ -173,13 +185,31 @@ class Attempt:
         messages = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
         self.result = await self._loop.run([*messages, {"role": "user", "content": benchmark.format_prompt(item)}])
         async with self._phase("verifier"):
-            reward = await self._user_code("verifier", benchmark.compute_reward, item, self.result, self.context)
+            reward = await self._user_code(
+                "verifier",
+                benchmark.compute_reward,
+                item,
+                self.result,
+                self.context,
+                limited=not benchmark.verifier_times_itself,
+            )
+        if isinstance(reward, Verdict):
+            self._verdict = reward
+            if reward.error is not None:
+                raise InfrastructureError(reward.error, kind="verifier")
+            reward = reward.reward
         return _checked_reward(reward)
+
+    async def _sandbox_spec(self) -> SandboxSpec:
+        if self._spec is None:
+            benchmark, item, _ = self._parts()
+            self._spec = await self._user_code("setup", benchmark.sandbox, item)
+        spec: SandboxSpec = self._spec
+        return spec
 
     def _shares_image(self) -> bool:
         """Whether the image is that of all tasks that name none."""
-        spec = self.plan.planned.task.sandbox
-        return spec.image is None and spec.build_context is None
+        return self._spec is not None and self._spec.image is None and self._spec.build_context is None
 
     def _parts(self) -> tuple[Benchmark, Any, Any]:
         planned = self.plan.planned
@@ -195,14 +225,14 @@ class Attempt:
         finally:
             self._seconds[name] += time.perf_counter() - started
 
-    async def _user_code(self, kind: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    async def _user_code(self, kind: str, function: Callable[..., Any], *arguments: Any, limited: bool = True) -> Any:
         """Run a benchmark's own code within the verifier's time; what it raises is no failure of the model."""
 
         async def call() -> Any:
             value = function(*arguments)
             return await value if inspect.isawaitable(value) else value
 
-        deadline = asyncio.timeout(self._limits.verifier_seconds)
+        deadline = asyncio.timeout(self._limits.verifier_seconds if limited else None)
         try:
             async with deadline:
                 return await bridged(call())
@@ -226,7 +256,7 @@ class Attempt:
         total: float,
     ) -> AttemptRecord:
         benchmark, _, task = self._parts()
-        result, loop = self.result, self._loop
+        result, loop, verdict = self.result, self._loop, self._verdict
         return AttemptRecord(
             run_id=self._run_id,
             benchmark=benchmark.name,
@@ -243,7 +273,7 @@ class Attempt:
             tags=task.tags,
             model=self.plan.source.name,
             backend=self.place.backend,
-            image=task.sandbox.image,
+            image=(self._spec or task.sandbox).image,
             **AttemptRecord.fields_of(result),
             seconds=Seconds(
                 **self._seconds,
@@ -254,7 +284,9 @@ class Attempt:
             ),
             retries=loop.clock.retries if loop else 0,
             earlier_errors=self._earlier_errors,
-            verifier_output=self.context.output_tail(VERIFIER_TAIL),
+            verifier_output=self.context.output_tail(VERIFIER_TAIL) if verdict is None else _tail(verdict.output),
+            verifier=None if verdict is None else VerifierInfo.of(verdict),
+            metrics={} if verdict is None else dict(verdict.metrics),
             started=started,
             ended=datetime.now(UTC),
         )
@@ -269,6 +301,10 @@ def _checked_reward(reward: object) -> float:
     if isinstance(reward, str) or not math.isfinite(value):
         raise BenchmarkFault(f"compute_reward returned {reward!r}; it must return a finite number", kind="verifier")
     return value
+
+
+def _tail(text: str) -> str:
+    return text[-VERIFIER_TAIL:]
 
 
 def _below_the_harness(error: BaseException) -> str:

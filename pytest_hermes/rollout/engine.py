@@ -11,10 +11,8 @@ from typing import Literal
 from ..background import BackgroundLoop
 from ..errors import Refused
 from ..tools.bridge import install_bridge
-from ..tools.place import Place
-from .attempt import Attempt, AttemptPlan, Rollout
+from .attempt import Attempt, AttemptPlan, MakePlace, Rollout
 from .budget import Budget
-from .plan import PlannedTask
 from .record import AttemptRecord, EarlierError
 from .results_file import ResultsFile
 
@@ -52,7 +50,7 @@ class Engine:
         limit: int,
         run_id: str,
         results: ResultsFile,
-        make_place: Callable[[PlannedTask, str], Place],
+        make_place: MakePlace,
         on_record: Callable[[AttemptRecord], object],
         loop: BackgroundLoop,
         task_timeout: float | None = None,
@@ -141,6 +139,8 @@ class Engine:
             if rollout.restartable and len(earlier) < self._infra_retries and not self._stopping:
                 assert record.error is not None
                 return EarlierError(**dict(record.error), seconds=record.seconds.total, usage=record.usage)
+            if rollout.files:
+                await asyncio.to_thread(self._results.keep_files, record, rollout.files)
             # Written before the sandbox is closed: a backend that hangs at that must not cost a result.
             self._write(record)
             handle.future.set_result(rollout)

@@ -21,6 +21,16 @@ class PlannedTask:
     task: Task
 
 
+async def set_up(benchmark: Benchmark) -> None:
+    """Run a benchmark's `setup()`. Raises UsageError, naming the benchmark, when that fails."""
+    try:
+        await benchmark.setup()
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"setup() of benchmark {benchmark.name!r} failed: {type(error).__name__}: {error}") from error
+
+
 def enumerate_tasks(benchmark: Benchmark) -> list[PlannedTask]:
     """Return the tasks of a benchmark whose `setup()` has run.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..result import AgentResult
+from ..verdict import Verdict
 
 #: Raised by one when a field changes its meaning or goes; new fields alone do not raise it.
 SCHEMA_VERSION = 1
@@ -71,6 +72,20 @@ class EarlierError(ErrorInfo):
     usage: UsageInfo = UsageInfo()
 
 
+class VerifierInfo(_Values):
+    """How the reward came about, of verifiers that tell."""
+
+    #: `same` or `fresh`.
+    sandbox: str = "same"
+    #: `reward.json`, `reward.txt`, `exit code`, ….
+    source: str = ""
+    exit_code: int | None = None
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> VerifierInfo:
+        return cls(sandbox=verdict.sandbox, source=verdict.source, exit_code=verdict.exit_code)
+
+
 class AttemptRecord(_Values):
     """One line of `results.jsonl`."""
 
@@ -109,6 +124,9 @@ class AttemptRecord(_Values):
     earlier_errors: list[EarlierError] = Field(default_factory=list)
     #: The end of what the verifier's last commands printed.
     verifier_output: str = ""
+    verifier: VerifierInfo | None = None
+    #: What else the verifier measured, by name.
+    metrics: dict[str, float] = Field(default_factory=dict)
     started: datetime
     ended: datetime
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from ..redact import Redactor
 from .record import AttemptRecord
 
 FILE_NAME = "results.jsonl"
+
+_log = logging.getLogger(__name__)
 
 
 class ResultsFile:
@@ -51,6 +54,20 @@ class ResultsFile:
                 os.ftruncate(self._file, os.fstat(self._file).st_size - written)
                 raise
 
+    def keep_files(self, record: AttemptRecord, files: Mapping[str, bytes]) -> None:
+        """Write what a verifier left to a folder of the attempt's own, beside the results.
+
+        What cannot be written is reported by a line in the log: the record counts, and it has the end of the output.
+        """
+        folder = self.path.parent / files_of(record)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in files.items():
+                text = self._redactor.text(content.decode("utf-8", "surrogateescape"))
+                (folder / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            _log.warning("cannot write the verifier's files to %s: %s", folder, error.strerror)
+
     def sync(self) -> None:
         """Wait until what was appended is on the disk."""
         os.fsync(self._file)
@@ -59,6 +76,11 @@ class ResultsFile:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def files_of(record: AttemptRecord) -> Path:
+    """Return the folder of the files that an attempt's verifier left, relative to the run's folder."""
+    return Path("verifier", record.benchmark, f"{record.task.replace('/', '__')}@{record.attempt}")
 
 
 def _as_line(values: Any) -> bytes:

@@ -51,6 +51,8 @@ class ToolContext:
         self, task_id: str, *, place: Place | None = None, loop: asyncio.AbstractEventLoop | None = None
     ) -> None:
         self.task_id = task_id
+        #: Seconds that the verifier may take, where an attempt says so.
+        self.verifier_seconds: float | None = None
         self._given = place
         if place is not None and loop is not None:
             place.settle(loop)
@@ -119,6 +121,14 @@ class ToolContext:
         self._own = None
         if self._given is None and (place := release(self.task_id)) is not None:
             wait_for_sync(place.close(), place.loop)
+
+    def at_place(self, function: Callable[[Place], Coroutine[Any, Any, T]]) -> T:
+        """Return what an async function returns; it gets the place the agent worked in, and runs on its loop.
+
+        For verifiers that need the sandbox itself: its commands' streams, a second sandbox.
+        """
+        place = self._place()
+        return self._wait(function(place))
 
     def output_tail(self, characters: int) -> str:
         """Return the end of what `terminal` was asked and answered so far."""

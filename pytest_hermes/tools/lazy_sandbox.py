@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from ..errors import HermesError, InfrastructureError, UsageError
 from ..sandbox.protocol import Sandbox
 
+#: Returns a sandbox that is not started; or awaits first what is only known when one is needed, such as its image.
+MakeSandbox = Callable[[], Sandbox | Awaitable[Sandbox]]
+
 
 class LazySandbox:
-    """Starts one sandbox once, for all who ask, and closes it once. All coroutines belong to one loop."""
+    """Makes and starts one sandbox once, for all who ask, and closes it once. All coroutines belong to one loop."""
 
-    def __init__(self, make: Callable[[], Sandbox]) -> None:
+    def __init__(self, make: MakeSandbox) -> None:
         self._make = make
         self._sandbox: Sandbox | None = None
         self._start: asyncio.Task[None] | None = None
@@ -23,9 +27,9 @@ class LazySandbox:
 
     @property
     def sandbox(self) -> Sandbox:
-        """The sandbox, not necessarily started."""
+        """The sandbox. Raises RuntimeError before it was made: `started` does that."""
         if self._sandbox is None:
-            self._sandbox = self._make()
+            raise RuntimeError("the sandbox was not started yet")
         return self._sandbox
 
     @property
@@ -65,7 +69,9 @@ class LazySandbox:
     async def _start_now(self) -> None:
         started = time.perf_counter()
         try:
-            await self.sandbox.start()
+            made = self._make()
+            self._sandbox = await made if inspect.isawaitable(made) else made
+            await self._sandbox.start()
         except HermesError:
             raise
         except Exception as error:

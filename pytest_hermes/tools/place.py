@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..background import default_loop, on_loop
 from ..sandbox.protocol import Process, Sandbox
 from ..sandbox.shell import Shell
-from .lazy_sandbox import LazySandbox
+from .lazy_sandbox import LazySandbox, MakeSandbox
 
 T = TypeVar("T")
 
@@ -33,13 +34,13 @@ class BackgroundCommand:
 class Place:
     """What the tools of one attempt act on. Nothing is started before it is used.
 
-    `make_sandbox` is called at most once. The home loop, on which everything happens, is `loop`, or the one running
-    when this is made, or else the process's default loop.
+    `make_sandbox` is called once for each sandbox that is started. The home loop, on which everything happens, is
+    `loop`, or the one running when this is made, or else the process's default loop.
     """
 
     def __init__(
         self,
-        make_sandbox: Callable[[], Sandbox],
+        make_sandbox: MakeSandbox,
         *,
         backend: str = "",
         terminal_timeout: float = TERMINAL_TIMEOUT,
@@ -55,7 +56,10 @@ class Place:
         #: Commands in the background by their id, in the order of their start.
         self.background: dict[str, BackgroundCommand] = {}
         self._loop = loop or asyncio._get_running_loop()
+        self._make = make_sandbox
         self._lazy = LazySandbox(make_sandbox)
+        #: Further sandboxes of the same kind; shared by the places beside this one.
+        self._others: list[LazySandbox] = []
         self._shell: Shell | None = None
 
     @property
@@ -73,7 +77,7 @@ class Place:
 
     @property
     def sandbox(self) -> Sandbox:
-        """The sandbox, not necessarily started: `start` does that."""
+        """The sandbox. Raises RuntimeError before `start` was called."""
         return self._lazy.sandbox
 
     @property
@@ -108,11 +112,28 @@ class Place:
         other._shell = None
         return other
 
+    @asynccontextmanager
+    async def another(self) -> AsyncIterator[Sandbox]:
+        """Start a further sandbox, as this place's own was when it started, and close it at the end.
+
+        Must be used on the home loop. Raises what `start` raises.
+        """
+        other = LazySandbox(self._make)
+        self._others.append(other)
+        try:
+            yield await other.started()
+        finally:
+            await other.close()
+            self._others.remove(other)
+
     async def close(self) -> None:
         """Kill what runs and release the sandbox. May be called twice, also while it starts; finishes even when
         cancelled.
         """
-        await self._at_home(self._lazy.close())
+        await self._at_home(self._close())
+
+    async def _close(self) -> None:
+        await asyncio.gather(*(lazy.close() for lazy in (self._lazy, *self._others)))
 
     async def _at_home(self, coro: Coroutine[Any, Any, T]) -> T:
         return await on_loop(self.loop, coro)

@@ -214,7 +214,7 @@ def test_the_reference_s_example_runs_with_what_it_means_here(bench: Bench) -> N
     result.assert_outcomes(passed=16)
     header = next(line for line in result.outlines if line.startswith("hermes: config"))
     assert header == (
-        "hermes: config tb.yaml; not used: env.dataset_name (no benchmark here loads a dataset by name); "
+        "hermes: config tb.yaml; not used: env.dataset_name (terminal_test loads no dataset by name); "
         "env.tokenizer_name, env.use_wandb, env.wandb_name, openai.server_type, openai.health_check "
         "(only for training); openai.base_url (oracle needs no endpoint)"
     )
