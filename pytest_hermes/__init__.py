@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .rollout.loop import HermesAgentLoop as HermesAgentLoop
     from .task import Limits as Limits
     from .task import SandboxSpec as SandboxSpec
+    from .task import Solution as Solution
     from .task import Task as Task
     from .tools.context import ToolContext as ToolContext
     from .verdict import Verdict as Verdict
@@ -33,6 +34,7 @@ _HOME = {
     "InfrastructureError": "errors",
     "Limits": "task",
     "SandboxSpec": "task",
+    "Solution": "task",
     "Task": "task",
     "ToolContext": "tools.context",
     "ToolError": "result",

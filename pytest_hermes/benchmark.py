@@ -55,8 +55,10 @@ class Benchmark:
     #: Seconds for one terminal command unless the model asks for other.
     terminal_timeout: ClassVar[int] = 120
     #: A YAML file beside the class's module with the benchmark's defaults for the fields of a configuration, in the
-    #: form of `--hermes-config`; it wins over the attributes above.
+    #: form of `--hermes-config`; it wins over the attributes of the class that names it.
     default_config: ClassVar[str | None] = None
+    #: What a dataset benchmark reads its tasks from; a path may count from the folder of the class's module.
+    dataset: ClassVar[str | None] = None
 
     async def setup(self) -> None:
         """Load what `tasks()` needs: a dataset, an index. Does nothing by default."""

@@ -99,6 +99,16 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Solution:
+    """A reference solution of several files: a folder on this machine, and the script in it that solves the task."""
+
+    folder: Path
+    script: str = "solve.sh"
+    #: Environment variables for the script.
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Task:
     """One task of a benchmark.
 
@@ -117,8 +127,8 @@ class Task:
     threshold: float = 1.0
     #: Text files that stand in the sandbox before the agent starts: path -> content.
     files: Mapping[str, str] = field(default_factory=dict)
-    #: A shell script that solves the task; what the `oracle` model plays.
-    solution: str | None = None
+    #: A shell script that solves the task, or a folder with one; what the `oracle` model plays.
+    solution: str | Solution | None = None
     #: Whatever else `compute_reward` needs.
     metadata: Mapping[str, Any] = field(default_factory=dict)
 

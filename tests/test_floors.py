@@ -13,7 +13,7 @@ import pytest_hermes
 ROOT = Path(pytest_hermes.__file__).parent
 
 #: From the doors down. Modules directly below the package stand on the ground floor.
-FLOORS = ("plugin", "atropos", "report", "rollout", "tools", "models", "sandbox")
+FLOORS = ("plugin", "atropos", "report", "rollout", "verifier", "tools", "models", "dataset", "sandbox")
 #: Who may import what only the doors may.
 FRAMEWORKS = {"pytest": "plugin", "_pytest": None, "xdist": "plugin", "atroposlib": "atropos"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..benchmark import Benchmark
@@ -19,32 +19,51 @@ _ATTRIBUTES = {
     "agent_temperature": "env.agent_temperature",
     "terminal_timeout": "env.terminal_timeout",
     "default_model": "openai.model_name",
+    "dataset": "env.dataset_name",
 }
+_MISSING = object()
 
 
 def benchmark_settings(benchmark: Benchmark) -> list[Setting]:
-    """Return a benchmark's own settings, the weakest first. Raises UsageError for a file that does not fit."""
-    return [*_of_attributes(benchmark), *_of_file(benchmark)]
+    """Return a benchmark's own settings, the weakest first. Raises UsageError for a file that does not fit.
+
+    The file of the class that names one wins over that class's attributes, and a subclass's attributes over both.
+    """
+    classes = list(type(benchmark).__mro__)
+    classes = classes[: classes.index(Benchmark)]
+    named = next((number for number, cls in enumerate(classes) if "default_config" in vars(cls)), len(classes))
+    return [
+        *_of_attributes(benchmark, classes[named:]),
+        *(_of_file(benchmark, classes[named]) if named < len(classes) else ()),
+        *_of_attributes(benchmark, classes[:named], vars(benchmark)),
+    ]
 
 
-def _of_attributes(benchmark: Benchmark) -> Iterator[Setting]:
+def _of_attributes(
+    benchmark: Benchmark, classes: Sequence[type], more: Mapping[str, object] | None = None
+) -> Iterator[Setting]:
     origin = Origin(Layer.BENCHMARK, f"benchmark {benchmark.name}")
-    own = set(vars(benchmark))
-    for cls in type(benchmark).__mro__:
-        if cls is Benchmark:
-            break
-        own |= set(vars(cls))
     for attribute, key in _ATTRIBUTES.items():
-        # All toolsets there are is the reference's default; for a benchmark it is those that every sandbox can serve.
-        if attribute in own or attribute == "default_toolsets":
-            value = getattr(benchmark, attribute)
-            yield Setting(key, list(value) if isinstance(value, tuple) else value, origin)
+        value = (more or {}).get(attribute, _MISSING)
+        cls = next((cls for cls in classes if attribute in vars(cls)), None)
+        if value is _MISSING and cls is not None:
+            value = vars(cls)[attribute]
+        elif value is _MISSING and attribute == "default_toolsets" and more is None:
+            # All toolsets there are is the reference's default; for a benchmark it is those every sandbox can serve.
+            value = benchmark.default_toolsets
+        if value is _MISSING:
+            continue
+        if attribute == "dataset" and cls is not None and isinstance(value, str):
+            beside = Path(inspect.getfile(cls)).parent / value
+            value = str(beside) if beside.exists() else value
+        yield Setting(key, list(value) if isinstance(value, tuple) else value, origin)
 
 
-def _of_file(benchmark: Benchmark) -> list[Setting]:
-    if benchmark.default_config is None:
+def _of_file(benchmark: Benchmark, cls: type) -> list[Setting]:
+    name = vars(cls)["default_config"]
+    if name is None:
         return []
-    path = Path(inspect.getfile(type(benchmark))).parent / benchmark.default_config
+    path = Path(inspect.getfile(cls)).parent / name
     settings = read_settings(path, f"{benchmark.name}/{path.name}", Layer.BENCHMARK)
     for setting in settings:
         # Whoever runs it says where his keys and prompts go.

@@ -5,15 +5,24 @@ They prove a benchmark sound without a key: every task must pass with `oracle` a
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from ..errors import Unsupported
 from ..result import Usage
-from ..task import Task
+from ..sandbox.protocol import Sandbox
+from ..sandbox.transfer import upload_dir
+from ..task import Solution, Task
 from . import completion
 from .protocol import Model
+
+#: Where solutions of several files stand in a sandbox.
+SOLUTION = "/solution"
+
+#: Seconds that a solution may take: the agent's own limit ends it sooner.
+_LONGEST = 86_400
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,26 @@ class Nop:
         return completion.text("Done.")
 
 
+@dataclass(frozen=True)
+class OracleWithFiles:
+    """Brings the reference solution's folder along, and runs its script."""
+
+    solution: Solution
+
+    async def equip(self, sandbox: Sandbox) -> None:
+        await upload_dir(sandbox, self.solution.folder, SOLUTION)
+
+    async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Any:
+        if any(message["role"] == "assistant" for message in messages):
+            return completion.text("Done.")
+        script = shlex.quote(f"{SOLUTION}/{self.solution.script}")
+        # As Harbor's own oracle does it, which these solutions are written for.
+        env = {"DEBIAN_FRONTEND": "noninteractive", **self.solution.env}
+        variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in env.items())
+        command = f"chmod +x {script} && {variables} {script}"
+        return completion.call("call_solution", "terminal", {"command": command, "timeout": _LONGEST})
+
+
 class OracleSource:
     name = "oracle"
     address = ""
@@ -43,7 +72,7 @@ class OracleSource:
     def for_task(self, task: Task) -> Model:
         if task.solution is None:
             raise Unsupported(f"task {task.id!r} has no reference solution for the oracle to play")
-        return Oracle(task.solution)
+        return Oracle(task.solution) if isinstance(task.solution, str) else OracleWithFiles(task.solution)
 
     def priced(self, usage: Usage) -> Usage:
         return replace(usage, cost=Decimal(0))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..errors import HermesError
 from ..result import Usage
+from ..sandbox.protocol import Sandbox
 from ..task import Task
 from .limiter import CallLimiter
 
@@ -22,6 +23,17 @@ class Model(Protocol):
 
         `parameters` may hold `tools`, `temperature`, `max_tokens`, `extra_body` and `n` (always 1).
         Raises ContextWindowExceeded, Refused, or another InfrastructureError (kind `endpoint`).
+        """
+
+
+@runtime_checkable
+class Equipped(Protocol):
+    """A model that brings files along, as the oracle does with its solutions."""
+
+    async def equip(self, sandbox: Sandbox) -> None:
+        """Put them into the agent's sandbox, which has been started, before the first answer.
+
+        Raises OSError or InfrastructureError when that fails.
         """
 
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..benchmark import Benchmark
 from ..config.fields import EnvConfig
+from ..dataset.rows import DatasetError
 from ..errors import HermesError, InfrastructureError, Refused, Unsupported
-from ..models.protocol import ModelSource
+from ..models.protocol import Equipped, ModelSource
 from ..result import AgentResult
 from ..task import SandboxSpec
 from ..tools import bridge
@@ -139,7 +140,7 @@ class Attempt:
             if failure.kind == "image" and self._shares_image():
                 raise Refused(str(failure), kind=failure.kind) from failure
             status, error = "error", ErrorInfo(kind=failure.kind, message=str(failure))
-            restartable = not isinstance(failure, BudgetSpent | BenchmarkFault)
+            restartable = not isinstance(failure, BudgetSpent | BenchmarkFault | DatasetError)
         except HermesError as failure:
             status, error = "error", ErrorInfo(kind="usage", message=str(failure))
         except Exception as bug:
@@ -162,6 +163,11 @@ class Attempt:
                 await self.place.start()
             if task.files or type(benchmark).prepare is not Benchmark.prepare:
                 await self._user_code("setup", benchmark.prepare, item, self.context)
+            if isinstance(model, Equipped):
+                try:
+                    await model.equip(await self.place.start())
+                except OSError as error:
+                    raise InfrastructureError(f"the model's files cannot be copied: {error}", kind="sandbox") from error
 
         async def run_tool(name: str, arguments: str) -> ToolOutcome:
             return await dispatch(tools, name, arguments, self.place)

@@ -87,6 +87,7 @@ class LocalSandbox:
             separate_stderr=True,
             hard_kill=linux,
             images=False,
+            own_processes=isolated,
         )
 
     async def start(self) -> None:

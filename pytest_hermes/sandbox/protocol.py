@@ -29,6 +29,8 @@ class Capabilities:
     hard_kill: bool
     #: Runs container images.
     images: bool
+    #: Commands see the processes of their sandbox in /proc and no others.
+    own_processes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

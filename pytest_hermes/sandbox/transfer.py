@@ -11,6 +11,7 @@ import posixpath
 import tarfile
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -51,11 +52,30 @@ async def upload_dir(sandbox: Sandbox, local: str | os.PathLike[str], remote: st
     Symlinks are copied as they are. Raises OSError when something cannot be read or written.
     """
 
-    def pack(archive: tarfile.TarFile) -> None:
-        for name in sorted(os.listdir(local)):
-            archive.add(os.path.join(local, name), arcname=f"./{name}", filter=_anonymous)
+    await _upload(sandbox, partial(_pack_dir, local), remote)
 
-    await _upload(sandbox, pack, remote)
+
+def write_tar(local: str | os.PathLike[str], stream: BinaryIO, *, executable: str | None = None) -> None:
+    """Write a tar of what is in the folder `local` to `stream`; names begin with `./`, nobody owns the files.
+
+    The file `executable` in it may be executed whatever its mode is. Raises OSError when something cannot be read.
+    """
+
+    def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        if member.name == f"./{executable}":
+            member.mode |= 0o755
+        return _anonymous(member)
+
+    _write(stream, lambda archive: _pack_dir(local, archive, anonymous))
+
+
+def _pack_dir(
+    local: str | os.PathLike[str],
+    archive: tarfile.TarFile,
+    adapt: Callable[[tarfile.TarInfo], tarfile.TarInfo] | None = None,
+) -> None:
+    for name in sorted(os.listdir(local)):
+        archive.add(os.path.join(local, name), arcname=f"./{name}", filter=adapt or _anonymous)
 
 
 async def download_file(
@@ -104,16 +124,17 @@ async def _upload(sandbox: Sandbox, pack: Callable[[tarfile.TarFile], None], fol
     with tempfile.TemporaryFile(prefix="hermes-") as file:
         stream = cast(BinaryIO, file)
 
-        def write() -> None:
-            # GNU's format keeps names that are not UTF-8, which pax headers cannot.
-            with tarfile.open(
-                fileobj=stream, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
-            ) as archive:
-                pack(archive)
-            stream.seek(0)
-
-        await asyncio.to_thread(write)
+        await asyncio.to_thread(_write, stream, pack)
+        stream.seek(0)
         await sandbox.upload(stream, folder)
+
+
+def _write(stream: BinaryIO, pack: Callable[[tarfile.TarFile], None]) -> None:
+    # GNU's format keeps names that are not UTF-8, which pax headers cannot.
+    with tarfile.open(
+        fileobj=stream, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
+    ) as archive:
+        pack(archive)
 
 
 async def _download(sandbox: Sandbox, remote: str, stream: BinaryIO, max_bytes: int) -> None:

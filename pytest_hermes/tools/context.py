@@ -122,6 +122,12 @@ class ToolContext:
         if self._given is None and (place := release(self.task_id)) is not None:
             wait_for_sync(place.close(), place.loop)
 
+    @property
+    def sandbox(self) -> Sandbox:
+        """The sandbox itself, started. Its methods belong to the loop it lives on: see `at_place`."""
+        place = self._place()
+        return self._wait(place.start())
+
     def at_place(self, function: Callable[[Place], Coroutine[Any, Any, T]]) -> T:
         """Return what an async function returns; it gets the place the agent worked in, and runs on its loop.
 

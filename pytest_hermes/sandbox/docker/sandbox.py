@@ -89,6 +89,8 @@ class DockerSandbox:
             separate_stderr=True,
             hard_kill=self._numbered,
             images=True,
+            # Not where containers are started in the host's namespace.
+            own_processes="pid_mode" not in self._options.host,
         )
 
     async def start(self) -> None:

@@ -1,0 +1,101 @@
+"""TerminalBench 2: terminal tasks, each in a container of its own, scored by the tests it brings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from pytest_hermes.benchmark import Benchmark, Item
+from pytest_hermes.dataset.source import open_dataset
+from pytest_hermes.errors import Unsupported, UsageError
+from pytest_hermes.result import AgentResult
+from pytest_hermes.task import SandboxSpec, Task
+from pytest_hermes.tools.context import ToolContext
+from pytest_hermes.verdict import Verdict
+from pytest_hermes.verifier.verify import check_artifacts, verify
+
+from .folder_tasks import folder_tasks
+from .material import Material
+from .row_tasks import row_tasks
+
+_KVM = dict.fromkeys(("qemu-startup", "qemu-alpine-ssh"), "needs KVM")
+
+
+class TerminalBench2(Benchmark):
+    """89 terminal tasks of the real world, each in a container of its own.
+
+    A subclass with other defaults in its own `default.yaml` is a benchmark of its own in the same format.
+    """
+
+    name = "terminalbench_2"
+    default_config = "default.yaml"
+    config_fields = frozenset({"dataset_name", "dataset_split", "dataset_revision", "verifier", "force_build"})
+    #: Limits of tasks that set none of their own.
+    agent_seconds = 1800
+    verifier_seconds = 900
+    verifier_times_itself = True
+    #: Why tasks cannot run, by backend and task.
+    cannot_run: ClassVar[Mapping[str, Mapping[str, str]]] = {"modal": _KVM}
+
+    def __init__(self) -> None:
+        self._tasks: list[Task] = []
+
+    async def setup(self) -> None:
+        """List the tasks of the dataset. What is large is read when a task starts."""
+        config = self.config
+        if config.dataset_name is None:
+            raise UsageError(f"benchmark {self.name!r} needs a dataset: add --hermes-dataset=SOURCE")
+        dataset = await asyncio.to_thread(
+            open_dataset, config.dataset_name, split=config.dataset_split, revision=config.dataset_revision
+        )
+        self.revision = dataset.revision
+        if dataset.folder is not None:
+            self._tasks = await asyncio.to_thread(folder_tasks, dataset.folder)
+        else:
+            assert dataset.rows is not None
+            self._tasks = await asyncio.to_thread(row_tasks, dataset.rows, dataset.name)
+
+    def tasks(self) -> Iterable[Task]:
+        return self._tasks
+
+    async def sandbox(self, item: Item) -> SandboxSpec:
+        """Return the task's image, or its build context, unpacked. Raises Unsupported where it cannot run."""
+        task, material = _parts(item)
+        reason = self.cannot_run.get(self.config.terminal_backend, {}).get(task.id)
+        if reason is not None:
+            raise Unsupported(f"the task {reason}, which the sandbox {self.config.terminal_backend} does not have")
+        return await asyncio.to_thread(material.sandbox, force_build=self.config.force_build)
+
+    async def prepare(self, item: Item, ctx: ToolContext) -> None:
+        """Find out before the agent works whether a fresh verifier will know what to copy."""
+        _, material = _parts(item)
+        if self._fresh(material):
+            check_artifacts(ctx.sandbox, material.artifacts)
+
+    async def compute_reward(self, item: Item, result: AgentResult, ctx: ToolContext) -> Verdict:
+        """Return the verdict of the task's own tests."""
+        _, material = _parts(item)
+        tests = await asyncio.to_thread(material.tests)
+        timeout = ctx.verifier_seconds or self.verifier_seconds
+        acted = any(message.get("tool_calls") for message in result.messages)
+        return ctx.at_place(
+            lambda place: verify(
+                place,
+                tests,
+                timeout=timeout,
+                fresh=self._fresh(material),
+                artifacts=material.artifacts,
+                agent_acted=acted,
+            )
+        )
+
+    def _fresh(self, material: Material) -> bool:
+        return self.config.verifier == "fresh" or material.wants_fresh_verifier
+
+
+def _parts(item: Item) -> tuple[Task, Material]:
+    assert isinstance(item, Task)
+    material = item.metadata["material"]
+    assert isinstance(material, Material)
+    return item, material

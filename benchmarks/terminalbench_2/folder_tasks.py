@@ -1,0 +1,107 @@
+"""Tasks from directories in the Harbor layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pytest_hermes.dataset.harbor import HarborTask, read_instruction, read_task, resolved
+from pytest_hermes.dataset.rows import DatasetError
+from pytest_hermes.dataset.source import task_directories
+from pytest_hermes.errors import Unsupported
+from pytest_hermes.sandbox.transfer import write_tar
+from pytest_hermes.task import Limits, SandboxSpec, Solution, Task
+from pytest_hermes.verifier.tests_run import TaskTests
+
+from .material import REPORT, Material, free_id, interpreter, malformed
+
+_SCRIPT = "test.sh"
+
+
+def folder_tasks(folder: Path) -> list[Task]:
+    """Return the tasks in a folder of task directories, or in one of these itself.
+
+    A directory that is no task becomes one that ends in an error, which names file and key.
+    """
+    tasks: dict[str, Task] = {}
+    for number, directory in enumerate(task_directories(folder), start=1):
+        try:
+            task = _task(directory)
+        except DatasetError as problem:
+            task = malformed(free_id(f"directory-{number}", tasks), str(problem))
+        tasks[task.id] = task
+    return list(tasks.values())
+
+
+def _task(folder: Path) -> Task:
+    config = read_task(folder)
+    material = FolderMaterial(folder, config)
+    solution = folder / "solution" / "solve.sh"
+    try:
+        task = Task(
+            id=folder.name,
+            prompt="" if config.steps else read_instruction(folder),
+            category=config.metadata.category,
+            difficulty=config.metadata.difficulty,
+            tags=config.metadata.tags,
+            sandbox=SandboxSpec(image=config.environment.docker_image),
+            limits=Limits(agent_seconds=config.agent.timeout_sec, verifier_seconds=config.verifier.timeout_sec),
+            solution=Solution(solution.parent, solution.name, config.solution.env) if solution.is_file() else None,
+            metadata={"material": material},
+        )
+    except ValueError as error:
+        raise DatasetError(f"{folder}: {error}") from error
+    if not config.steps and not material.script.is_file():
+        raise DatasetError(f"{material.script}: there are no tests")
+    return task
+
+
+@dataclass(frozen=True)
+class FolderMaterial(Material):
+    """A task directory."""
+
+    folder: Path
+    config: HarborTask
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.config.artifact_paths
+
+    @property
+    def wants_fresh_verifier(self) -> bool:  # type: ignore[override]
+        return self.config.wants_fresh_verifier
+
+    @property
+    def script(self) -> Path:
+        return self.folder / "tests" / _SCRIPT
+
+    def sandbox(self, *, force_build: bool) -> SandboxSpec:
+        self.config.check_supported(self.folder)
+        environment = self.config.environment
+        context = self.folder / "environment"
+        if not (context / "Dockerfile").is_file():
+            if environment.docker_image is None:
+                raise Unsupported(f"the task names no image, and there is no {context / 'Dockerfile'}")
+            context = None  # type: ignore[assignment]
+        return SandboxSpec(
+            image=environment.docker_image,
+            build_context=context,
+            force_build=force_build and context is not None,
+            cpus=environment.cpus,
+            memory=environment.memory,
+            storage=environment.storage,
+            env=resolved(environment.env),
+            workdir=environment.workdir,
+            network=False if environment.network_mode == "no-network" else None,
+        )
+
+    def tests(self) -> TaskTests:
+        script = self.script.read_bytes()
+        return TaskTests(
+            write=partial(write_tar, self.script.parent, executable=_SCRIPT),
+            script=_SCRIPT,
+            interpreter=interpreter(script),
+            env=resolved(self.config.verifier.env),
+            writes_report=REPORT in script,
+        )

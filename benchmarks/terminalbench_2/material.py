@@ -1,0 +1,65 @@
+"""What a task is made of besides its text, wherever that lies."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from pytest_hermes.dataset.rows import DatasetError
+from pytest_hermes.task import SandboxSpec, Task
+from pytest_hermes.verifier.tests_run import TaskTests
+
+#: Where tests write a report of the single ones.
+REPORT = b"/logs/verifier/ctrf.json"
+
+
+class Material(ABC):
+    """The environment and the tests of one task: small, picklable, and read when they are needed. All of it blocks."""
+
+    #: Paths in the sandbox that hold what the agent is to make; none: its working directory.
+    artifacts: tuple[str, ...] = ()
+    wants_fresh_verifier: bool = False
+
+    @abstractmethod
+    def sandbox(self, *, force_build: bool) -> SandboxSpec:
+        """Return what the task's sandbox is made from, and make sure that its tests can be read.
+
+        Raises DatasetError, and Unsupported.
+        """
+
+    @abstractmethod
+    def tests(self) -> TaskTests:
+        """Return the tests. Raises DatasetError."""
+
+
+@dataclass(frozen=True)
+class Malformed(Material):
+    """In the place of what cannot be read: whoever needs it gets to know why."""
+
+    problem: str
+
+    def sandbox(self, *, force_build: bool) -> SandboxSpec:
+        raise DatasetError(self.problem)
+
+    def tests(self) -> TaskTests:
+        raise DatasetError(self.problem)
+
+
+def malformed(task_id: str, problem: str) -> Task:
+    """Return a task that ends in an error that says why: it must not vanish from the count."""
+    return Task(id=task_id, prompt=problem, metadata={"material": Malformed(problem)})
+
+
+def interpreter(script: bytes) -> tuple[str, ...]:
+    """Return what a script without a `#!` line is run by."""
+    return () if script.startswith(b"#!") else ("bash",)
+
+
+def free_id(wanted: str, taken: Collection[str]) -> str:
+    """Return `wanted`, or with a number behind it when there is a task of that name already."""
+    number, found = 2, wanted
+    while found in taken:
+        found = f"{wanted}-{number}"
+        number += 1
+    return found

@@ -1,0 +1,72 @@
+"""From the files that tests leave to a reward."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_hermes.verifier.reward import NoReward, Reward, read_reward
+
+
+@pytest.mark.parametrize(
+    ("files", "exit_code", "reward"),
+    [
+        (
+            {"reward.json": b'{"reward": 0.5, "speed": 3}', "reward.txt": b"1"},
+            1,
+            Reward(0.5, "reward.json", {"speed": 3}),
+        ),
+        ({"reward.json": b'{"accuracy": 1}'}, 1, Reward(1.0, "reward.json")),
+        ({"reward.json": b"0.25"}, 1, Reward(0.25, "reward.json")),
+        ({"reward.txt": b" 1\n"}, 1, Reward(1.0, "reward.txt")),
+        ({"reward.txt": b"0"}, 0, Reward(0.0, "reward.txt")),
+        ({"ctrf.json": b"{}"}, 0, Reward(1.0, "exit code")),
+        ({}, 3, Reward(0.0, "exit code")),
+    ],
+)
+def test_which_file_counts(files: dict[str, bytes], exit_code: int, reward: Reward) -> None:
+    assert read_reward(files, exit_code) == reward
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({"reward.txt": b""}, "reward.txt holds '', which is not a finite number"),
+        ({"reward.txt": b"nan"}, "reward.txt holds 'nan'"),
+        ({"reward.txt": b"inf"}, "reward.txt holds 'inf'"),
+        ({"reward.txt": b"passed"}, "reward.txt holds 'passed'"),
+        ({"reward.json": b""}, "reward.json is not JSON"),
+        ({"reward.json": b"{}"}, "reward.json has no 'reward' among nothing"),
+        ({"reward.json": b'{"a": 1, "b": 0}'}, "reward.json has no 'reward' among 'a', 'b'"),
+        ({"reward.json": b'{"reward": "1"}'}, "reward.json holds '1' as 'reward'"),
+        ({"reward.json": b'{"reward": NaN}'}, "reward.json holds nan as 'reward'"),
+        ({"reward.json": b'{"reward": true}'}, "reward.json holds True as 'reward'"),
+        ({"reward.json": b"[1]"}, "reward.json holds"),
+        ({"reward.json": b'{"reward": 1' + b"0" * 400 + b"}"}, "which is not a finite number"),
+    ],
+)
+def test_what_is_no_reward(files: dict[str, bytes], problem: str) -> None:
+    # The first that is there decides; what a weaker one says does not make up for it.
+    with pytest.raises(NoReward, match=problem):
+        read_reward({"reward.txt": b"1", **files}, 0)
+
+
+@given(st.binary(max_size=40), st.sampled_from(["reward.json", "reward.txt"]), st.integers(0, 255))
+def test_whatever_stands_there_is_a_finite_reward_or_told(content: bytes, name: str, exit_code: int) -> None:
+    try:
+        reward = read_reward({name: content}, exit_code)
+    except NoReward:
+        return
+    assert math.isfinite(reward.value)
+    assert reward.source == name
+
+
+@given(st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False, allow_infinity=False), max_size=4))
+def test_numbers_are_all_kept(numbers: dict[str, float]) -> None:
+    reward = read_reward({"reward.json": json.dumps({"reward": 1, **numbers}).encode()}, 0)
+    assert reward.metrics == {name: value for name, value in numbers.items() if name != "reward"}
+    assert reward.value == numbers.get("reward", 1)

@@ -1,0 +1,264 @@
+"""A task's tests in real containers, after agents that want a reward they did not earn."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import BinaryIO
+
+import pytest
+import pytest_asyncio
+
+from pytest_hermes.dataset.archive import repack
+from pytest_hermes.errors import InfrastructureError, Unsupported
+from pytest_hermes.sandbox.protocol import Sandbox
+from pytest_hermes.task import SandboxSpec
+from pytest_hermes.tools.place import Place
+from pytest_hermes.verdict import Verdict
+from pytest_hermes.verifier.tests_run import TaskTests
+from pytest_hermes.verifier.verify import check_artifacts, verify
+from tests.sandbox.backends import docker_sandbox, need
+from tests.services.rows import archive
+
+#: Passes when the work is there; a helper in the tests' folder and one on PATH have their say.
+HONEST = """#!/bin/bash
+echo "in $PWD as $EVIL:$GIVEN"
+. /tests/expected.sh
+checker && [ "$(cat answer 2>/dev/null)" = "$expected" ] && echo 1 >/logs/verifier/reward.txt \
+    || echo 0 >/logs/verifier/reward.txt
+"""
+
+
+def brought(script: str, writes_report: bool = False) -> TaskTests:
+    files = {"expected.sh": "expected=42\nchecker() { command -v pytest >/dev/null && pytest; return 0; }\n"}
+
+    def write(target: BinaryIO) -> None:
+        repack(archive(files), target, top="tests", files={"test.sh": script.encode()})
+
+    interpreter = () if script.startswith("#!") else ("bash",)
+    return TaskTests(write=write, interpreter=interpreter, env={"GIVEN": "g"}, writes_report=writes_report)
+
+
+class Agent:
+    """Works in a container, and is scored."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+    async def does(self, script: str, *, background: bool = False) -> None:
+        shell = await self.place.shell()
+        if background:
+            await shell.spawn(script)
+        else:
+            result = await shell.run(script)
+            assert result.exit_code == 0, result.stdout
+
+    async def scored(
+        self, script: str = HONEST, *, fresh: bool = False, acted: bool = True, timeout: float = 60, **more: bool
+    ) -> Verdict:
+        return await verify(
+            self.place, brought(script, **more), timeout=timeout, fresh=fresh, artifacts=(), agent_acted=acted
+        )
+
+
+@asynccontextmanager
+async def place_with(**spec: object) -> AsyncIterator[Place]:
+    need("docker")
+    place = Place(functools.partial(docker_sandbox, SandboxSpec(**{"workdir": "/work", **spec}), name="verify"))  # type: ignore[arg-type]
+    try:
+        yield place
+    finally:
+        await place.close()
+
+
+@pytest_asyncio.fixture
+async def agent() -> AsyncIterator[Agent]:
+    async with place_with() as place:
+        yield Agent(place)
+
+
+class TestVerdict:
+    async def test_work_that_is_done_and_work_that_is_not(self, agent: Agent) -> None:
+        nothing = await agent.scored(acted=False)
+        assert (nothing.reward, nothing.source, nothing.exit_code) == (0.0, "reward.txt", 0)
+        await agent.does("echo 42 > answer")
+        for fresh in (False, True):
+            done = await agent.scored(fresh=fresh)
+            assert (done.reward, done.source, done.sandbox) == (1.0, "reward.txt", "fresh" if fresh else "same")
+            assert done.output == "in /work as :g\n"
+            assert done.files["test-stdout.txt"] == b"in /work as :g\n"
+
+    async def test_where_the_reward_stands_and_what_else_is_kept(self, agent: Agent) -> None:
+        by_exit = await agent.scored("exit 0\n")
+        assert (by_exit.reward, by_exit.source) == (1.0, "exit code")
+        assert (await agent.scored("exit 5\n")).exit_code == 5
+        said = await agent.scored(
+            'cd /logs/verifier; printf \'{"reward": 0.5, "speed": 2}\' > reward.json; echo 1 > reward.txt\n'
+            "printf '{}' > ctrf.json; head -c 3000 /dev/zero; echo end >&2; exit 1\n"
+        )
+        assert (said.reward, said.source, dict(said.metrics), said.exit_code) == (0.5, "reward.json", {"speed": 2.0}, 1)
+        assert said.files["ctrf.json"] == b"{}"
+        assert said.files["test-stdout.txt"] == b"\0" * 3000 + b"end\n"
+        # Nothing of it is left for the next one.
+        assert (await agent.scored("ls -A /logs/verifier; ls /tests; exit 1\n")).output.split() == [
+            "test-stdout.txt", "expected.sh", "test.sh",
+        ]  # fmt: skip
+
+    async def test_what_is_no_reward_is_an_error(self, agent: Agent) -> None:
+        verdict = await agent.scored("echo maybe > /logs/verifier/reward.txt; echo said\n")
+        assert verdict.reward is None
+        assert verdict.error == "reward.txt holds 'maybe', which is not a finite number"
+        assert verdict.output == "said\n"
+        with pytest.raises(InfrastructureError, match="maybe"):
+            float(verdict)
+
+
+CHEATS = {
+    "writes the reward beforehand": """
+        mkdir -p /logs/verifier; echo 1 > /logs/verifier/reward.txt; echo '{"reward": 1}' > /logs/verifier/reward.json
+    """,
+    "makes the logs a link": """
+        mkdir -p /logs /work/mine; echo 1 > /work/mine/reward.txt; ln -s /work/mine /logs/verifier
+    """,
+    "replaces the tests": r"""
+        mkdir -p /tests; printf '#!/bin/sh\necho 1 > /logs/verifier/reward.txt\n' > /tests/test.sh
+        chmod 555 /tests/test.sh /tests
+    """,
+    "makes the tests a link": "mkdir /elsewhere; ln -s /elsewhere /tests",
+    "leaves things in its shell": r"""
+        export PATH=/work/bin:$PATH EVIL=1 BASH_ENV=/work/evil ENV=/work/evil; mkdir bin
+        printf '#!/bin/sh\necho 42 > /work/answer\n' > bin/pytest; cp bin/pytest evil; chmod +x bin/pytest
+        cat() { echo 42; }; export -f cat; cp evil ~/.bashrc; cp evil ~/.profile
+    """,
+}
+
+#: A loop that rewrites the reward, in three disguises.
+LOOP = "while :; do mkdir -p /logs/verifier; echo 1 > /logs/verifier/reward.txt; sleep 0.01; done"
+LOOPS = {
+    "in the background": LOOP,
+    "in a session of its own": f"setsid bash -c '{LOOP}' & sleep 1000",
+    "starts itself again": "f() { mkdir -p /logs/verifier; echo 1 > /logs/verifier/reward.txt; sleep 0.01; (f &); }; f",
+}
+
+
+class TestCheating:
+    @pytest.mark.parametrize("cheat", CHEATS.values(), ids=CHEATS)
+    async def test_what_is_there_beforehand_counts_for_nothing(self, agent: Agent, cheat: str) -> None:
+        await agent.does(cheat)
+        verdict = await agent.scored()
+        assert (verdict.reward, verdict.source) == (0.0, "reward.txt")
+        assert verdict.output == "in /work as :g\n"
+
+    @pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+    async def test_what_still_runs_is_ended(self, agent: Agent, loop: str) -> None:
+        await agent.does(loop, background=True)
+        slow = HONEST.replace("echo 0 >", "sleep 0.3; echo 0 >") + "\nls -d /proc/[0-9]*/exe | wc -l\n"
+        verdict = await agent.scored(slow)
+        assert verdict.reward == 0.0
+        # Init, what holds the container, the command's own shells, and ls.
+        assert int(verdict.output.split()[-1]) < 10
+
+    async def test_only_a_fresh_sandbox_stands_against_programs_of_the_image_that_were_replaced(
+        self, agent: Agent
+    ) -> None:
+        await agent.does(
+            "printf '#!/bin/sh\\necho 42 > /work/answer\\n' > /usr/local/bin/pytest; chmod +x /usr/local/bin/pytest"
+        )
+        assert (await agent.scored()).reward == 1.0
+        await agent.does("rm answer")
+        assert (await agent.scored(fresh=True)).reward == 0.0
+
+
+class TestFresh:
+    async def test_artifacts_are_as_the_agent_left_them(self) -> None:
+        async with place_with() as place:
+            agent = Agent(place)
+            await agent.does("mkdir -p a/b /opt/out; echo 1 > 'a/b/with space'; ln -s b a/link; chmod 700 a/b/*")
+            await agent.does("echo 2 > /opt/out/x; echo 3 > /opt/other; echo evil > /etc/evil")
+            listing = "#!/bin/sh\nls -l a/b a/link | cut -c1-10; find . /opt /etc/evil 2>/dev/null\n"
+            verdict = await verify(
+                place, brought(listing), timeout=30, fresh=True, artifacts=("a", "/opt/out"), agent_acted=True
+            )
+            assert "-rwx------" in verdict.output
+            found = set(verdict.output.splitlines())
+            assert {"./a/b/with space", "/opt/out/x", "./a/link"} <= found
+            assert not {"/opt/other", "/etc/evil"} & found
+
+    async def test_what_the_agent_deleted_is_gone(self) -> None:
+        async with place_with(workdir="/tmp") as place:
+            agent = Agent(place)
+            await agent.does("rm -rf /root; echo x > /tmp/.hidden")
+            verdict = await verify(
+                place,
+                brought("ls -d /root /tmp/.hidden; exit 1\n"),
+                timeout=30,
+                fresh=True,
+                artifacts=("/root", "/tmp"),
+                agent_acted=True,
+            )
+            assert "/tmp/.hidden" in verdict.output.split()
+            assert "/root" not in verdict.output.split()
+
+    async def test_without_artifacts_the_working_directory_must_not_be_the_root(self) -> None:
+        async with place_with(workdir="/") as place:
+            sandbox = await place.start()
+            with pytest.raises(Unsupported, match="declares no artifacts, and works in '/'"):
+                check_artifacts(sandbox, ())
+            check_artifacts(sandbox, ("/root",))
+
+
+class TestNoResult:
+    """Whose doing it is that the tests come to no result."""
+
+    @pytest.mark.parametrize(
+        ("script", "problem"),
+        [
+            ("#!/no/such/interpreter\n", r"test.sh cannot start \(.*(not found|No such file).*\)"),
+            ("sleep 30\n", "the tests ran out of time"),
+            ("kill -9 $$\n", "the tests were killed"),
+        ],
+        ids=["start", "time", "killed"],
+    )
+    async def test_what_happens_in_an_untouched_sandbox_too_is_an_error(
+        self, agent: Agent, script: str, problem: str
+    ) -> None:
+        await agent.does("echo 42 > answer")
+        verdict = await agent.scored(f"{script}echo unreached\n", timeout=1)
+        assert verdict.reward is None
+        assert verdict.error is not None
+        with pytest.raises(InfrastructureError, match=f"^{problem}"):
+            float(verdict)
+
+    async def test_tests_that_did_not_run_are_no_zero(self, agent: Agent) -> None:
+        script = "echo 'cannot resolve host'; echo 0 > /logs/verifier/reward.txt\n"
+        verdict = await agent.scored(script, writes_report=True, acted=False)
+        assert verdict.error == "the tests did not run: test.sh left no report of them (cannot resolve host)"
+        assert (await agent.scored(f"{script}echo {{}} > /logs/verifier/ctrf.json\n", writes_report=True)).reward == 0.0
+
+    @pytest.mark.parametrize(
+        ("deed", "script"),
+        [
+            ("echo 'sleep 100' > answer", "[ ! -f answer ] || . ./answer\n"),
+            ("rm /bin/env", "#!/bin/env bash\n"),
+        ],
+        ids=["hangs", "breaks"],
+    )
+    async def test_what_the_agent_brought_about_is_a_zero(self, agent: Agent, deed: str, script: str) -> None:
+        await agent.does(deed)
+        verdict = await agent.scored(f"{script}echo 0 > /logs/verifier/reward.txt\n", timeout=1)
+        assert verdict.reward == 0.0
+        assert "in an untouched sandbox they come to a result" in verdict.source
+
+    async def test_a_sandbox_that_is_gone_is_an_error(self, agent: Agent) -> None:
+        sandbox: Sandbox = await agent.place.start()
+        await sandbox.close()
+        with pytest.raises(InfrastructureError):
+            await agent.scored()
+
+
+def test_a_verdict_without_error_is_its_reward() -> None:
+    verdict = Verdict(reward=0.5)
+    assert float(verdict) == 0.5
+    assert float(replace(verdict, reward=1.0)) == 1.0
