@@ -14,7 +14,7 @@ from pytest_hermes.sandbox.transfer import write_tar
 from pytest_hermes.task import Limits, SandboxSpec, Solution, Task
 from pytest_hermes.verifier.tests_run import TaskTests
 
-from .material import REPORT, Material, free_id, interpreter, malformed
+from .material import REPORT, Material, interpreter, malformed
 
 _SCRIPT = "test.sh"
 
@@ -29,7 +29,7 @@ def folder_tasks(folder: Path) -> list[Task]:
         try:
             task = _task(directory)
         except DatasetError as problem:
-            task = malformed(free_id(f"directory-{number}", tasks), str(problem))
+            task = malformed(str(problem), directory.name, f"directory-{number}", tasks)
         tasks[task.id] = task
     return list(tasks.values())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -46,20 +47,22 @@ class Malformed(Material):
         raise DatasetError(self.problem)
 
 
-def malformed(task_id: str, problem: str) -> Task:
-    """Return a task that ends in an error that says why: it must not vanish from the count."""
-    return Task(id=task_id, prompt=problem, metadata={"material": Malformed(problem)})
+def malformed(problem: str, name: object, otherwise: str, taken: Collection[str]) -> Task:
+    """Return a task that ends in an error that says why: it must not vanish from the count.
+
+    Its id is `name` where that can be one and is free, else `otherwise`, if need be with a number behind it.
+    """
+    metadata = {"material": Malformed(problem)}
+    if isinstance(name, str) and name not in taken:
+        with contextlib.suppress(ValueError):
+            return Task(id=name, prompt=problem, metadata=metadata)
+    number, free = 2, otherwise
+    while free in taken:
+        free = f"{otherwise}-{number}"
+        number += 1
+    return Task(id=free, prompt=problem, metadata=metadata)
 
 
 def interpreter(script: bytes) -> tuple[str, ...]:
     """Return what a script without a `#!` line is run by."""
     return () if script.startswith(b"#!") else ("bash",)
-
-
-def free_id(wanted: str, taken: Collection[str]) -> str:
-    """Return `wanted`, or with a number behind it when there is a task of that name already."""
-    number, found = 2, wanted
-    while found in taken:
-        found = f"{wanted}-{number}"
-        number += 1
-    return found

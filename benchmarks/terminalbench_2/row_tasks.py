@@ -21,7 +21,7 @@ from pytest_hermes.dataset.rows import DatasetError, Row, RowRef, list_rows
 from pytest_hermes.task import Limits, SandboxSpec, Task
 from pytest_hermes.verifier.tests_run import TaskTests
 
-from .material import REPORT, Material, free_id, interpreter, malformed
+from .material import REPORT, Material, interpreter, malformed
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ def row_tasks(path: Path, source: str) -> list[Task]:
             if task.id in tasks:
                 raise DatasetError(f"{row.ref.label}: column 'task_name': there is a task {task.id!r} before it")
         except DatasetError as problem:
-            task = malformed(free_id(f"row-{number}", tasks), str(problem))
+            task = malformed(str(problem), row.values.get("task_name"), f"row-{number}", tasks)
         tasks[task.id] = task
     return list(tasks.values())
 

@@ -71,7 +71,7 @@ class OracleSource:
 
     def for_task(self, task: Task) -> Model:
         if task.solution is None:
-            raise Unsupported(f"task {task.id!r} has no reference solution for the oracle to play")
+            raise Unsupported("the task has no reference solution for the oracle to play (rows of a dataset never do)")
         return Oracle(task.solution) if isinstance(task.solution, str) else OracleWithFiles(task.solution)
 
     def priced(self, usage: Usage) -> Usage:

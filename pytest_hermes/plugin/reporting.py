@@ -37,6 +37,8 @@ class BenchReport:
             if loaded.chose_its_model:
                 where += " (the default; choose with --hermes-model)"
             tasks = f"{len(loaded.tasks)} task{'' if len(loaded.tasks) == 1 else 's'}"
+            if loaded.benchmark.revision:
+                tasks += f" of revision {loaded.benchmark.revision[:12]}"
             attempts = f" × {run.attempts} attempts" if run.attempts > 1 else ""
             lines.append(f"hermes: {loaded.benchmark.name}, {tasks}{attempts}, model {source.name}{where}")
         processes = "1 process" if run.processes == 1 else f"{run.processes} processes"

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _LABEL = 10
 
+#: Reasons for skipping that are listed.
+_REASONS = 5
+
 #: Difficulties that are listed in this order; other names follow, by the alphabet.
 _DIFFICULTIES = ("trivial", "easy", "medium", "hard", "extreme")
 
@@ -69,9 +72,16 @@ def _score_lines(records: Sequence[AttemptRecord], planned: int) -> Iterator[str
         yield _row("passed", f"{counts['passed']} of {scored} ({counts['passed'] / scored:.1%})")
     yield _row("errors", _errors(records, scored))
     if counts["skipped"]:
-        yield _row("skipped", str(counts["skipped"]))
+        yield _row("skipped", _skipped(records))
     if len(records) < planned:
         yield _row("stopped", f"{planned - len(records)} of {planned} attempts did not finish and are not counted")
+
+
+def _skipped(records: Sequence[AttemptRecord]) -> str:
+    reasons = Counter(record.reason or "without a reason" for record in records if record.status == "skipped")
+    named = [f"{reason}{f' ({count})' if count > 1 else ''}" for reason, count in reasons.most_common(_REASONS)]
+    more = [f"and {len(reasons) - _REASONS} further reasons"] if len(reasons) > _REASONS else []
+    return f"{reasons.total()} of {len(records)}: {'; '.join([*named, *more])}"
 
 
 def _errors(records: Sequence[AttemptRecord], scored: int) -> str:

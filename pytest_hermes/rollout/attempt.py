@@ -154,6 +154,9 @@ class Attempt:
 
     async def _work(self) -> float:
         benchmark, item, task = self._parts()
+        async with self._phase("sandbox_start"):
+            # First, and whoever answers: what is wrong with a task, or cannot run here, is said of it in any case.
+            await self._sandbox_spec()
         model = self.plan.source.for_task(task)
         tools, config = self.plan.tools, self.plan.config
         async with self._phase("sandbox_start"):
