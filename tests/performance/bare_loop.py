@@ -6,10 +6,13 @@ python tests/performance/bare_loop.py BASE_URL TASKS IN_FLIGHT VERIFY
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import shutil
 import sys
 import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,24 @@ TOOLS: list[Any] = [
 ]
 
 
-async def bash(command: str, folder: str) -> tuple[str, int | None]:
+#: Runs a command and returns its output and exit code.
+Run = Callable[[str], Awaitable[tuple[str, int | None]]]
+
+#: Opens the place of one task.
+Opened = Callable[[], AbstractAsyncContextManager[Run]]
+
+
+@asynccontextmanager
+async def folder() -> AsyncIterator[Run]:
+    """A folder of this machine."""
+    path = tempfile.mkdtemp(prefix="bare-")
+    try:
+        yield functools.partial(bash, path)
+    finally:
+        shutil.rmtree(path)
+
+
+async def bash(folder: str, command: str) -> tuple[str, int | None]:
     process = await asyncio.create_subprocess_exec(
         "bash",
         "-c",
@@ -48,10 +68,9 @@ async def bash(command: str, folder: str) -> tuple[str, int | None]:
     return output.decode(errors="replace"), process.returncode
 
 
-async def one(client: openai.AsyncOpenAI, number: int, verify: str) -> dict[str, Any]:
-    folder = tempfile.mkdtemp(prefix="bare-")
+async def one(client: openai.AsyncOpenAI, number: int, verify: str, opened: Opened) -> dict[str, Any]:
     messages: list[Any] = [{"role": "user", "content": f"Task {number}: note every turn."}]
-    try:
+    async with opened() as run:
         while True:
             completion = await client.chat.completions.create(model="scripted", messages=messages, tools=TOOLS)
             message = completion.choices[0].message
@@ -60,22 +79,20 @@ async def one(client: openai.AsyncOpenAI, number: int, verify: str) -> dict[str,
                 break
             for call in message.tool_calls:
                 assert call.type == "function"
-                output, code = await bash(json.loads(call.function.arguments)["command"], folder)
+                output, code = await run(json.loads(call.function.arguments)["command"])
                 content = json.dumps({"output": output, "exit_code": code})
                 messages.append({"role": "tool", "tool_call_id": call.id, "content": content})
-        _, code = await bash(verify, folder)
+        _, code = await run(verify)
         return {"task": number, "reward": float(code == 0), "messages": messages}
-    finally:
-        shutil.rmtree(folder)
 
 
-async def main(base_url: str, tasks: int, in_flight: int, verify: str) -> None:
+async def main(base_url: str, tasks: int, in_flight: int, verify: str, opened: Opened = folder) -> None:
     places = asyncio.Semaphore(in_flight)
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
 
         async def in_turn(number: int) -> float:
             async with places:
-                record = await one(client, number, verify)
+                record = await one(client, number, verify, opened)
             with Path("results.jsonl").open("a") as results:  # noqa: ASYNC230 - so does the harness
                 results.write(json.dumps(record) + "\n")
             return float(record["reward"])

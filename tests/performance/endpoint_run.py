@@ -83,11 +83,11 @@ def scripted_endpoint() -> Iterator[Endpoint]:
         process.communicate()
 
 
-def bare(url: str, tasks: int, in_flight: int) -> list[str]:
-    return [str(HERE / "bare_loop.py"), url, str(tasks), str(in_flight), VERIFY]
+def bare(url: str, tasks: int, in_flight: int, program: str = "bare_loop.py") -> list[str]:
+    return [str(HERE / program), url, str(tasks), str(in_flight), VERIFY]
 
 
-def plugin(url: str, tasks: int, in_flight: int) -> list[str]:
+def plugin(url: str, tasks: int, in_flight: int, *options: str) -> list[str]:
     Path("notes.py").write_text(BENCHMARK.format(tasks=tasks, verify=VERIFY))
     model = ["--hermes-model=scripted", f"--hermes-base-url={url}"]
     return [
@@ -102,6 +102,7 @@ def plugin(url: str, tasks: int, in_flight: int) -> list[str]:
         *model,
         "-n",
         str(in_flight),
+        *options,
     ]
 
 
@@ -136,6 +137,12 @@ def once(program: Program, endpoint: Endpoint, tasks: int, in_flight: int, milli
     return figures
 
 
+def show(name: str, runs: list[Figures]) -> None:
+    """Print the medians of some runs."""
+    wall, first, cpu, rss = (statistics.median(values) for values in zip(*map(astuple, runs), strict=True))
+    print(f"  {name:<7} {wall:6.2f} s wall   first request {first:5.2f} s   {cpu:6.1f} ms CPU a task   {rss:4.0f} MB")
+
+
 def compare(endpoint: Endpoint, tasks: int, in_flight: int, milliseconds: int, rounds: int) -> None:
     figures: dict[str, list[Figures]] = {"bare": [], "plugin": []}
     for _ in range(rounds):
@@ -143,10 +150,7 @@ def compare(endpoint: Endpoint, tasks: int, in_flight: int, milliseconds: int, r
             figures[name].append(once(program, endpoint, tasks, in_flight, milliseconds))
     print(f"{tasks} tasks, {in_flight} in flight, {milliseconds} ms latency, {rounds} round{'s'[: rounds > 1]}")
     for name, runs in figures.items():
-        wall, first, cpu, rss = (statistics.median(values) for values in zip(*map(astuple, runs), strict=True))
-        print(
-            f"  {name:<7} {wall:6.2f} s wall   first request {first:5.2f} s   {cpu:6.1f} ms CPU a task   {rss:4.0f} MB"
-        )
+        show(name, runs)
     pairs = list(zip(figures["plugin"], figures["bare"], strict=True))
     wall, cpu = (statistics.median(getattr(p, what) / getattr(b, what) for p, b in pairs) for what in ("wall", "cpu"))
     print(f"  ratio   {wall:6.2f} x wall {cpu:29.2f} x CPU", flush=True)
