@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from ..background import BackgroundLoop
 from ..benchmark import Benchmark
 from ..config.settings import Config, Layer
 from ..errors import UsageError
+from ..models.embedded import NopSource, OracleSource
 from ..models.limiter import CallLimiters
 from ..models.protocol import ModelSource
 from ..models.retry import retry_policy
@@ -23,7 +26,8 @@ from ..rollout.catalog import load_benchmark
 from ..rollout.engine import Engine
 from ..rollout.plan import PlannedTask, enumerate_tasks, select, set_up
 from ..rollout.record import AttemptRecord
-from ..rollout.results_file import ResultsFile
+from ..rollout.results_file import ResultsFile, cannot_write
+from ..rollout.resume import MANIFEST, AttemptKey, Manifest, RunLock, earlier_run
 from ..rollout.run import RUNS_DIR, new_run_id
 from ..sandbox.choice import SandboxChoice
 from ..sandbox.protocol import Sandbox
@@ -31,9 +35,11 @@ from ..task import SandboxSpec
 from ..tools.place import Place
 from ..tools.tool import Tool
 from .configuration import Configuration, model_source, sandbox_of, tools_of
+from .finished_handle import FinishedHandle
 from .node_ids import Selection
 from .options import Options
 from .rollouts import Handle
+from .run_facts import run_facts
 from .run_limits import budget_limits
 from .standing import Standing
 
@@ -62,6 +68,12 @@ class PlannedItem:
     number: int
     #: How many attempts each task has.
     of: int
+    #: Whether it validates the benchmark, rather than measuring a model.
+    validates: bool = False
+
+    @property
+    def key(self) -> AttemptKey:
+        return self.planned.benchmark.name, self.planned.task.id, self.number, self.loaded.source.name
 
 
 class BenchRun:
@@ -92,20 +104,67 @@ class BenchRun:
         self._engine: Engine | None = None
         self._results: ResultsFile | None = None
         self._closed = False
+        self._lock = RunLock()
+        #: Bytes of its results by then.
+        self.results_before = 0
+        #: Attempts of an earlier session of this run, which are only reported.
+        self.finished: Mapping[AttemptKey, AttemptRecord] = {}
         try:
             self.benchmarks = self._load(cwd)
         except BaseException:
             self.loop.close()
             raise
         self.model_name = ", ".join(dict.fromkeys(loaded.source.name for loaded in self.benchmarks))
-        self.run_id, self.run_dir = self._identity(cwd)
+        try:
+            self.run_id, self.run_dir = self._identity(cwd)
+        except BaseException:
+            self.close()
+            raise
         #: When the tasks were known, by the monotonic clock: the run's time counts from then.
         self.began = time.monotonic()
 
     def _identity(self, cwd: Path) -> tuple[str, Path]:
         """Return the run's id and the folder of its results."""
+        if self.options.resume is not None:
+            return self._resume(self.options.resume, cwd)
         run_id = new_run_id([loaded.benchmark.name for loaded in self.benchmarks], self.model_name)
         return run_id, cwd / (self.options.run_dir or RUNS_DIR / run_id)
+
+    def _resume(self, name: str, cwd: Path) -> tuple[str, Path]:
+        folder = cwd / name
+        if self.options.run_dir is not None and cwd / self.options.run_dir != folder:
+            raise UsageError("a run that is resumed goes on in its own folder: leave out --hermes-run-dir")
+        if self.options.validate:
+            raise UsageError("a validation cannot be resumed: leave out --hermes-resume")
+        if (folder / MANIFEST).exists():
+            self._lock.take(folder)
+        earlier = earlier_run(
+            folder,
+            self._facts,
+            force=self.options.resume_force,
+            retry_errors=self.options.retry_errors,
+            name=name,
+        )
+        self.finished, self.results_before = earlier.finished, earlier.size
+        return earlier.run_id, folder
+
+    @property
+    def _facts(self) -> dict[str, JsonValue]:
+        return run_facts(self.benchmarks, self.options.task_timeout, self.redactor)
+
+    def _begin(self) -> None:
+        """Write down what the run is, for who resumes it."""
+        try:
+            if self.options.resume is None:
+                self._lock.take(self.run_dir, patience=0)
+        except UsageError:
+            pass  # several runs may share a folder; only one of them can be resumed
+        except OSError as error:
+            raise cannot_write(self.run_dir, error) from error
+        try:
+            Manifest(run_id=self.run_id, facts=self._facts).write(self.run_dir)
+        except OSError as error:
+            raise cannot_write(self.run_dir, error) from error
 
     def _load(self, cwd: Path) -> list[LoadedBenchmark]:
         specs = list(dict.fromkeys(self.options.bench or [selection.bench for selection in self._selections]))
@@ -122,14 +181,19 @@ class BenchRun:
         calls = CallLimiters(self.in_flight)
         policy = retry_policy(self.options.request_timeout)
         sources = [
-            model_source(config, benchmark.name, calls=calls, policy=policy)
+            OracleSource()
+            if self.options.validate
+            else model_source(config, benchmark.name, calls=calls, policy=policy)
             for benchmark, config in zip(benchmarks, configs, strict=True)
         ]
         chosen = self._chosen_tasks(benchmarks)
-        return [
+        loaded = [
             LoadedBenchmark(*parts, [task for task in chosen if task.benchmark is parts[0]])
             for parts in zip(benchmarks, configs, sources, sandboxes, tools, strict=True)
         ]
+        if self.options.validate:
+            return [replace(each, source=source) for each in loaded for source in (each.source, NopSource())]
+        return loaded
 
     def _chosen_tasks(self, benchmarks: list[Benchmark]) -> list[PlannedTask]:
         tasks = [task for benchmark in benchmarks for task in self._tasks(benchmark)]
@@ -150,7 +214,7 @@ class BenchRun:
             name = loaded.benchmark.name
             for planned in loaded.tasks:
                 for number in self._numbers(name, planned.task.id):
-                    yield PlannedItem(planned, loaded, number, self.attempts)
+                    yield PlannedItem(planned, loaded, number, self.attempts, self.options.validate)
 
     def _numbers(self, bench: str, task: str) -> list[int]:
         numbers = list(range(1, self.attempts + 1))
@@ -182,6 +246,7 @@ class BenchRun:
         return self._engine
 
     def _make_engine(self) -> Engine:
+        self._begin()
         self._results = ResultsFile(self.run_dir, self.redactor)
         return Engine(
             limit=self.in_flight,
@@ -219,6 +284,16 @@ class BenchRun:
         """Bring `records` up to date; where the rollouts run in this process, it always is."""
 
     def submit(self, item: PlannedItem, key: str, *, hold: bool) -> Handle:
+        """Run the item's attempt, unless an earlier session of this run has finished it."""
+        if (record := self.finished.get(item.key)) is not None:
+            self._report(record)
+            return FinishedHandle(record, self._unused_place(item.planned, key), key)
+        return self._submit(item, key, hold=hold)
+
+    def _report(self, record: AttemptRecord) -> None:
+        self.records.append(record)
+
+    def _submit(self, item: PlannedItem, key: str, *, hold: bool) -> Handle:
         plan = AttemptPlan(
             item.planned, item.number, item.loaded.source, item.loaded.config.env, item.loaded.tools, hold
         )
@@ -253,6 +328,7 @@ class BenchRun:
                 self.loop.run(loaded.source.close())
         finally:
             self.loop.close()
+            self._lock.release()
             if self._results is not None:
                 self._results.close()
 

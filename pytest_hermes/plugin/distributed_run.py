@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from ..benchmark import Benchmark
-from ..result import AgentResult
-from ..rollout.attempt import Rollout
 from ..rollout.budget import Budget, SharedBudget
 from ..rollout.engine import Engine
 from ..rollout.plan import PlannedTask
 from ..rollout.record import AttemptRecord
 from ..rollout.results_file import FILE_NAME
 from ..rollout.results_follower import ResultsFollower
-from ..tools.context import ToolContext
+from ..rollout.resume import AttemptKey, key_of
 from .bench_run import BenchRun, PlannedItem
+from .finished_handle import FinishedHandle
 from .rollouts import Handle
 from .run_limits import budget_limits
 from .shared_folder import SharedFolder
@@ -35,12 +33,22 @@ class ControllerRun(BenchRun):
 
     def __init__(self, *arguments: Any, shared: SharedFolder, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        tasks = [task for loaded in self.benchmarks for task in loaded.tasks]
-        write_index(shared.index, self.run_id, self.run_dir, self.began, tasks)
+        self._begin()
+        by_benchmark = {loaded.benchmark: loaded.tasks for loaded in self.benchmarks}
+        write_index(
+            shared.index,
+            [task for tasks in by_benchmark.values() for task in tasks],
+            run_id=self.run_id,
+            run_dir=self.run_dir,
+            began=self.began,
+            finished=dict(self.finished),
+            results_before=self.results_before,
+        )
+        self.records += [self.finished[item.key] for item in self.items() if item.key in self.finished]
         self._shared = shared
         self._standings: dict[str, Standing] = {}
         self._ended: set[str] = set()
-        self._follower = ResultsFollower(self.run_dir / FILE_NAME, self.run_id)
+        self._follower = ResultsFollower(self.run_dir / FILE_NAME, self.run_id, self.results_before)
         self.total = self.planned().total()
         self._crashes: dict[str, int] = {}
 
@@ -53,9 +61,9 @@ class ControllerRun(BenchRun):
         path = self.run_dir / FILE_NAME
         return path if path.exists() else None
 
-    def planned(self) -> Counter[str]:
-        """Return how many items each benchmark has."""
-        return Counter(item.planned.benchmark.name for item in self.items())
+    def planned(self) -> Counter[tuple[str, str]]:
+        """Return how many items each benchmark has with each model."""
+        return Counter((item.planned.benchmark.name, item.loaded.source.name) for item in self.items())
 
     def refresh(self) -> None:
         self.records += [record.without_conversation() for record in self._follower.new()]
@@ -86,9 +94,10 @@ class WorkerRun(BenchRun):
         self._written: Standing | None = None
         self._index: TaskIndex | None = None
         super().__init__(*arguments, **named)
-        self._follower = ResultsFollower(self.run_dir / FILE_NAME, self.run_id)
-        self._own: set[tuple[str, str, int]] = set()
-        self._elsewhere: dict[tuple[str, str, int], AttemptRecord] = {}
+        self._follower = ResultsFollower(self.run_dir / FILE_NAME, self.run_id, self._read.results_before)
+        self.finished = self._read.finished
+        self._own: set[AttemptKey] = set()
+        self._elsewhere: dict[AttemptKey, AttemptRecord] = {}
 
     @property
     def _read(self) -> TaskIndex:
@@ -102,17 +111,21 @@ class WorkerRun(BenchRun):
     def _identity(self, cwd: Path) -> tuple[str, Path]:
         return self._read.run_id, self._read.run_dir
 
-    def submit(self, item: PlannedItem, key: str, *, hold: bool) -> Handle:
+    def _report(self, record: AttemptRecord) -> None:
+        """The controller reports it."""
+
+    def _begin(self) -> None:
+        self._lock.join(self.run_dir)
+
+    def _submit(self, item: PlannedItem, key: str, *, hold: bool) -> Handle:
         """Run the item's attempt, unless a worker that died meanwhile had finished it: that is paid for."""
-        name = (item.planned.benchmark.name, item.planned.task.id, item.number)
         for record in self._follower.new():
-            of = (record.benchmark, record.task, record.attempt)
-            if of not in self._own:
-                self._elsewhere[of] = record.without_conversation()
-        if name in self._elsewhere and not hold:
-            return FinishedHandle(self._elsewhere[name], self._unused_place(item.planned, key), key)
-        self._own.add(name)
-        return super().submit(item, key, hold=hold)
+            if key_of(record) not in self._own:
+                self._elsewhere[key_of(record)] = record.without_conversation()
+        if item.key in self._elsewhere and not hold:
+            return FinishedHandle(self._elsewhere[item.key], self._unused_place(item.planned, key), key)
+        self._own.add(item.key)
+        return super()._submit(item, key, hold=hold)
 
     def _budget(self) -> Budget:
         return SharedBudget(budget_limits(self.options), self._shared.ledger, began=self._read.began)
@@ -137,19 +150,3 @@ class WorkerRun(BenchRun):
     def close(self) -> None:
         super().close()
         self._tell()
-
-
-class FinishedHandle:
-    """The handle of an attempt that another process finished."""
-
-    def __init__(self, record: AttemptRecord, place: Any, key: str) -> None:
-        result = AgentResult(
-            turns_used=record.turns_used,
-            finished_naturally=record.finished_naturally,
-            stop_reason=record.stop_reason or "",
-        )
-        self.future: Future[Rollout] = Future()
-        self.future.set_result(Rollout(record, result, ToolContext(key, place=place), place))
-
-    def release(self) -> None:
-        """There is no sandbox."""

@@ -23,6 +23,13 @@ def test_task(rollout: Rollout) -> None:
         raise AttemptFailed(rollout)
 
 
+def test_nop(rollout: Rollout) -> None:
+    """One attempt of nobody, in a validation: doing nothing must not be enough."""
+    record = rollout.record
+    if record.status == "passed":
+        raise AttemptFailed(rollout, f"nop passes: the reward of doing nothing is {record.reward:g}")
+
+
 class TaskItem(pytest.Function):
     """One attempt of one task."""
 
@@ -77,10 +84,11 @@ class Benchmarks(pytest.Module):
 
     def _items(self, run: BenchRun) -> Iterator[TaskItem]:
         for planned_item in run.items():
+            model = planned_item.loaded.source.name if planned_item.validates else None
             yield TaskItem.from_parent(
                 self,
-                name=item_name(planned_item.planned.task.id, planned_item.number, planned_item.of),
-                callobj=test_task,
+                name=item_name(planned_item.planned.task.id, planned_item.number, planned_item.of, model),
+                callobj=test_nop if model == "nop" else test_task,
                 originalname=FUNCTION,
                 planned_item=planned_item,
             )

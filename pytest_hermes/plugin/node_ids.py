@@ -7,9 +7,14 @@ from dataclasses import dataclass
 
 FUNCTION = "test_task"
 
+#: The models of a validation, whose items are `…[create-file@oracle]` and `…[create-file@nop]`.
+VALIDATORS = ("oracle", "nop")
+
+_VALIDATORS = "|".join(VALIDATORS)
+
 #: An id as pytest prints it, which may begin with the way from the current folder to the root: `../`.
 _NODE_ID = re.compile(
-    rf"(?:\.\./)*(?P<bench>[A-Za-z_][A-Za-z0-9_.-]*)::{FUNCTION}(?:\[(?P<task>[^\]@]+)(?:@(?P<attempt>\d+))?\])?"
+    rf"(?:\.\./)*(?P<bench>[A-Za-z_][A-Za-z0-9_.-]*)::{FUNCTION}(?:\[(?P<task>[^\]@]+)(?:@(?:(?P<attempt>\d+)|{_VALIDATORS}))?\])?"
 )
 
 
@@ -25,8 +30,10 @@ class Selection:
         return self.bench == bench and self.task in (None, task)
 
 
-def item_name(task: str, attempt: int, attempts: int) -> str:
+def item_name(task: str, attempt: int, attempts: int, validator: str | None = None) -> str:
     """Return `test_task[id]`; the number of the attempt stands in it when there can be more than one."""
+    if validator is not None:
+        return f"{FUNCTION}[{task}@{validator}]"
     return f"{FUNCTION}[{task}@{attempt}]" if attempts > 1 or attempt > 1 else f"{FUNCTION}[{task}]"
 
 

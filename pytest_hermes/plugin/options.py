@@ -365,6 +365,9 @@ def read_options(config: pytest.Config) -> Options:
             if name == "config" or path.exists():  # a dataset may be none of paths
                 values[name] = os.path.relpath(path, config.invocation_params.dir)
     values |= {name: bool(config.getoption("hermes_" + name, False)) for name in SWITCHES}
+    for name in ("retry_errors", "resume_force"):
+        if values[name] and values["resume"] is None:
+            raise pytest.UsageError(f"{_flag(name)} needs {_flag('resume')}")
     origins = {name: origin for name, (_, origin) in found.items() if origin}
     return Options(**values, assignments=_read_assignments(config), origins=origins)
 

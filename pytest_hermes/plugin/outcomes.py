@@ -49,9 +49,9 @@ class Said:
 class AttemptFailed(AssertionError):
     """The reward is below the task's threshold."""
 
-    def __init__(self, rollout: Rollout) -> None:
+    def __init__(self, rollout: Rollout, why: str | None = None) -> None:
         self.rollout = rollout
-        super().__init__(describe_failure(rollout.record))
+        super().__init__(why or describe_failure(rollout.record))
 
 
 class AttemptNotScored(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ import pytest
 
 from ..report.spending import unrecorded_text
 from ..report.summary import summary_lines
+from ..report.validation import validation_lines
+from ..rollout.resume import key_of
 from .fixtures import ROLLOUT
 from .items import TaskItem
 from .outcomes import AttemptFailed, AttemptNotScored, Said
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 class BenchReport:
     """Header, durations, sections and summary of a run of benchmarks."""
 
-    def __init__(self, run: BenchRun, planned: Counter[str] | None = None) -> None:
-        """`planned` is how many items each benchmark has; None: as many as this session collects."""
+    def __init__(self, run: BenchRun, planned: Counter[tuple[str, str]] | None = None) -> None:
+        """`planned` is how many items each benchmark has with each model; None: as many as this session collects."""
         self._run = run
         self._planned = planned
 
@@ -41,6 +43,8 @@ class BenchReport:
                 tasks += f" of revision {loaded.benchmark.revision[:12]}"
             attempts = f" × {run.attempts} attempts" if run.attempts > 1 else ""
             lines.append(f"hermes: {loaded.benchmark.name}, {tasks}{attempts}, model {source.name}{where}")
+        if run.options.resume is not None:
+            lines.append(f"hermes: resuming {run.options.resume}: {len(run.finished)} attempts are finished")
         processes = "1 process" if run.processes == 1 else f"{run.processes} processes"
         lines.append(f"hermes: sandbox {run.isolation}, {run.in_flight} in flight in {processes}")
         return lines + run.configuration.header([(loaded.config, loaded.benchmark) for loaded in run.benchmarks])
@@ -48,7 +52,9 @@ class BenchReport:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if self._planned is None:
             self._planned = Counter(
-                item.planned_item.planned.benchmark.name for item in session.items if isinstance(item, TaskItem)
+                (item.planned_item.planned.benchmark.name, item.planned_item.loaded.source.name)
+                for item in session.items
+                if isinstance(item, TaskItem)
             )
 
     @pytest.hookimpl(wrapper=True)
@@ -72,19 +78,29 @@ class BenchReport:
         run.refresh()
         if config.option.collectonly or run.results_path is None:
             return
-        planned = self._planned or Counter()
-        for loaded in run.benchmarks:
-            name = loaded.benchmark.name
-            records = [record for record in run.records if record.benchmark == name]
-            terminalreporter.write_sep("=", f"{name}, {loaded.source.name}", bold=True)
-            for line in summary_lines(records, planned[name]):
+        for title, lines in self._validations() if run.options.validate else self._summaries():
+            terminalreporter.write_sep("=", title, bold=True)
+            for line in lines:
                 terminalreporter.write_line(line)
-        if (unrecorded := unrecorded_text(run.standing.spent, run.records)) is not None:
+        paid = [record for record in run.records if key_of(record) not in run.finished]
+        if (unrecorded := unrecorded_text(run.standing.spent, paid)) is not None:
             terminalreporter.write_line(f"besides   {unrecorded}")
         for said in config.hook.pytest_hermes_summary(config=config, records=run.records):
             for line in [said] if isinstance(said, str) else said or ():
                 terminalreporter.write_line(line)
         terminalreporter.write_line(f"results   {shortest(run.results_path)}")
+
+    def _summaries(self) -> Iterator[tuple[str, Iterable[str]]]:
+        planned = self._planned or Counter()
+        for loaded in self._run.benchmarks:
+            name, model = loaded.benchmark.name, loaded.source.name
+            records = [record for record in self._run.records if record.benchmark == name]
+            yield f"{name}, {model}", summary_lines(records, planned[name, model])
+
+    def _validations(self) -> Iterator[tuple[str, Iterable[str]]]:
+        for name in dict.fromkeys(loaded.benchmark.name for loaded in self._run.benchmarks):
+            records = [record for record in self._run.records if record.benchmark == name]
+            yield f"{name}, validation", validation_lines(records)
 
 
 def shortest(path: Path) -> str:

@@ -6,10 +6,13 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..benchmark import Benchmark, Item
 from ..errors import UsageError
 from ..rollout.plan import PlannedTask
+from ..rollout.record import AttemptRecord
+from ..rollout.resume import AttemptKey
 from ..task import Task
 
 
@@ -23,9 +26,11 @@ class TaskIndex:
     began: float
     #: By the benchmark's name.
     tasks: dict[str, list[tuple[Item, Task]]]
-
     #: Of the datasets, by the benchmark's name.
     revisions: dict[str, str | None]
+    #: What an earlier session of the run has finished, and the bytes of its results.
+    finished: dict[AttemptKey, AttemptRecord]
+    results_before: int
 
     def of(self, benchmark: Benchmark) -> list[PlannedTask]:
         """Return a benchmark's tasks, as its `setup()` would have them; it is not called again."""
@@ -33,8 +38,8 @@ class TaskIndex:
         return [PlannedTask(benchmark, item, task) for item, task in self.tasks[benchmark.name]]
 
 
-def write_index(path: Path, run_id: str, run_dir: Path, began: float, tasks: Sequence[PlannedTask]) -> None:
-    """Write the index to a new file.
+def write_index(path: Path, tasks: Sequence[PlannedTask], **more: Any) -> None:
+    """Write the index to a new file; `more` holds its other fields.
 
     Raises UsageError for items that cannot be pickled.
     """
@@ -44,7 +49,7 @@ def write_index(path: Path, run_id: str, run_dir: Path, began: float, tasks: Seq
         by_name.setdefault(planned.benchmark.name, []).append((planned.item, planned.task))
         revisions[planned.benchmark.name] = planned.benchmark.revision
     try:
-        data = pickle.dumps(TaskIndex(run_id, run_dir, began, by_name, revisions))
+        data = pickle.dumps(TaskIndex(tasks=by_name, revisions=revisions, **more))
     except Exception as error:  # pickling runs whatever code the items bring along
         raise UsageError(
             f"--hermes-procs needs items that can be pickled: {type(error).__name__}: {error}; run without it"

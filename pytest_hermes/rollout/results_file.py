@@ -33,9 +33,7 @@ class ResultsFile:
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             self._end_torn_line()
         except OSError as error:
-            raise UsageError(
-                f"cannot write results to {self.path}: {error.strerror}; name another folder with --hermes-run-dir"
-            ) from error
+            raise cannot_write(self.path, error) from error
 
     def _end_torn_line(self) -> None:
         """A machine that lost power may have left half a line; the next record must not be glued to it."""
@@ -76,6 +74,10 @@ class ResultsFile:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def cannot_write(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"cannot write results to {path}: {error.strerror}; name another folder with --hermes-run-dir")
 
 
 def files_of(record: AttemptRecord) -> Path:

@@ -11,10 +11,11 @@ from .record import AttemptRecord
 class ResultsFollower:
     """Gives the records of one run, each once, as they are appended, whoever appends them."""
 
-    def __init__(self, path: Path, run_id: str) -> None:
+    def __init__(self, path: Path, run_id: str, offset: int = 0) -> None:
+        """Passes over the first `offset` bytes of the file."""
         self._path = path
         self._marker = f'"run_id": {json.dumps(run_id, ensure_ascii=False)}'.encode()
-        self._offset = 0
+        self._offset = offset
 
     def new(self) -> list[AttemptRecord]:
         """Return the records that were written since the last call."""

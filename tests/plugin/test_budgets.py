@@ -346,7 +346,7 @@ def test_processes_share_a_budget(bench: Bench, model_server: ModelServer, optio
     # At most one answer more for each of the four in flight.
     assert 20 <= len(model_server.requests) <= 24
     assert {record["error"]["kind"] for record in bench.records()} == {"budget"}
-    assert [path.name for path in (bench.path / "out").iterdir()] == ["results.jsonl"]
+    assert {path.name for path in (bench.path / "out").iterdir()} == {"results.jsonl", "run.json"}
     # The controller has nothing but the workers' word for what was spent.
     result.stdout.no_fnmatch_line("besides *")
     result.stdout.no_fnmatch_line("*node down*")

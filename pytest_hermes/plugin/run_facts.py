@@ -1,0 +1,39 @@
+"""What makes two runs comparable enough to be one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from ..redact import Redactor, without_secret_fields
+
+if TYPE_CHECKING:
+    from .bench_run import LoadedBenchmark
+
+#: Fields that do not change what an attempt is worth, or which attempts there are.
+_NOT_COMPARED = {
+    "distribution", "eval_handling", "force_build", "prompt_field", "skip_tasks", "task_filter", "tool_call_parser",
+    "tool_pool_size",
+}  # fmt: skip
+_DATASET = {"dataset_name", "dataset_split", "dataset_revision"}
+
+
+def run_facts(
+    benchmarks: Iterable[LoadedBenchmark], task_timeout: float | None, redactor: Redactor
+) -> dict[str, JsonValue]:
+    """Return who answers what, on which tasks, under which configuration, by names for people."""
+    facts: dict[str, JsonValue] = {}
+    for loaded in benchmarks:
+        name, revision = loaded.benchmark.name, loaded.benchmark.revision
+        facts[f"{name} model"] = loaded.source.name
+        facts[f"{name} endpoint"] = loaded.source.address
+        facts[f"{name} dataset revision"] = revision
+        fields = loaded.config.env.model_dump(mode="json")
+        # The same data may have several names; where it has a revision, that tells.
+        left_out = _NOT_COMPARED | (_DATASET if revision else set())
+        facts |= {f"{name} env.{field}": value for field, value in fields.items() if field not in left_out}
+    facts["--hermes-task-timeout"] = task_timeout
+    compared: dict[str, JsonValue] = redactor.value(without_secret_fields(facts))
+    return compared

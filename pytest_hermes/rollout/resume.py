@@ -1,0 +1,138 @@
+"""Going on with a run that ended early: what it was is written down when it begins, and compared when it goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from ..errors import UsageError
+from .record import AttemptRecord
+from .results_file import FILE_NAME, read_results
+
+MANIFEST = "run.json"
+
+#: Seconds that processes of a run that was killed may take to end.
+PATIENCE = 30.0
+
+#: Benchmark, task, number of the attempt, model.
+AttemptKey = tuple[str, str, int, str]
+
+
+def key_of(record: AttemptRecord) -> AttemptKey:
+    """Return what tells the attempts of one run apart."""
+    return record.benchmark, record.task, record.attempt, record.model
+
+
+class Manifest(BaseModel):
+    """`run.json`: what a run is."""
+
+    run_id: str
+    #: What must be the same for results to belong together, by its name for people.
+    facts: dict[str, JsonValue]
+
+    def write(self, run_dir: Path) -> None:
+        """Raises OSError when that is not possible."""
+        run_dir.mkdir(parents=True, exist_ok=True)
+        new = run_dir / f"{MANIFEST}.new"
+        new.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        os.replace(new, run_dir / MANIFEST)
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """A run to go on with."""
+
+    run_id: str
+    #: Attempts that need not run again, without their conversations; of several records of one the last counts.
+    finished: Mapping[AttemptKey, AttemptRecord] = field(default_factory=dict)
+    #: Bytes of its results so far.
+    size: int = 0
+
+
+def earlier_run(
+    run_dir: Path, facts: Mapping[str, JsonValue], *, force: bool, retry_errors: bool, name: str
+) -> EarlierRun:
+    """Return the run in `run_dir`, which messages call `name`.
+
+    Raises UsageError when there is none, or, unless `force` is set, when it was another one than `facts` describe.
+    """
+    path = run_dir / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"there is no run to resume in {name}: {MANIFEST}: {error.strerror}") from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot resume {name}: its {MANIFEST} is damaged; delete it to give the run up") from error
+    differences = [
+        f"{what} was {_shown(manifest.facts[what])} and is {_shown(now)}"
+        for what, now in facts.items()
+        if what in manifest.facts and manifest.facts[what] != now
+    ]
+    differences += [f"{what} is new" for what in facts if what not in manifest.facts and what.endswith(" model")]
+    if differences and not force:
+        raise UsageError(
+            f"cannot resume {name}, it is another run: {'; '.join(differences)}; put that right, start a run of its "
+            "own, or mix the two with --hermes-resume-force"
+        )
+    results = run_dir / FILE_NAME
+    finished: dict[AttemptKey, AttemptRecord] = {}
+    if results.exists():
+        for record in read_results(results):
+            if record.run_id == manifest.run_id:
+                finished[key_of(record)] = record.without_conversation()
+    if retry_errors:
+        finished = {key: record for key, record in finished.items() if record.status != "error"}
+    return EarlierRun(manifest.run_id, finished, results.stat().st_size if results.exists() else 0)
+
+
+def _shown(value: JsonValue) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+class RunLock:
+    """Tells other processes that a run's folder is being written to, for as long as this process lives.
+
+    The process that runs or distributes locks the folder, and those that it distributes to share a lock on the results.
+    """
+
+    def __init__(self) -> None:
+        self._files: list[int] = []
+
+    def take(self, run_dir: Path, *, patience: float | None = None) -> None:
+        """Become the only one that runs there. Raises UsageError when another process still does, OSError."""
+        run_dir.mkdir(parents=True, exist_ok=True)
+        end = time.monotonic() + (PATIENCE if patience is None else patience)
+        self._lock(run_dir, fcntl.LOCK_EX, run_dir, end)
+        if (run_dir / FILE_NAME).exists():
+            # Workers outlive a distributing process that was killed, for as long as they take to see that.
+            fcntl.flock(self._lock(run_dir / FILE_NAME, fcntl.LOCK_EX, run_dir, end), fcntl.LOCK_UN)
+
+    def join(self, run_dir: Path) -> None:
+        """Become one of those that the process which runs distributes to."""
+        self._lock(run_dir / FILE_NAME, fcntl.LOCK_SH, run_dir, time.monotonic() + PATIENCE)
+
+    def release(self) -> None:
+        for file in self._files:
+            os.close(file)
+        self._files.clear()
+
+    def _lock(self, path: Path, kind: int, run_dir: Path, end: float) -> int:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_CREAT if path != run_dir else 0), 0o644)
+        self._files.append(file)
+        while True:
+            try:
+                fcntl.flock(file, kind | fcntl.LOCK_NB)
+                return file
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise UsageError(f"another process still runs in {run_dir}; wait until it has ended") from None
+                time.sleep(0.05)
+            except OSError:  # not every file system has locks
+                return file
