@@ -6,6 +6,7 @@ doors; `terminal_image`, `terminal_network` and `terminal_options` are added to 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Literal
@@ -203,15 +204,27 @@ TRAINING_KEYS = frozenset(
 )
 
 
-def field_names(section: str) -> list[str]:
-    """Return the names of a section's fields, in the order of the reference."""
-    return list(SECTIONS[section].model_fields)
+@dataclass(frozen=True)
+class Schema:
+    """Which keys the configuration of a door may hold."""
+
+    #: By name, in the order of the reference.
+    sections: Mapping[str, type[BaseModel]]
+    #: Keys of the other door, which are let pass without a look at their values.
+    foreign: frozenset[str] = frozenset()
+
+    def fields(self, section: str) -> list[str]:
+        """Return the names of a section's fields, in the order of the reference."""
+        return list(self.sections[section].model_fields)
+
+    def keys(self) -> list[str]:
+        """Return every key, as `section.field`."""
+        ours = (f"{section}.{name}" for section in self.sections for name in self.fields(section))
+        return sorted({*ours, *self.foreign})
 
 
-def known_keys() -> list[str]:
-    """Return every key a configuration may hold, as `section.field`."""
-    ours = (f"{section}.{name}" for section in SECTIONS for name in field_names(section))
-    return sorted({*ours, *TRAINING_KEYS})
+#: Of a run of tests.
+TESTING = Schema(SECTIONS, TRAINING_KEYS)
 
 
 def must_be(section: type[BaseModel], name: str) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..benchmark import Benchmark
 from ..errors import UsageError
+from .fields import TESTING, Schema
 from .settings import Layer, Origin, Setting
 from .yaml_text import read_settings
 
@@ -24,7 +25,7 @@ _ATTRIBUTES = {
 _MISSING = object()
 
 
-def benchmark_settings(benchmark: Benchmark) -> list[Setting]:
+def benchmark_settings(benchmark: Benchmark, schema: Schema = TESTING) -> list[Setting]:
     """Return a benchmark's own settings, the weakest first. Raises UsageError for a file that does not fit.
 
     The file of the class that names one wins over that class's attributes, and a subclass's attributes over both.
@@ -34,7 +35,7 @@ def benchmark_settings(benchmark: Benchmark) -> list[Setting]:
     named = next((number for number, cls in enumerate(classes) if "default_config" in vars(cls)), len(classes))
     return [
         *_of_attributes(benchmark, classes[named:]),
-        *(_of_file(benchmark, classes[named]) if named < len(classes) else ()),
+        *(_of_file(benchmark, classes[named], schema) if named < len(classes) else ()),
         *_of_attributes(benchmark, classes[:named], vars(benchmark)),
     ]
 
@@ -59,12 +60,12 @@ def _of_attributes(
         yield Setting(key, list(value) if isinstance(value, tuple) else value, origin)
 
 
-def _of_file(benchmark: Benchmark, cls: type) -> list[Setting]:
+def _of_file(benchmark: Benchmark, cls: type, schema: Schema) -> list[Setting]:
     name = vars(cls)["default_config"]
     if name is None:
         return []
     path = Path(inspect.getfile(cls)).parent / name
-    settings = read_settings(path, f"{benchmark.name}/{path.name}", Layer.BENCHMARK)
+    settings = read_settings(path, f"{benchmark.name}/{path.name}", Layer.BENCHMARK, schema)
     for setting in settings:
         # Whoever runs it says where his keys and prompts go.
         if setting.key in ("openai.base_url", "openai.api_key"):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from ..errors import UsageError
 from ..redact import without_secret_fields
-from .fields import SECTIONS, TRAINING_KEYS, EnvConfig, OpenAIConfig, field_names, known_keys, must_be
+from .fields import TESTING, EnvConfig, OpenAIConfig, Schema, must_be
 
 
 class Layer(IntEnum):
@@ -78,38 +78,41 @@ class Config:
         return self.openai.api_key.get_secret_value() or None
 
 
-def resolve(settings: Iterable[Setting]) -> Config:
+def resolve(settings: Iterable[Setting], schema: Schema = TESTING) -> Config:
     """Return the configuration: of each key the setting of the highest layer, there the last one.
 
-    Every setting is checked, also one that another overrides. Raises UsageError with its origin when its key does not
-    exist or its value does not fit.
+    Its sections are of the classes that `schema` names. Every setting is checked, also one that another overrides.
+    Raises UsageError with its origin when its key does not exist or its value does not fit.
     """
-    values: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
+    values: dict[str, dict[str, object]] = {section: {} for section in schema.sections}
     origins: dict[str, Origin] = {}
     for setting in sorted(settings, key=lambda setting: setting.origin.layer):
-        check_key(setting.key, setting.origin)
-        if setting.key in TRAINING_KEYS:
+        check_key(setting.key, setting.origin, schema)
+        if setting.key in schema.foreign:
             continue
         section, _, name = setting.key.partition(".")
-        values[section][name] = _checked(SECTIONS[section], name, setting)
+        values[section][name] = _checked(schema.sections[section], name, setting)
         origins[setting.key] = setting.origin
-    return Config(EnvConfig.model_validate(values["env"]), OpenAIConfig.model_validate(values["openai"]), origins)
+    env, openai = (_section(name, schema.sections[name], values[name]) for name in ("env", "openai"))
+    assert isinstance(env, EnvConfig)
+    assert isinstance(openai, OpenAIConfig)
+    return Config(env, openai, origins)
 
 
-def check_key(key: str, origin: Origin) -> None:
+def check_key(key: str, origin: Origin, schema: Schema = TESTING) -> None:
     """Raise UsageError, with the nearest key there is, unless `key` may stand in a configuration."""
-    known = known_keys()
+    known, sections = schema.keys(), schema.sections
     if key in known:
         return
     section, dot, name = key.partition(".")
     if dot and name.split(".")[0] != name and f"{section}.{name.split('.')[0]}" in known:
         parent = f"{section}.{name.split('.')[0]}"
         raise UsageError(f"{origin}: {parent} is set as a whole, as YAML: {parent}={{…}}, not {key!r}")
-    candidates = [key] if dot else [*(f"{section}.{key}" for section in SECTIONS), key]
+    candidates = [key] if dot else [*(f"{section}.{key}" for section in sections), key]
     hint = next((close[0] for name in candidates if (close := get_close_matches(name, known, 1, 0.75))), None)
-    if hint is None and section not in SECTIONS:
-        hint = next(iter(get_close_matches(section, SECTIONS, 1, 0.5)), None)
-    fields = field_names(section) if section in SECTIONS else list(SECTIONS)
+    if hint is None and section not in sections:
+        hint = next(iter(get_close_matches(section, sections, 1, 0.5)), None)
+    fields = schema.fields(section) if section in sections else list(sections)
     listing = f"; did you mean {hint}?" if hint else f"; known: {', '.join(fields)}"
     raise UsageError(f"{origin}: unknown key {key!r}{listing}")
 
@@ -118,10 +121,23 @@ def _checked(model: type[BaseModel], name: str, setting: Setting) -> object:
     try:
         return getattr(model.model_validate({name: setting.value}), name)
     except ValidationError as error:
-        what = must_be(model, name) or f"something else ({error.errors()[0]['msg']})"
+        # A user's own class may have further fields that somebody else sets, or that must agree with each other.
+        mine = [problem for problem in error.errors() if problem["loc"][:1] == (name,)]
+        if not mine:
+            return setting.value
+        what = must_be(model, name) or f"something else ({mine[0]['msg']})"
         raise UsageError(
             f"{setting.origin}: {setting.key} must be {what}, not {shown(setting.key, setting.value)}"
         ) from None
+
+
+def _section(section: str, model: type[BaseModel], values: Mapping[str, object]) -> BaseModel:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join([section, *(str(part) for part in problem["loc"][:1])])
+        raise UsageError(f"{where}: {problem['msg']}") from None
 
 
 def shown(key: str, value: object) -> str:

@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 import yaml
 
 from ..errors import UsageError
-from .fields import SECTIONS, TRAINING_KEYS
+from .fields import TESTING, Schema
 from .settings import Layer, Origin, Setting, check_key
 
 
-def read_settings(path: Path, source: str, layer: Layer = Layer.FILE) -> list[Setting]:
+def read_settings(path: Path, source: str, layer: Layer = Layer.FILE, schema: Schema = TESTING) -> list[Setting]:
     """Return the settings of a YAML file, which messages call `source`.
 
     Raises UsageError, with the line, when it cannot be read, is not YAML, or has a key twice or one that does not
@@ -27,7 +27,7 @@ def read_settings(path: Path, source: str, layer: Layer = Layer.FILE) -> list[Se
             raise UsageError(f"{source}:{line}: not UTF-8 text") from None
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"cannot read the configuration {source}: {reason}") from None
-    settings = list(_Document(text, Origin(layer, source)).settings())
+    settings = list(_Document(text, Origin(layer, source)).settings(schema))
     keys = {setting.key: setting for setting in settings}
     secret = keys.get("openai.api_key")
     if secret is not None and secret.value and "openai.base_url" not in keys:
@@ -52,6 +52,11 @@ def parse_assignment(text: str, source: str, layer: Layer) -> Setting:
     return Setting(key, _Document(value, Origin(layer, f"{source} {key}")).value(), Origin(layer, source))
 
 
+def parse_value(text: str, source: str) -> object:
+    """Return what a YAML text means. Raises UsageError that begins with `source` when it is none."""
+    return _Document(text, Origin(Layer.COMMAND_LINE, source)).value()
+
+
 class _Document:
     """One YAML text, composed into nodes: unlike values they know their lines."""
 
@@ -73,17 +78,17 @@ class _Document:
     def value(self) -> object:
         return None if self._root is None else self._construct(self._root)
 
-    def settings(self) -> Iterator[Setting]:
+    def settings(self, schema: Schema) -> Iterator[Setting]:
         for section, key_node, node in self._pairs(self._root, "a configuration"):
-            if section not in SECTIONS:
-                check_key(section, self._at(key_node))
+            if section not in schema.sections:
+                check_key(section, self._at(key_node), schema)
                 yield Setting(section, self._construct(node), self._at(key_node))
                 continue
             for name, name_node, value in self._pairs(self._only(section, node), f"section {section!r}"):
                 key = f"{section}.{name}"
-                check_key(key, self._at(name_node))
+                check_key(key, self._at(name_node), schema)
                 # What another door checks may be of a kind that only it knows.
-                yield Setting(key, None if key in TRAINING_KEYS else self._construct(value), self._at(name_node))
+                yield Setting(key, None if key in schema.foreign else self._construct(value), self._at(name_node))
 
     def _only(self, section: str, node: Any) -> Any:
         """Training spreads over a list of servers; here one answers."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from ..config.fields import SECTIONS, field_names
+from ..config.fields import TESTING
 from ..config.settings import Config
 from ..config.unused import BENCHMARK_KEYS, why_not_obeyed, why_unused
 from ..errors import UsageError
@@ -62,8 +62,8 @@ def _lines(tables: dict[str, list[_Row]], options: list[_Row]) -> list[str]:
 
 def _rows(config: Config, unused: dict[str, str], redactor: Redactor) -> list[_Row]:
     rows = []
-    for section in SECTIONS:
-        for name in field_names(section):
+    for section in TESTING.sections:
+        for name in TESTING.fields(section):
             key = f"{section}.{name}"
             why = why_unused(key) or unused.get(key)
             origin = f"{config.origin(key)}{f' (not used: {why})' if why else ''}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_hermes.config.fields import SECTIONS, field_names
+from pytest_hermes.config.fields import TESTING
 from tests.services.bench import Bench
 from tests.services.model_server import ModelServer, completion
 from tests.test_config import REFERENCE
@@ -243,7 +243,7 @@ def test_show_config_shows_every_field_and_runs_nothing(bench: Bench) -> None:
     assert result.ret == 0
     result.stdout.fnmatch_lines(["tests with hermes_agent:"])
     shown = rows(result)
-    fields = [f"{section}.{name}" for section in SECTIONS for name in field_names(section)]
+    fields = [f"{section}.{name}" for section in TESTING.sections for name in TESTING.fields(section)]
     assert [key for key in shown if key.startswith(("env.", "openai."))] == fields
     assert shown["env.enabled_toolsets"] == ('["terminal", "file"]', "hermes_agent")
     assert shown["env.eval_handling"] == ("STOP_TRAIN", "default (not used: only for training)")
