@@ -9,12 +9,35 @@ import concurrent.futures.thread  # see at_exit
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
 #: How often, in seconds, a blocked thread looks whether the loop that should answer it still exists.
 _PULSE = 1.0
+
+
+class LoopElsewhere(Protocol):
+    """An event loop of another thread."""
+
+    def submit(self, coro: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run `coro` on the loop. Cancelling the future cancels it."""
+
+    def run(self, coro: Coroutine[Any, Any, T]) -> T:
+        """Run `coro` on the loop and block the calling thread, which must be another one, until it ends."""
+
+
+class BorrowedLoop:
+    """A loop that somebody else runs and ends."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+
+    def submit(self, coro: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        return asyncio.run_coroutine_threadsafe(coro, self.loop)
+
+    def run(self, coro: Coroutine[Any, Any, T]) -> T:
+        return run_blocking(self.loop, coro)
 
 
 class BackgroundLoop:

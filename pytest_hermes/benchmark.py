@@ -59,6 +59,10 @@ class Benchmark:
     default_config: ClassVar[str | None] = None
     #: What a dataset benchmark reads its tasks from; a path may count from the folder of the class's module.
     dataset: ClassVar[str | None] = None
+    #: Whether there is no end of tasks, so that somebody has to say how many are wanted.
+    endless: ClassVar[bool] = False
+    #: How many tasks are wanted at most, set before `setup()`; None: all. The first ones are taken in any case.
+    limit: int | None = None
 
     async def setup(self) -> None:
         """Load what `tasks()` needs: a dataset, an index. Does nothing by default."""

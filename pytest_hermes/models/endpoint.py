@@ -54,7 +54,7 @@ class Endpoint:
         self._asked = Asked(address.base_url, model, address.key_name, self._key is not None, Redactor(secrets).text)
         self._client: AsyncOpenAI | None = None
         #: Whether anything ever came back.
-        self._answered = False
+        self.answered = False
 
     def for_task(self, task: Task) -> Model:
         return self
@@ -94,7 +94,7 @@ class Endpoint:
             await asyncio.sleep(wait)
 
     def _is_a_wrong_address(self, fault: Fault, tried: int) -> bool:
-        return fault.unreachable and not self._answered and tried >= self._policy.first_contact_tries
+        return fault.unreachable and not self.answered and tried >= self._policy.first_contact_tries
 
     def _gave_up(self, fault: Fault, tried: int) -> InfrastructureError:
         if fault.retry_after is not None and fault.retry_after > self._policy.total:
@@ -120,7 +120,7 @@ class Endpoint:
             async with asyncio.timeout(limit):
                 completion = await client.chat.completions.create(model=self.name, messages=[], extra_body=body, **rest)
         except openai.APIStatusError as error:
-            self._answered = True
+            self.answered = True
             response = error.response
             said = response.text or response.reason_phrase
             raise status_fault(self._asked, error.status_code, error.body, said, response.headers) from None
@@ -133,7 +133,7 @@ class Endpoint:
         except openai.OpenAIError as error:
             said = self._asked.clean(str(error))
             raise InfrastructureError(f"{self.address}: {first_line(said)}", kind="endpoint") from None
-        self._answered = True
+        self.answered = True
         return check_completion(self._asked, completion)
 
     def _connect(self) -> AsyncOpenAI:

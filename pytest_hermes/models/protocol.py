@@ -40,10 +40,13 @@ class Equipped(Protocol):
 class ModelSource(Protocol):
     """Where the models of a run come from; one source, and one connection pool, serves all its attempts."""
 
-    #: Stands in the header and in every record.
-    name: str
-    #: Where requests go, for the header; empty for models that live in this process.
-    address: str
+    @property
+    def name(self) -> str:
+        """Stands in the header and in every record."""
+
+    @property
+    def address(self) -> str:
+        """Where requests go, for the header; empty for models that live in this process."""
 
     @property
     def calls(self) -> CallLimiter | None:

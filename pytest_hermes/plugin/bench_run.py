@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,18 +22,18 @@ from ..redact import Redactor
 from ..rollout.attempt import AttemptPlan
 from ..rollout.budget import Budget
 from ..rollout.catalog import load_benchmark
+from ..rollout.configured import sandbox_of, tools_of
 from ..rollout.engine import Engine
-from ..rollout.plan import PlannedTask, enumerate_tasks, select, set_up
+from ..rollout.places import MakeSpec, attempt_place
+from ..rollout.plan import PlannedTask, enumerate_tasks, first, select, set_up
 from ..rollout.record import AttemptRecord
 from ..rollout.results_file import ResultsFile, cannot_write
 from ..rollout.resume import MANIFEST, AttemptKey, Manifest, RunLock, earlier_run
 from ..rollout.run import RUNS_DIR, new_run_id
 from ..sandbox.choice import SandboxChoice
-from ..sandbox.protocol import Sandbox
-from ..task import SandboxSpec
 from ..tools.place import Place
 from ..tools.tool import Tool
-from .configuration import Configuration, model_source, sandbox_of, tools_of
+from .configuration import Configuration, model_source
 from .finished_handle import FinishedHandle
 from .node_ids import Selection
 from .options import Options
@@ -197,7 +196,7 @@ class BenchRun:
 
     def _chosen_tasks(self, benchmarks: list[Benchmark]) -> list[PlannedTask]:
         tasks = [task for benchmark in benchmarks for task in self._tasks(benchmark)]
-        chosen = self.configuration.choose(tasks)
+        chosen = first(self.configuration.choose(tasks), self.options.limit)
         for selection in self._selections:
             mine = [task for task in chosen if task.benchmark.name == selection.bench]
             if selection.task is not None:
@@ -205,7 +204,7 @@ class BenchRun:
         return chosen
 
     def _tasks(self, benchmark: Benchmark) -> list[PlannedTask]:
-        self.loop.run(set_up(benchmark))
+        self.loop.run(set_up(benchmark, self.options.limit))
         return enumerate_tasks(benchmark)
 
     def items(self) -> Iterable[PlannedItem]:
@@ -299,18 +298,9 @@ class BenchRun:
         )
         return self.engine.submit(plan, key)
 
-    def _make_place(self, planned: PlannedTask, key: str, spec: Callable[[], Awaitable[SandboxSpec]]) -> Place:
+    def _make_place(self, planned: PlannedTask, key: str, spec: MakeSpec) -> Place:
         loaded = next(loaded for loaded in self.benchmarks if loaded.benchmark is planned.benchmark)
-        names = _distinct(key)
-
-        async def make() -> Sandbox:
-            return loaded.sandbox.make(await spec(), name=next(names))
-
-        return Place(
-            make,
-            backend=loaded.config.env.terminal_backend,
-            terminal_timeout=loaded.config.env.terminal_timeout,
-        )
+        return attempt_place(loaded.sandbox, loaded.config.env, key, spec)
 
     def _unused_place(self, planned: PlannedTask, key: str) -> Place:
         """Return a place for an attempt that is over: nothing needs its sandbox any more."""
@@ -331,10 +321,3 @@ class BenchRun:
             self._lock.release()
             if self._results is not None:
                 self._results.close()
-
-
-def _distinct(key: str) -> Iterator[str]:
-    """Yield names for the sandboxes of one attempt: the key itself first."""
-    yield key
-    for number in itertools.count(2):
-        yield f"{key}+{number}"

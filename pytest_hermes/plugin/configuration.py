@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..benchmark import Benchmark
-from ..config.fields import Network
 from ..config.of_benchmark import benchmark_settings
 from ..config.settings import Config, Layer, Origin, Setting, resolve
 from ..config.unused import BENCHMARK_KEYS, describe_unused, why_not_obeyed
 from ..config.yaml_text import parse_assignment, read_settings
-from ..errors import UsageError
-from ..models.embedded import EMBEDDED
 from ..models.protocol import ModelSource
 from ..models.resolve import resolve_model
+from ..rollout.configured import blame, endpoint_of
 from ..rollout.plan import PlannedTask, select
-from ..sandbox.choice import SandboxChoice
-from ..tools.tool import Tool
-from ..tools.toolsets import resolve_toolsets
-from .options import SET, Options
+from .options import Options
 
 #: Options that say the same as a field.
 FIELD_OF = {
@@ -128,32 +122,6 @@ def _layer(place: str) -> Layer:
     return Layer.INI if place.startswith("ini key") else Layer.ENVIRONMENT
 
 
-@contextmanager
-def blame(config: Config, *keys: str) -> Iterator[None]:
-    """Let a UsageError begin with where the values of `keys` come from, unless its reader has just typed it."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(": ".join([*_places(config.origin(key) for key in keys), str(error)])) from None
-
-
-def _places(origins: Iterable[Origin]) -> list[str]:
-    places = [
-        str(origin)
-        for origin in origins
-        if origin.layer is not Layer.DEFAULT and not (origin.source.startswith("--") and origin.source != SET.flag)
-    ]
-    return [", ".join(dict.fromkeys(places))] if places else []
-
-
-def endpoint_of(config: Config) -> str | None:
-    """Return the base URL that was set, None where it was set for another model than the one that answers."""
-    model, url = (config.origin(f"openai.{name}").layer for name in ("model_name", "base_url"))
-    if config.openai.model_name in EMBEDDED and model > url:
-        return None
-    return config.openai.base_url
-
-
 def model_source(config: Config, name: str, **endpoint: Any) -> ModelSource:
     """Return who answers benchmark `name`; `endpoint` holds further arguments of `resolve_model`.
 
@@ -173,23 +141,3 @@ def model_source(config: Config, name: str, **endpoint: Any) -> ModelSource:
             benchmark=name,
             **endpoint,
         )
-
-
-def tools_of(config: Config) -> tuple[Tool, ...]:
-    """Return what an agent may call. Raises UsageError for toolsets that do not exist."""
-    with blame(config, "env.enabled_toolsets", "env.disabled_toolsets"):
-        return tuple(resolve_toolsets(config.env.enabled_toolsets, config.env.disabled_toolsets))
-
-
-def sandbox_of(config: Config) -> SandboxChoice:
-    """Return where commands run. Raises UsageError for a backend that does not exist or cannot do what is asked."""
-    env = config.env
-    choice = SandboxChoice(
-        backend=env.terminal_backend,
-        image=env.terminal_image,
-        network=False if env.terminal_network is Network.NONE else None,
-        options=env.terminal_options or {},
-    )
-    with blame(config, "env.terminal_backend", "env.terminal_image", "env.terminal_options"):
-        choice.check()
-    return choice

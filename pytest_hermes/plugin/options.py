@@ -116,6 +116,7 @@ OPTIONS = (
         repeatable=True,
     ),
     Option("task", _names, "only tasks with this id or glob; may be repeated, or a comma list", "ID", True),
+    Option("limit", _positive_int, "the first N tasks of each benchmark, of those that are not filtered out", "N"),
     Option("skip_task", _names, "no tasks with this id or glob; may be repeated, or a comma list", "ID", True),
     Option(
         "model",
@@ -325,6 +326,7 @@ class Options:
     max_turns: int | None
     max_seconds: float | None
     infra_retries: int | None
+    limit: int | None
     request_timeout: float | None
     run_dir: str | None
     dataset: str | None = None

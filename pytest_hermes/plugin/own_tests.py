@@ -22,6 +22,7 @@ from ..models.retry import retry_policy
 from ..redact import Redactor
 from ..result import AgentResult
 from ..rollout.budget import Budget, SharedBudget
+from ..rollout.configured import sandbox_of, tools_of
 from ..rollout.limits import caps
 from ..rollout.loop import HermesAgentLoop
 from ..rollout.record import AttemptRecord, ErrorInfo, Seconds, Status
@@ -34,7 +35,7 @@ from ..tools.context import ToolContext
 from ..tools.dispatch import ToolOutcome, dispatch
 from ..tools.place import Place
 from ..tools.toolsets import resolve_toolsets
-from .configuration import Configuration, model_source, sandbox_of, tools_of
+from .configuration import Configuration, model_source
 from .halts import Halt, halts_of
 from .items import CALL
 from .options import read_options

@@ -7,7 +7,7 @@ import inspect
 import math
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ from ..verdict import Verdict
 from .budget import Budget, BudgetSpent, EndedByBudget
 from .limits import attempt_limits
 from .loop import HermesAgentLoop
+from .places import MakeSpec
 from .plan import PlannedTask
 from .prints import CURRENT, Prints
 from .record import AttemptRecord, EarlierError, ErrorInfo, Seconds, Status, VerifierInfo
@@ -42,7 +43,7 @@ VERIFIER_TAIL = 4000
 
 
 #: Gives the place of an attempt; what its sandbox is made from is asked for when one is needed.
-MakePlace = Callable[[PlannedTask, str, Callable[[], Awaitable[SandboxSpec]]], Place]
+MakePlace = Callable[[PlannedTask, str, MakeSpec], Place]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from ..errors import UsageError
 from ..suggest import unknown
 
 GROUP = "pytest_hermes.benchmarks"
+#: Entry points of functions that make a benchmark of a class of another kind, or return None for one they do not know.
+ADAPTERS = "pytest_hermes.benchmark_adapters"
 
 #: A benchmark's name is the first part of its node ids.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -30,21 +32,37 @@ def installed() -> dict[str, EntryPoint]:
 def load_benchmark(spec: str, base: Path) -> Benchmark:
     """Return the benchmark that `spec` names: an installed one, or `file.py:Class` relative to `base`.
 
-    Raises UsageError when there is none, or when what is there is not a benchmark.
+    Raises UsageError when there is none, or when what is there is not a benchmark and no adapter makes one of it.
     """
+    return _checked(_adapted(load_class(spec, base)), spec)()
+
+
+def load_class(spec: str, base: Path) -> object:
+    """Return what `spec` names, whatever it is. Raises UsageError when there is nothing, or it cannot be imported."""
     if ".py" in spec or "/" in spec:
-        cls = _from_file(spec, base)
-    else:
-        points = installed()
-        if spec not in points:
-            raise UsageError(
-                f"{unknown('benchmark', spec, points)}; a benchmark of your own is named path/to/file.py:Class"
-            )
+        return _from_file(spec, base)
+    points = installed()
+    if spec not in points:
+        raise UsageError(
+            f"{unknown('benchmark', spec, points)}; a benchmark of your own is named path/to/file.py:Class"
+        )
+    try:
+        return points[spec].load()
+    except Exception as error:
+        raise UsageError(f"cannot import benchmark {spec!r}: {type(error).__name__}: {error}") from error
+
+
+def _adapted(cls: object) -> object:
+    if not inspect.isclass(cls) or issubclass(cls, Benchmark):
+        return cls
+    for point in sorted(entry_points(group=ADAPTERS), key=lambda point: point.name):
         try:
-            cls = points[spec].load()
-        except Exception as error:
-            raise UsageError(f"cannot import benchmark {spec!r}: {type(error).__name__}: {error}") from error
-    return _checked(cls, spec)()
+            made = point.load()(cls)
+        except ModuleNotFoundError:  # of an extra that is not installed, so no class can be of its kind
+            continue
+        if made is not None:
+            return made
+    return cls
 
 
 def _from_file(spec: str, base: Path) -> object:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Literal
 
-from ..background import BackgroundLoop
-from ..errors import Refused
+from ..background import LoopElsewhere
+from ..errors import InfrastructureError, Refused
 from ..tools.bridge import install_bridge
 from .attempt import Attempt, AttemptPlan, MakePlace, Rollout
 from .budget import Budget
@@ -40,8 +40,8 @@ class Engine:
     """Runs attempts, at most `limit` at once; an attempt holds its place until its sandbox is closed.
 
     `on_record` is called on the engine's thread with each record, without its conversation, once it is written.
-    `budget` is what all attempts together may spend. One that ends in an infrastructure error is started afresh, in a
-    new sandbox, `infra_retries` times.
+    Without `results` they are written nowhere. `budget` is what all attempts together may spend. One that ends in an
+    infrastructure error is started afresh, in a new sandbox, `infra_retries` times.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Engine:
         *,
         limit: int,
         run_id: str,
-        results: ResultsFile,
+        results: ResultsFile | None,
         make_place: MakePlace,
         on_record: Callable[[AttemptRecord], object],
-        loop: BackgroundLoop,
+        loop: LoopElsewhere,
         task_timeout: float | None = None,
         budget: Budget | None = None,
         infra_retries: int = 0,
@@ -87,6 +87,22 @@ class Engine:
         handle = Handle(self)
         self._background.submit(self._run(plan, key, handle))
         return handle
+
+    async def run(self, plan: AttemptPlan, key: str) -> Rollout:
+        """Run one attempt within the caller's own task, on the engine's loop, when there is a place for it.
+
+        What cancels the caller cancels the attempt. Raises InfrastructureError once the whole run cannot go on.
+        """
+        handle = Handle(self)
+        try:
+            await self._run(plan, key, handle)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self.fatal is None or (task is not None and task.uncancel()):
+                raise
+        if handle.future.cancelled():
+            raise InfrastructureError(self.fatal or "the run was stopped", kind=self.fatal_kind or "stopped")
+        return handle.future.result()
 
     def call(self, function: Callable[[], object]) -> None:
         """Call a function on the engine's loop, soon."""
@@ -139,12 +155,13 @@ class Engine:
             if rollout.restartable and len(earlier) < self._infra_retries and not self._stopping:
                 assert record.error is not None
                 return EarlierError(**dict(record.error), seconds=record.seconds.total, usage=record.usage)
-            if rollout.files:
+            if rollout.files and self._results is not None:
                 await asyncio.to_thread(self._results.keep_files, record, rollout.files)
             # Written before the sandbox is closed: a backend that hangs at that must not cost a result.
             self._write(record)
             handle.future.set_result(rollout)
-            await asyncio.to_thread(self._results.sync)
+            if self._results is not None:
+                await asyncio.to_thread(self._results.sync)
             if plan.hold:
                 await handle.released()
             return None
@@ -153,8 +170,10 @@ class Engine:
 
     def _write(self, record: AttemptRecord) -> None:
         try:
-            self._results.append(record)
+            if self._results is not None:
+                self._results.append(record)
         except OSError as error:
+            assert self._results is not None
             # Whatever runs on would be paid for and lost.
             self._halt("results", f"cannot write results to {self._results.path}: {error.strerror}")
         self._on_record(record.without_conversation())
@@ -176,9 +195,10 @@ class Engine:
 
     def stop(self, timeout: float = 30) -> None:
         """Cancel what is queued and in flight, and wait at most `timeout` seconds for its sandboxes to close."""
-        self._background.submit(self._cancel_all()).result(timeout)
+        self._background.submit(self.end()).result(timeout)
 
-    async def _cancel_all(self) -> None:
+    async def end(self) -> None:
+        """Cancel what is queued and in flight, and wait for its sandboxes to close; for who is on the engine's loop."""
         self._stopping = True
         running = list(self._running)
         for task in running:

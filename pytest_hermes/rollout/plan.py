@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,8 +22,14 @@ class PlannedTask:
     task: Task
 
 
-async def set_up(benchmark: Benchmark) -> None:
-    """Run a benchmark's `setup()`. Raises UsageError, naming the benchmark, when that fails."""
+async def set_up(benchmark: Benchmark, limit: int | None = None) -> None:
+    """Run a benchmark's `setup()`, which is to provide at most `limit` tasks (None: all).
+
+    Raises UsageError, naming the benchmark, when that fails, and for an endless one without a limit.
+    """
+    if benchmark.endless and limit is None:
+        raise UsageError(f"benchmark {benchmark.name!r} has no end of tasks: say how many with --hermes-limit=N")
+    benchmark.limit = limit
     try:
         await benchmark.setup()
     except UsageError:
@@ -66,6 +73,17 @@ def select(planned: Iterable[PlannedTask], wanted: Sequence[str], skipped: Seque
     if not left:
         raise UsageError("no task is left: --hermes-task and --hermes-skip-task exclude each other")
     return left
+
+
+def first(planned: Iterable[PlannedTask], limit: int | None) -> list[PlannedTask]:
+    """Return the first `limit` tasks of each benchmark, all of them without a limit."""
+    counts: Counter[int] = Counter()
+    chosen = []
+    for task in planned:
+        counts[id(task.benchmark)] += 1
+        if limit is None or counts[id(task.benchmark)] <= limit:
+            chosen.append(task)
+    return chosen
 
 
 def _matches(task_id: str, patterns: Sequence[str]) -> bool:

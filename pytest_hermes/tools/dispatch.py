@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +62,14 @@ async def run_tool(tool: Tool, arguments: BaseModel, place: Place) -> ToolOutcom
     """Run a tool with arguments that were checked. Raises HermesError like `dispatch`."""
 
     async def run() -> dict[str, Any]:
-        return await tool.run(place, arguments)
+        function: Callable[..., Any] = tool.run
+        said: Any
+        if inspect.iscoroutinefunction(function):
+            said = function(place, arguments)
+        else:
+            said = await asyncio.to_thread(function, place, arguments)
+        result: dict[str, Any] = await said if inspect.isawaitable(said) else said
+        return result
 
     try:
         result = await on_loop(place.loop, run())

@@ -38,8 +38,9 @@ class Tool:
     description: str
     #: Its fields are the parameters; the description of each field is part of the schema.
     arguments: type[BaseModel]
-    #: `run(place, arguments)` returns what the model gets to see, as JSON. It runs on the place's loop.
-    run: Callable[[Place, Any], Awaitable[dict[str, Any]]]
+    #: `run(place, arguments)` returns what the model gets to see, as JSON. A coroutine function runs on the place's
+    #: loop, any other in a thread, so that it holds up nobody.
+    run: Callable[[Place, Any], Awaitable[dict[str, Any]] | dict[str, Any]]
 
     @cached_property
     def schema(self) -> dict[str, Any]:

@@ -13,7 +13,18 @@ from typing import Any
 import pytest
 
 #: What must not reach the tests from the machine they run on.
-_FOREIGN = ("OPENAI_", "OPENROUTER_", "PYTEST_", "HERMES_", "ANTHROPIC_", "XDG_", "COV_", "PY_COLORS", "FORCE_COLOR")
+_FOREIGN = (
+    "OPENAI_",
+    "OPENROUTER_",
+    "PYTEST_",
+    "HERMES_",
+    "ANTHROPIC_",
+    "XDG_",
+    "COV_",
+    "WANDB_",
+    "PY_COLORS",
+    "FORCE_COLOR",
+)
 
 
 class Bench:
@@ -56,8 +67,12 @@ class Bench:
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start `pytest` in the background, in a process group of its own."""
+        return self.start_python("-m", "pytest", *arguments, **options)
+
+    def start_python(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Start `python` likewise."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *arguments],
+            [sys.executable, *arguments],
             cwd=self.path,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -68,6 +83,12 @@ class Bench:
         )
         self._started.append(process)
         return process
+
+    def python(self, *arguments: str, timeout: float = 120) -> tuple[int, str]:
+        """Run `python` with these arguments, wait for it, and return its exit code and all it said."""
+        process = self.start_python(*arguments)
+        said, _ = process.communicate(timeout=timeout)
+        return process.returncode, said
 
     def close(self) -> None:
         """End what a failed test left running."""

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -51,6 +53,11 @@ async def hang(place: Place, arguments: Nothing) -> dict[str, Any]:
 
 async def talk_nonsense(place: Place, arguments: Nothing) -> dict[str, Any]:
     return {"value": object()}
+
+
+def count_slowly(place: Place, arguments: Nothing) -> dict[str, Any]:
+    time.sleep(0.05)
+    return {"thread": threading.current_thread().name}
 
 
 TOOLS = [
@@ -151,6 +158,15 @@ class TestBadCalls:
 
     async def test_a_tool_that_returns_what_is_not_json(self) -> None:
         assert told(await call("talk_nonsense", "{}")).startswith("talk_nonsense failed: TypeError")
+
+
+@pytest.mark.asyncio
+async def test_a_tool_that_is_not_async_runs_beside_the_loop() -> None:
+    tools, place = [Tool("count", "Counts.", Nothing, count_slowly)], make_place()
+    outcomes = await asyncio.gather(*(dispatch(tools, "count", "{}", place) for _ in range(3)))
+    threads = {outcome.result["thread"] for outcome in outcomes if outcome.result}
+    assert threading.current_thread().name not in threads
+    assert len(threads) == 3
 
 
 @pytest.mark.asyncio

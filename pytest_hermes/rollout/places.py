@@ -1,0 +1,31 @@
+"""The places of attempts, as a configuration makes them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
+
+from ..config.fields import EnvConfig
+from ..sandbox.choice import SandboxChoice
+from ..sandbox.protocol import Sandbox
+from ..task import SandboxSpec
+from ..tools.place import Place
+
+MakeSpec = Callable[[], Awaitable[SandboxSpec]]
+
+
+def attempt_place(sandboxes: SandboxChoice, env: EnvConfig, key: str, spec: MakeSpec) -> Place:
+    """Return the place of the attempt `key`; what its sandboxes are made from is asked for when one is needed."""
+    names = _distinct(key)
+
+    async def make() -> Sandbox:
+        return sandboxes.make(await spec(), name=next(names))
+
+    return Place(make, backend=env.terminal_backend, terminal_timeout=env.terminal_timeout)
+
+
+def _distinct(key: str) -> Iterator[str]:
+    """Yield names for the sandboxes of one attempt: the key itself first."""
+    yield key
+    for number in itertools.count(2):
+        yield f"{key}+{number}"
