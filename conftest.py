@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.services import run_api as run_api_service
 from tests.services.bench import Bench
 from tests.services.model_server import ModelServer
 from tests.services.required import container_image, docker_problem, require
+from tests.services.run_api import RunApi, Trainer
 
 pytest_plugins = ["pytester"]
 
@@ -34,3 +37,38 @@ def bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterato
     bench = Bench(pytester, monkeypatch)
     yield bench
     bench.close()
+
+
+@pytest.fixture
+def atropos() -> None:
+    """For tests that need atroposlib."""
+    require("atropos", run_api_service.problem())
+
+
+@pytest.fixture
+def run_api(atropos: None, tmp_path: Path) -> Iterator[RunApi]:
+    """The real run-api of atroposlib."""
+    api = RunApi(tmp_path / "run-api.log")
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def trainer(run_api: RunApi) -> Iterator[Callable[..., Trainer]]:
+    """Starts a small trainer at the run-api."""
+    started: list[Trainer] = []
+
+    def start(**settings: int) -> Trainer:
+        started.append(Trainer(run_api, **settings))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer that was trained here, with a ChatML template."""
+    require("atropos", run_api_service.problem())
+    return run_api_service.make_tokenizer(tmp_path_factory.mktemp("tokenizer"))

@@ -1,0 +1,160 @@
+"""An environment as a benchmark: how its rollouts see it, and how the pytest door runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from ..benchmark import Benchmark
+from ..errors import UsageError
+from ..task import SandboxSpec, Task
+
+if TYPE_CHECKING:
+    from ..result import AgentResult
+    from ..tools.context import ToolContext
+    from ..verdict import Verdict
+    from .base_env import HermesAgentBaseEnv
+
+_ID_KEYS = ("id", "task_id", "task_name", "name")
+#: What an environment takes over from its benchmark.
+_LIMITS = ("revision", "agent_seconds", "verifier_seconds", "verifier_times_itself", "agent_tokens", "agent_cost")
+
+
+class EnvBenchmark(Benchmark):
+    """What the rollouts of one environment are attempts of. Items are whatever `get_next_item` returns."""
+
+    name = "environment"
+
+    def __init__(self, env: HermesAgentBaseEnv) -> None:
+        self._env = env
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", env.name or type(env).__name__).lstrip("-.0123456789")
+        self.__dict__["name"] = name or type(env).__name__
+        self.config = env.config
+        if env.benchmark is not None:
+            env.benchmark.config = env.config
+
+    def follow(self, benchmark: Benchmark) -> None:
+        """Take over the limits of the environment's benchmark, once that is set up."""
+        for name in _LIMITS:
+            self.__dict__[name] = getattr(benchmark, name)
+
+    def to_task(self, item: Any) -> Task:
+        if isinstance(item, Task):
+            return item
+        if self._env.benchmark is not None:
+            return self._env.benchmark.to_task(item)
+        prompt = self.format_prompt(item)
+        return Task(id=_id_of(item, prompt), prompt=prompt)
+
+    def format_prompt(self, item: Any) -> str:
+        return self._env.format_prompt(item)
+
+    async def sandbox(self, item: Any) -> SandboxSpec:
+        if self._env.benchmark is not None:
+            return await self._env.benchmark.sandbox(item)
+        return await super().sandbox(item)
+
+    async def prepare(self, item: Any, ctx: ToolContext) -> None:
+        if self._env.benchmark is not None:
+            await self._env.benchmark.prepare(item, ctx)
+        else:
+            await super().prepare(item, ctx)
+
+    async def compute_reward(self, item: Any, result: AgentResult, ctx: ToolContext) -> float | Verdict:
+        reward: Any = self._env.compute_reward(item, result, ctx)
+        if inspect.isawaitable(reward):
+            reward = await reward
+        return cast("float | Verdict", reward)
+
+
+def _id_of(item: Any, prompt: str) -> str:
+    """Return a name that stays the same for the same item: its own, or else one made of the prompt."""
+    if isinstance(item, Mapping):
+        own = next((str(item[key]) for key in _ID_KEYS if item.get(key)), "")
+        if cleaned := re.sub(r"[^A-Za-z0-9_.+=,/-]+", "-", own).lstrip(".+=,/-").replace("::", "-"):
+            return cleaned
+    return f"item-{hashlib.sha1(prompt.encode(errors='replace')).hexdigest()[:8]}"
+
+
+def adapt(cls: type) -> type[Benchmark] | None:
+    """Return a benchmark made of an environment's class; None for a class that is no environment.
+
+    Called by the pytest door, which finds it by entry point, for a class that is no benchmark. Only who has imported
+    atroposlib himself can have such a class.
+    """
+    from .base_env import HermesAgentBaseEnv
+
+    if not issubclass(cls, HermesAgentBaseEnv):
+        return None
+    if issubclass(cls, _with_benchmark()):
+        return type(cls.load_benchmark())
+    return type(f"{cls.__name__}Benchmark", (_Adapted,), {"env_class": cls, "name": _name(cls), "__doc__": cls.__doc__})
+
+
+def _with_benchmark() -> type:
+    from .benchmark_env import BenchmarkEnv
+
+    return BenchmarkEnv
+
+
+def _name(cls: Any) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", cls.name or cls.__name__)
+
+
+class _Adapted(EnvBenchmark):
+    """An environment in the pytest door. Its items are the first ones that `get_next_item` gives."""
+
+    env_class: type[HermesAgentBaseEnv]
+    endless = True
+
+    def __init__(self) -> None:
+        config, servers = self.env_class.config_init()
+        # Nothing is logged but by pytest.
+        config.use_wandb = False
+        super().__init__(self.env_class(config, servers))
+        self._items: list[Any] = []
+        self._setting_up: asyncio.Future[None] | None = None
+        model = getattr(getattr(self._env.server.servers[0], "config", None), "model_name", "default")
+        # What the environment sets stands where a benchmark's own attributes do.
+        own = {
+            "default_toolsets": config.enabled_toolsets,
+            "system_prompt": config.system_prompt,
+            "max_agent_turns": config.max_agent_turns,
+            "agent_temperature": config.agent_temperature,
+            "terminal_timeout": config.terminal_timeout,
+            "default_model": None if model == "default" else model,
+        }
+        self.__dict__.update({name: value for name, value in own.items() if value is not None})
+
+    async def compute_reward(self, item: Any, result: AgentResult, ctx: ToolContext) -> float | Verdict:
+        # The workers of --hermes-procs get the items without a setup of theirs.
+        await self._ready()
+        return await super().compute_reward(item, result, ctx)
+
+    async def _ready(self) -> None:
+        if self._setting_up is None:
+            self._setting_up = asyncio.ensure_future(self._env.setup())
+        await asyncio.shield(self._setting_up)
+
+    async def setup(self) -> None:
+        await self._ready()
+        assert self.limit is not None
+        seen: set[str] = set()
+        while len(self._items) < self.limit:
+            item = await self._env.get_next_item()
+            if item is None:
+                break
+            task_id = self.to_task(item).id
+            if task_id in seen:  # it begins again
+                break
+            seen.add(task_id)
+            self._items.append(item)
+
+    def tasks(self) -> Iterable[Any]:
+        if not self._items:
+            raise UsageError(f"environment {self.name!r} has no items: get_next_item() gave none")
+        return self._items

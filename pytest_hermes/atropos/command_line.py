@@ -1,0 +1,300 @@
+"""The command line of an environment: `serve`, `process` or `evaluate`, with a flag for each field."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from atroposlib.envs.base import BaseEnvConfig
+from pydantic import BaseModel, SecretStr
+
+from ..config.fields import EnvConfig, Schema
+from ..config.settings import Config, Layer, Origin, Setting, check_key, resolve
+from ..config.yaml_text import parse_value, read_settings
+from ..errors import HermesError, UsageError
+from ..redact import Redactor
+from ..rollout.configured import endpoint_of
+from .base_env import HermesAgentBaseEnv
+from .env_config import MANAGER_KEYS, HermesAgentEnvConfig, as_list, one_server, schema_of, server_values
+from .modes import run_mode
+
+log = logging.getLogger("pytest_hermes.atropos")
+
+_MODES = {
+    "serve": "train: send scored groups to a run-api, for its trainer",
+    "process": "make data: write trajectories to a JSONL file, without a trainer",
+    "evaluate": "measure: run the evaluation, and write its metrics and samples",
+}
+
+_EPILOG = """\
+Every field is a flag (--env.max_agent_turns 10), and a key of the YAML file that --config names; the command line wins
+over the file, the file over the environment's own defaults. Lists are JSON or have commas between:
+--env.enabled_toolsets terminal,file. Keys of endpoints are best left in the environment (OPENROUTER_API_KEY,
+OPENAI_API_KEY, PYTEST_HERMES_API_KEY).
+"""
+
+_FLAGS = "[--config FILE] [--env.FIELD VALUE …] [--openai.FIELD VALUE …]"
+
+#: Exit codes.
+FAILED, USAGE = 1, 2
+
+
+def main(cls: type[HermesAgentBaseEnv], arguments: Sequence[str] | None = None, program: str | None = None) -> int:
+    """Run the environment `cls` as the arguments say (by default the process's), and return the exit code.
+
+    0: done. 1: it failed, or was told to stop by what it found. 2: it was asked for what does not exist or does not
+    fit. 128 and the signal's number: stopped by a signal.
+    """
+    redactor = Redactor.from_environment(os.environ)
+    try:
+        given = _parse(cls, list(sys.argv[1:] if arguments is None else arguments), program)
+        redactor = Redactor.from_environment(os.environ, given.secrets())
+        with _log_to_stderr(redactor):
+            return _run_given(given)
+    except UsageError as error:
+        print(f"hermes-env: {redactor.text(str(error))}", file=sys.stderr)
+        return USAGE
+    except HermesError as error:
+        print(f"hermes-env: {redactor.text(str(error))}", file=sys.stderr)
+        return FAILED
+
+
+def _run_given(given: _Given) -> int:
+    try:
+        return asyncio.run(_run(given.environment(), given.mode))
+    except HermesError:
+        raise
+    except Exception as error:
+        # Whatever an environment's own code raises: its author wants to see where.
+        log.error("%s: %s", type(error).__name__, error, exc_info=error)
+        return FAILED
+
+
+async def _run(env: HermesAgentBaseEnv, mode: str) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    received: list[int] = []
+
+    def stop(number: int) -> None:
+        received.append(number)
+        log.warning("%s: closing what is open", signal.Signals(number).name)
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        await run_mode(env, mode)
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        return 128 + received[0]
+    return 0
+
+
+class _Given:
+    """What was given on the command line, in the file, and by the environment's class."""
+
+    def __init__(self, cls: type[HermesAgentBaseEnv], mode: str, config_file: str | None, flags: list[Setting]) -> None:
+        self.mode = mode
+        self._cls = cls
+        if mode not in cls.modes:
+            raise UsageError(f"{cls.__name__} is for {', '.join(cls.modes)}, not for {mode}")
+        config, servers = cls.config_init()
+        if not isinstance(config, HermesAgentEnvConfig):
+            raise UsageError(f"{cls.__name__}.config_init() must return a HermesAgentEnvConfig first")
+        self._servers = as_list(servers)
+        self._schema = schema_of(type(config))
+        origin = Origin(Layer.BENCHMARK, f"{cls.__name__}.config_init()")
+        settings = [Setting(f"env.{name}", getattr(config, name), origin) for name in sorted(config.model_fields_set)]
+        if len(self._servers) == 1:
+            settings += [Setting(f"openai.{k}", v, origin) for k, v in server_values(self._servers[0]).items()]
+        if config_file is not None:
+            settings += read_settings(_config_path(cls, config_file), config_file, schema=self._schema)
+        self._settings = settings + flags
+
+    def secrets(self) -> list[str]:
+        keys = [getattr(server, "api_key", None) for server in self._servers]
+        given = [setting.value for setting in self._settings if setting.key == "openai.api_key"]
+        keys += [value.get_secret_value() if isinstance(value, SecretStr) else str(value or "") for value in given]
+        return [key for key in keys if key]
+
+    def environment(self) -> HermesAgentBaseEnv:
+        """Return the environment, configured. Raises UsageError for what does not fit."""
+        config = resolve(self._settings, self._schema)
+        assert isinstance(config.env, HermesAgentEnvConfig)
+        manager = {setting.key: bool(setting.value) for setting in self._settings if setting.key in MANAGER_KEYS}
+        return self._cls(config.env, self._server_list(config), **manager)
+
+    def _server_list(self, config: Config) -> list[Any]:
+        if len(self._servers) > 1:
+            chosen = [s for s in self._settings if s.key.startswith("openai.")]
+            if chosen:
+                raise UsageError(
+                    f"{chosen[0].origin}: {chosen[0].key} cannot be set: {self._cls.__name__} has {len(self._servers)} "
+                    "servers of its own"
+                )
+            return self._servers
+        if endpoint_of(config) is None and config.openai.base_url is not None:
+            elsewhere = ("openai.base_url", "openai.api_key")
+            config = resolve([setting for setting in self._settings if setting.key not in elsewhere], self._schema)
+        model, url = config.origin("openai.model_name"), config.origin("openai.base_url")
+        if url.layer > model.layer and model.layer is Layer.BENCHMARK and config.openai.model_name in ("oracle", "nop"):
+            raise UsageError(f"{url}: a base URL needs a model as well: add --openai.model_name=NAME")
+        return [one_server(config)]
+
+
+def _config_path(cls: type[HermesAgentBaseEnv], name: str) -> Path:
+    """Return the file: in this folder, or else the benchmark's own of that name."""
+    import inspect
+
+    path = Path(name)
+    benchmark = cls.load_benchmark() if hasattr(cls, "load_benchmark") else None
+    if not path.exists() and benchmark is not None and benchmark.default_config == name:
+        return Path(inspect.getfile(type(benchmark))).parent / name
+    return path
+
+
+def _parse(cls: type[HermesAgentBaseEnv], arguments: list[str], program: str | None) -> _Given:
+    config, _ = cls.config_init()
+    schema = schema_of(type(config))
+    parser = argparse.ArgumentParser(
+        prog=program or Path(sys.argv[0]).name,
+        description=(cls.__doc__ or "").strip().split("\n\n")[0] or None,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        usage=f"%(prog)s serve|process|evaluate {_FLAGS}",
+    )
+    modes = parser.add_subparsers(dest="mode", metavar="serve|process|evaluate", required=True)
+    for mode, text in _MODES.items():
+        if mode in cls.modes:
+            of_mode = modes.add_parser(
+                mode, help=text, description=text, epilog=_EPILOG, allow_abbrev=False, usage=f"%(prog)s {_FLAGS}"
+            )
+            _add_flags(of_mode, schema, config)
+    given, unknown = parser.parse_known_args(arguments)
+    flags: list[Setting] = []
+    for flag in unknown:
+        if flag.startswith("--"):
+            check_key(flag[2:].partition("=")[0], Origin(Layer.COMMAND_LINE, "command line"), schema)
+        raise UsageError(f"what is {flag!r}? a flag is --env.FIELD VALUE or --openai.FIELD VALUE; see --help")
+    for key, text in vars(given).items():
+        if key in ("mode", "config") or text is None:
+            continue
+        origin = Origin(Layer.COMMAND_LINE, f"--{key}")
+        section, _, name = key.partition(".")
+        value = _value(schema.sections[section], name, text, f"--{key}") if name else parse_value(text, f"--{key}")
+        flags.append(Setting(key, value, origin))
+    return _Given(cls, given.mode, given.config, flags)
+
+
+def _add_flags(parser: argparse.ArgumentParser, schema: Schema, config: BaseModel) -> None:
+    parser.add_argument("--config", metavar="FILE", help="a YAML file with the sections env and openai")
+    for section, model in schema.sections.items():
+        group = parser.add_argument_group(section)
+        for name in _ordered(model):
+            field = model.model_fields[name]
+            default = getattr(config, name, field.default) if section == "env" else field.default
+            shown = "" if default is None else f" (default: {getattr(default, 'value', default)})"
+            truth = bool in _types(field.annotation)
+            group.add_argument(
+                f"--{section}.{name}",
+                dest=f"{section}.{name}",
+                metavar=_metavar(field.annotation),
+                help=f"{field.description or ''}{shown}".replace("%", "%%"),
+                # `--env.use_wandb` alone says yes.
+                **({"nargs": "?", "const": "true"} if truth else {}),  # type: ignore[arg-type]
+            )
+    for key in sorted(MANAGER_KEYS):
+        parser.add_argument(f"--{key}", metavar="BOOL", nargs="?", const="true", help="of Atropos's server manager")
+
+
+def _ordered(model: type[BaseModel]) -> list[str]:
+    """Return a section's fields: an environment's own first, then the project's, then Atropos's."""
+    others, ours = BaseEnvConfig.model_fields, EnvConfig.model_fields
+    return sorted(model.model_fields, key=lambda name: 1 if name in ours else 2 if name in others else 0)
+
+
+def _types(annotation: Any) -> list[Any]:
+    """Return the types that a field's annotation accepts, without what is only said about them."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _types(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType):
+        return [kind for part in typing.get_args(annotation) for kind in _types(part)]
+    return [origin or annotation]
+
+
+def _metavar(annotation: Any) -> str:
+    kinds = _types(annotation)
+    for kind, name in ((bool, "BOOL"), (list, "LIST"), (dict, "JSON"), (int, "N"), (float, "X")):
+        if kind in kinds:
+            return name
+    return "TEXT"
+
+
+def _value(model: type[BaseModel], name: str, text: str, flag: str) -> object:
+    """Return what a text on the command line means for a field: the texts of lists and numbers are read, others stay.
+
+    Raises UsageError for a text that is no JSON where it must be.
+    """
+    kinds = _types(model.model_fields[name].annotation)
+    if text in ("None", "null") and type(None) in kinds:
+        return None
+    if any(kind in kinds for kind in (list, tuple, set)):
+        return _list(text, flag)
+    if dict in kinds:
+        return _json(text, flag)
+    if str in kinds or not {bool, int, float} & set(kinds):
+        return text
+    return parse_value(text, flag)
+
+
+def _list(text: str, flag: str) -> object:
+    if text.lstrip().startswith("["):
+        return _json(text, flag)
+    # A list of numbers makes numbers of them.
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _json(text: str, flag: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{flag}: not valid JSON: {error}: {text[:80]!r}") from None
+
+
+@contextlib.contextmanager
+def _log_to_stderr(redactor: Redactor) -> Iterator[None]:
+    """Show what is logged, without keys: of this package all, of others warnings."""
+
+    class Redacting(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return redactor.text(super().format(record))
+
+    ours, others = logging.StreamHandler(sys.stderr), logging.StreamHandler(sys.stderr)
+    ours.setFormatter(Redacting("hermes-env: %(message)s"))
+    others.setFormatter(Redacting("%(name)s: %(levelname)s: %(message)s"))
+    others.setLevel(logging.WARNING)
+    log.addHandler(ours)
+    logging.getLogger().addHandler(others)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(ours)
+        logging.getLogger().removeHandler(others)
+        log.propagate = True

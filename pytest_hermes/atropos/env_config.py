@@ -1,0 +1,111 @@
+"""The configuration of an environment: the core's fields joined with Atropos's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from atroposlib.envs.base import BaseEnvConfig, EvalHandlingEnum
+from atroposlib.envs.server_handling.server_baseline import APIServerConfig, ServerBaseline
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
+
+from ..config.fields import Count, EnvConfig, MustBe, Name, OpenAIConfig, Schema
+from ..config.settings import Config
+from ..errors import UsageError
+from ..models.keys import HOW_TO_CONFIGURE
+
+
+def _enum_by_name(value: object) -> object:
+    # The core has an enum of the same members; Atropos compares with its own.
+    return getattr(value, "value", value)
+
+
+class HermesAgentEnvConfig(EnvConfig, BaseEnvConfig):  # type: ignore[misc,unused-ignore]
+    """Fields of the section `env`. Subclass it for an environment's own."""
+
+    # Atropos writes what its server tells into the configuration.
+    model_config = ConfigDict(frozen=False, extra="forbid", allow_inf_nan=False)
+
+    eval_handling: Annotated[
+        EvalHandlingEnum, BeforeValidator(_enum_by_name), MustBe("STOP_TRAIN, LIMIT_TRAIN or NONE")
+    ] = Field(EvalHandlingEnum.STOP_TRAIN, description="What becomes of training while an evaluation runs.")
+    max_token_length: Annotated[Count | None, MustBe("a whole number of at least 1")] = Field(
+        None, description="Tokens of one answer of the model at most; none given: as many as the endpoint allows."
+    )
+    tokenizer_name: Annotated[Name | None, MustBe("a name or a folder")] = Field(
+        None, description="Hugging Face tokenizer, or its folder; none given: that of the model, if there is one."
+    )
+    group_size: Count = Field(4, description="Rollouts of one item, which are scored together.")
+
+
+class ServerConfig(APIServerConfig):  # type: ignore[misc,unused-ignore]
+    """One server as Atropos configures it; the key is in no text that is made of it."""
+
+    api_key: str | None = Field("", repr=False, exclude=True)
+
+
+class ServerFields(OpenAIConfig):
+    """The section `openai`: the core's fields and those by which Atropos talks to a server."""
+
+    server_type: Annotated[Literal["openai", "vllm", "sglang"], MustBe("openai, vllm or sglang")] = Field(
+        "openai", description="What kind of server answers: openai (chat completions), vllm or sglang."
+    )
+    tokenizer_name: Name = Field("none", description="Tokenizer of this server's model, where env names none.")
+    timeout: Count = Field(1200, description="Seconds for one request.")
+    num_max_requests_at_once: Count = Field(512, description="Requests in flight at most.")
+    num_requests_for_eval: Count = Field(64, description="Requests in flight for an evaluation at most.")
+    rolling_buffer_length: Count = Field(1000, description="Requests that the server's metrics are made of.")
+    n_kwarg_is_ignored: bool = Field(False, description="Whether the server answers once, whatever `n` is.")
+    health_check: bool = Field(False, description="Has no effect: a request that fails is made again by itself.")
+
+
+#: Top-level keys of Atropos's own.
+MANAGER_KEYS = frozenset({"slurm", "testing"})
+
+
+def schema_of(env_config_cls: type[HermesAgentEnvConfig]) -> Schema:
+    """Return the keys that configure an environment whose configuration is of this class."""
+    return Schema({"env": env_config_cls, "openai": ServerFields}, MANAGER_KEYS)
+
+
+def one_server(config: Config) -> ServerConfig:
+    """Return the server that a configuration names. Raises UsageError when it names no model."""
+    fields = config.openai
+    assert isinstance(fields, ServerFields)
+    if fields.model_name is None:
+        raise UsageError(
+            f"no model: add --openai.model_name=NAME and {HOW_TO_CONFIGURE}; "
+            "--openai.model_name=oracle plays the reference solutions, nop does nothing"
+        )
+    values: dict[str, Any] = fields.model_dump(exclude={"api_key", "base_url"})
+    return ServerConfig(**values, base_url=fields.base_url or "", api_key=_key(config) or "")
+
+
+def _key(config: Config) -> str | None:
+    """Return the configured key, unless a stronger place chose the base URL: it would go to somebody it is not for."""
+    key, url = config.origin("openai.api_key"), config.origin("openai.base_url")
+    if config.openai.api_key is None or url.layer > key.layer:
+        return None
+    return config.openai.api_key.get_secret_value() or None
+
+
+def as_list(servers: ServerBaseline | list[APIServerConfig]) -> list[APIServerConfig]:
+    """Return what `config_init()` gave as a list: Atropos takes a single one for four servers on this machine."""
+    if isinstance(servers, list):
+        return servers
+    if isinstance(servers, APIServerConfig):
+        return [servers]
+    return [APIServerConfig(**servers.model_dump())]
+
+
+def server_values(server: APIServerConfig) -> dict[str, object]:
+    """Return the fields of the section `openai` that somebody set in `server`."""
+    values: dict[str, object] = {
+        name: getattr(server, name) for name in server.model_fields_set if name in ServerFields.model_fields
+    }
+    # What Atropos writes for "none".
+    values = {name: value for name, value in values.items() if value not in ("", None)}
+    if values.get("model_name") == "default":
+        del values["model_name"]
+    if "api_key" in values:
+        values["api_key"] = SecretStr(str(values["api_key"]))
+    return values

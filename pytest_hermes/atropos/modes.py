@@ -1,0 +1,200 @@
+"""The three modes of an environment: serve, process, evaluate. Each is a coroutine that raises what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from ..report.numbers import duration
+from ..rollout.run import RUNS_DIR, new_run_id
+from . import wandb_use
+from .evaluation import write_config
+from .serving import RunFailed
+from .trajectory_file import free_path
+
+if TYPE_CHECKING:
+    from .base_env import HermesAgentBaseEnv
+
+log = logging.getLogger("pytest_hermes.atropos")
+
+#: Groups of `process` that may come to nothing one after the other before it ends.
+_EMPTY_GROUPS = 8
+
+
+async def run_mode(env: HermesAgentBaseEnv, mode: str) -> None:
+    """Run an environment in a mode to its end, and close everything, whatever happens.
+
+    Raises UsageError, RunFailed, or whatever the environment's own code raises.
+    """
+    env.mode = mode
+    try:
+        await {"serve": serve, "process": process, "evaluate": evaluate}[mode](env)
+    finally:
+        await env.close()
+        wandb_use.finish()
+
+
+def _describe(env: HermesAgentBaseEnv) -> str:
+    """Return who works where. Raises UsageError for a model without an endpoint, a sandbox or toolset that does not
+    exist."""
+    env._resolve_tools_for_group()
+    if env.config.distribution is not None:
+        log.warning("env.distribution has no effect: distributions over toolsets are not supported yet")
+    configs = [server.config for server in env.server.servers if hasattr(server, "config")]
+    if any("health_check" in config.model_fields_set and config.health_check for config in configs):
+        log.info("openai.health_check has no effect: what fails is asked again by itself")
+    address = f" at {env.source.address}" if env.source.address else ""
+    return f"{env.name or type(env).__name__}: model {env.source.name}{address}, sandbox {env.describe_sandbox()}"
+
+
+async def serve(env: HermesAgentBaseEnv) -> None:
+    """Train: get items, run them in groups, send the scored groups to the run-api until the trainer has its steps."""
+    kinds = {
+        getattr(server.config, "server_type", "openai") for server in env.server.servers if hasattr(server, "config")
+    }
+    if kinds - {"openai"}:
+        raise UsageError(
+            f"this version cannot train on the tokens of a {', '.join(sorted(kinds - {'openai'}))} server; with "
+            "--openai.server_type=openai the conversations are tokenised anew"
+        )
+    log.info("%s", _describe(env))
+    if env.tokenizer is None:
+        raise UsageError(f"serve needs a tokenizer: {env.tokenizers.problem}")
+    env.open_trajectories()
+    env.prepare_loop(asyncio.get_running_loop())
+    await env.api.get("/")
+    try:
+        await env.until_stopped(env.env_manager())
+        if env.eval_runner is not None and not env.eval_runner.done():
+            log.info("waiting for the evaluation at step %s to end", env.curr_step)
+            await env.eval_runner
+    finally:
+        left = [task for task in (*env.workers, env.eval_runner) if task is not None]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        if hasattr(env, "env_id"):
+            with contextlib.suppress(Exception):  # it may be what ended the run
+                await env.api.post("/disconnect-env", {"env_id": env.env_id}, once=True)
+    log.info("done at step %s: %s groups sent", env.curr_step, env.groups_sent)
+    if env.failed_evaluations:
+        log.error("%s evaluations failed, see above", env.failed_evaluations)
+
+
+async def process(env: HermesAgentBaseEnv) -> None:
+    """Make data: run items in groups and write their trajectories, each group when it ends."""
+    if env.config.data_path_to_save_groups is None:
+        env.config.data_path_to_save_groups = f"data/{env.name or type(env).__name__}.jsonl"
+    if "ensure_scores_are_not_same" not in env.config.model_fields_set:
+        env.config.ensure_scores_are_not_same = False
+    log.info("%s", _describe(env))
+    await env.setup()
+    wanted = _groups_wanted(env)
+    env.open_trajectories()
+    assert env.trajectories is not None
+    if wandb_use.wanted(env.config):
+        wandb_use.start(env.config, name=env.config.wandb_name or env.name)
+    log.info(
+        "%s groups of %s, %s at once, to %s",
+        wanted, env.config.group_size, min(wanted, env.groups_at_once), env.trajectories.path,
+    )  # fmt: skip
+    run = _Processing(env, wanted)
+    await env.until_stopped(run.run())
+    if not env.trajectories.lines:
+        raise RunFailed(f"no trajectory was made: {run.why_nothing}")
+    log.info("%s trajectories in %s", env.trajectories.lines, env.trajectories.path)
+
+
+def _groups_wanted(env: HermesAgentBaseEnv) -> int:
+    """Return `total_steps`; by default a benchmark's tasks, each once."""
+    tasks = getattr(env, "tasks", None)
+    if isinstance(tasks, list) and tasks and "total_steps" not in env.config.model_fields_set:
+        return len(tasks)
+    if env.config.total_steps < 1:
+        raise UsageError(f"process needs a number of groups: env.total_steps is {env.config.total_steps}")
+    return int(env.config.total_steps)
+
+
+class _Processing:
+    def __init__(self, env: HermesAgentBaseEnv, wanted: int) -> None:
+        self._env = env
+        self._wanted = wanted
+        self._done = 0
+        self._empty = 0
+        self._rewards: list[float] = []
+        self._started = time.time()
+        self.why_nothing = "get_next_item() gave no item"
+
+    async def run(self) -> None:
+        running: set[asyncio.Task[None]] = set()
+        started = 0
+        try:
+            while started < self._wanted or running:
+                while started < self._wanted and len(running) < self._env.groups_at_once:
+                    item = await self._env.get_next_item()
+                    if item is None:
+                        self._wanted = started
+                        break
+                    running.add(asyncio.create_task(self._group(item)))
+                    started += 1
+                if running:
+                    done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    failures = [error for task in done if (error := task.exception()) is not None]
+                    if failures:
+                        raise failures[0]
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _group(self, item: Any) -> None:
+        env = self._env
+        group, _ = await env.collect_trajectories(item)
+        if group:
+            group = await env.postprocess_histories(group)
+        before = env.trajectories.lines if env.trajectories is not None else 0
+        if group:
+            await env.handle_send_to_api(group, item, do_send_to_api=False, abort_on_any_max_length_exceeded=False)
+            for one in group if isinstance(group, list) else [group]:
+                self._rewards += one["scores"] if one else []
+        self._done += 1
+        env.curr_step = self._done
+        await env.wandb_log({})
+        written = env.trajectories.lines - before if env.trajectories is not None else 0
+        self._tell(written)
+
+    def _tell(self, written: int) -> None:
+        if not written:
+            self._empty += 1
+            self.why_nothing = "every group came to nothing, see above"
+            if self._empty >= _EMPTY_GROUPS and not self._rewards:
+                self._env.stop(RunFailed(f"the first {self._empty} groups came to nothing"))
+        mean = f", mean reward {sum(self._rewards) / len(self._rewards):.3f}" if self._rewards else ""
+        lines = self._env.trajectories.lines if self._env.trajectories else 0
+        log.info(
+            "%s/%s groups, %s trajectories%s%s (%s)",
+            self._done, self._wanted, lines, mean, f", {self._empty} groups empty" if self._empty else "",
+            duration(time.time() - self._started),
+        )  # fmt: skip
+
+
+async def evaluate(env: HermesAgentBaseEnv) -> None:
+    """Measure: set up, call the environment's `evaluate`, and leave its files where they can be found."""
+    if env.config.data_dir_to_save_evals is None:
+        run_id = new_run_id([env.name or type(env).__name__], env.source.name)
+        env.config.data_dir_to_save_evals = str(RUNS_DIR / run_id)
+    folder = Path(env.config.data_dir_to_save_evals)
+    if (folder / "metrics.json").exists() or (folder / "results.jsonl").exists():
+        folder = free_path(folder)
+        env.config.data_dir_to_save_evals = str(folder)
+    log.info("%s", _describe(env))
+    await env.setup()
+    write_config(env, folder)
+    if wandb_use.wanted(env.config):
+        wandb_use.start(env.config, name=env.config.wandb_name or env.name)
+    await env.until_stopped(env.run_evaluation())

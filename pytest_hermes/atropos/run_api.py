@@ -1,0 +1,91 @@
+"""Atropos's API server, to which a trainer and its environments are connected (`run-api`)."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import InfrastructureError, UsageError
+
+#: Seconds between tries, after a connection that broke or an error of the server: 22 in all.
+_WAITS = (0.5, 1.5, 4.0, 6.0, 10.0)
+#: For the first contact, where a wrong address is likelier than a busy server.
+_FIRST_WAITS = (0.5, 1.0)
+#: Seconds for one request.
+_TIMEOUT = 60.0
+#: Bytes from which a body is sent compressed.
+_COMPRESS = 1024
+
+
+class RunApi:
+    """A client of one server. Use it within one event loop, and close it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._session: Any = None
+        self._reached = False
+
+    async def get(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return the JSON that the server answers. Raises what `post` raises."""
+        return await self.ask("GET", path, body)
+
+    async def post(self, path: str, body: Any, *, once: bool = False) -> Any:
+        """Return the JSON that the server answers, to one of several tries.
+
+        `once`: not tried again where the server may have taken it already. Raises UsageError when no server was ever
+        there, InfrastructureError when it is gone or refuses the request.
+        """
+        return await self.ask("POST", path, body, once=once)
+
+    async def ask(self, method: str, path: str, body: Any, *, once: bool = False) -> Any:
+        """Return what `post` or `get` return."""
+        import aiohttp
+
+        waits = iter(_WAITS if self._reached else _FIRST_WAITS)
+        while True:
+            try:
+                status, text = await self._once(method, path, body)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                problem = f"{type(error).__name__}: {error}"
+                if once and not isinstance(error, aiohttp.ClientConnectorError):
+                    raise InfrastructureError(f"{self.url}{path} gave no answer: {problem}", kind="run-api") from None
+            else:
+                self._reached = True
+                if status < 400:
+                    return json.loads(text)
+                problem = f"HTTP {status}: {text[:300]}"
+                if status < 500:
+                    raise InfrastructureError(f"{self.url}{path} refuses the request: {problem}", kind="run-api")
+            wait = next(waits, None)
+            if wait is None:
+                break
+            await asyncio.sleep(wait)
+        if not self._reached:
+            raise UsageError(
+                f"no run-api at {self.url} ({problem}); start one with `run-api`, or say where it is with "
+                "--env.rollout_server_url"
+            )
+        raise InfrastructureError(f"{self.url} does not answer any more: {problem}", kind="run-api")
+
+    async def _once(self, method: str, path: str, body: Any) -> tuple[int, str]:
+        import aiohttp
+
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT))
+        headers, content = {}, None
+        if body is not None:
+            content = json.dumps(body, allow_nan=False).encode()
+            headers["Content-Type"] = "application/json"
+            if len(content) >= _COMPRESS:
+                content = gzip.compress(content)
+                headers["Content-Encoding"] = "gzip"
+        async with self._session.request(method, self.url + path, data=content, headers=headers) as response:
+            return response.status, await response.text()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()

@@ -1,0 +1,177 @@
+"""Who answers an environment: the project's own models in the place of Atropos's servers.
+
+Atropos's OpenAI server retries every error nine times, a refused key as well, and tells it as a nested RetryError; the
+project's endpoint knows which ones pass, and says what went wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from atroposlib.envs.server_handling.server_baseline import APIServer, APIServerConfig
+
+from ..errors import InfrastructureError, Refused, UsageError
+from ..models.clock import request_waits
+from ..models.embedded import EMBEDDED
+from ..models.endpoint import Endpoint
+from ..models.keys import OPENAI, Address, find_address
+from ..models.limiter import CallLimiter
+from ..models.protocol import Model, ModelSource
+from ..models.retry import RetryPolicy
+from ..result import Usage
+from ..task import Task
+
+if TYPE_CHECKING:
+    from atroposlib.envs.server_handling.server_manager import ServerManager
+
+#: Tries to reach a server that has not answered anything yet: about three seconds.
+_FIRST_CONTACT = 3
+
+
+class HermesServer(APIServer):  # type: ignore[misc,unused-ignore]
+    """One server of an environment, asked by chat completions."""
+
+    def __init__(self, config: APIServerConfig, reasoning_config: Any = None) -> None:
+        super().__init__(config, reasoning_config=reasoning_config)
+        self._source: ModelSource | None = None
+
+    @property
+    def source(self) -> ModelSource:
+        """Where its models come from. Raises UsageError when nobody would answer."""
+        if self._source is None:
+            self._source = model_source(self.config, os.environ)
+        return self._source
+
+    async def chat_completion(self, **parameters: Any) -> Any:
+        """Return the answer to `messages`. `split="eval"` uses the places in flight that are for evaluations.
+
+        Raises Refused, which ends a run, when nobody ever answered; else what `Model.chat_completion` raises.
+        """
+        parameters.pop("model", None)
+        evaluation = parameters.pop("split", "train") != "train"
+        places = self.eval_sem if evaluation else self.sem
+        parameters = self._inject_reasoning_kwargs(parameters)
+        if places.locked() and isinstance(self.source, Endpoint):  # a place in flight is the server's to give
+            request_waits(asyncio.get_running_loop().time())
+        async with places:
+            started = time.time()
+            answer = await self._ask(parameters)
+            timings = self.eval_request_timings if evaluation else self.request_timings
+            timings.append(time.time() - started)
+            del timings[: -self.config.rolling_buffer_length]
+            return answer
+
+    async def _ask(self, parameters: dict[str, Any]) -> Any:
+        source = self.source
+        if not isinstance(source, Endpoint):
+            return await _taskless(source).chat_completion(**parameters)
+        count = parameters.get("n") or 1
+        if count > 1 and self.config.n_kwarg_is_ignored:
+            parameters = {**parameters, "n": 1}
+            answers = await asyncio.gather(*(self._ask_endpoint(source, parameters) for _ in range(count)))
+            answers[0].choices.extend(choice for answer in answers[1:] for choice in answer.choices)
+            return answers[0]
+        return await self._ask_endpoint(source, parameters)
+
+    async def _ask_endpoint(self, endpoint: Endpoint, parameters: dict[str, Any]) -> Any:
+        try:
+            return await endpoint.chat_completion(**parameters)
+        except Refused:
+            raise
+        except InfrastructureError as error:
+            if endpoint.answered:
+                raise
+            raise Refused(str(error)) from None
+
+    async def check_server_status_task(self, chat_completion: bool = True) -> None:
+        """Not used: Atropos's own sends the model a chat every second, whoever pays for it."""
+
+    async def _chat_completion_wrapper(self, **parameters: Any) -> Any:
+        return await self.chat_completion(**parameters)
+
+    async def _completion_wrapper(self, **parameters: Any) -> Any:
+        raise UsageError("this server answers chat completions only: use server.chat_completion(messages=…)")
+
+    async def _tokens_and_logprobs_completion_wrapper(self, **parameters: Any) -> Any:
+        raise UsageError("chat completions tell no token ids")
+
+    async def close(self) -> None:
+        if self._source is not None:
+            await self._source.close()
+
+
+def _taskless(source: ModelSource) -> Model:
+    if source.name == "nop":
+        return source.for_task(Task(id="any", prompt=""))
+    raise UsageError(f"the model {source.name!r} plays the solutions of tasks; it cannot answer anything else")
+
+
+def model_source(config: APIServerConfig, environ: Mapping[str, str]) -> ModelSource:
+    """Return the source of the server's model. Raises UsageError when there is no endpoint for it, or no key."""
+    model, base_url = config.model_name, config.base_url or None
+    if base_url is None and model in EMBEDDED:
+        return EMBEDDED[model]()
+    if config.api_key:
+        address = Address((base_url or environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/"), config.api_key)
+        # Checked as any other.
+        find_address(model, address.base_url, {"PYTEST_HERMES_API_KEY": config.api_key})
+    else:
+        address = find_address(model, base_url, environ)
+    return Endpoint(
+        model,
+        address,
+        calls=CallLimiter(config.num_max_requests_at_once),
+        policy=RetryPolicy(request_timeout=config.timeout, first_contact_tries=_FIRST_CONTACT),
+    )
+
+
+class ServedSource:
+    """The models of an environment's rollouts: its servers, whichever is least busy, or an embedded one."""
+
+    def __init__(self, manager: ServerManager) -> None:
+        self._manager = manager
+
+    @property
+    def _first(self) -> ModelSource:
+        server = self._manager.servers[0]
+        if not isinstance(server, HermesServer):
+            raise UsageError(f"rollouts need a HermesServer, not a {type(server).__name__}")
+        return server.source
+
+    @property
+    def name(self) -> str:
+        return self._first.name
+
+    @property
+    def address(self) -> str:
+        return self._first.address
+
+    @property
+    def calls(self) -> CallLimiter | None:
+        return self._first.calls
+
+    def for_task(self, task: Task) -> Model:
+        source = self._first
+        if isinstance(source, Endpoint):
+            return _Routed(self._manager.chat_completion)
+        return source.for_task(task)
+
+    def priced(self, usage: Usage) -> Usage:
+        return self._first.priced(usage)
+
+    async def close(self) -> None:
+        for server in self._manager.servers:
+            if isinstance(server, HermesServer):
+                await server.close()
+
+
+class _Routed:
+    def __init__(self, ask: Callable[..., Any]) -> None:
+        self._ask = ask
+
+    async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Any:
+        return await self._ask(messages=messages, **parameters)

@@ -1,0 +1,298 @@
+"""An environment's side towards the trainer: registering, sending scored groups, and what is done when that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from atroposlib.envs.base import BaseEnv
+
+from ..errors import HermesError, InfrastructureError, UsageError
+from ..rollout.rendered_tokens import IGNORED
+from ..rollout.transcript import transcript
+from . import wandb_use
+from .run_api import RunApi
+from .scored_group import as_sent, problems
+
+log = logging.getLogger("pytest_hermes.atropos")
+
+#: Groups that may be dropped one after the other, for other reasons than equal scores, before a run ends.
+DROPS_IN_A_ROW = 8
+
+#: Times, about ten a second, that there may be nothing to do for anybody before a run ends.
+_IDLE = 50
+
+#: Seconds between two lines that say what is waited for.
+_REMINDER = 60
+
+#: What a trainer is told of the longest sequence of an environment that sets no `max_token_length`.
+_DEFAULT_LENGTH = 2048
+
+
+class RunFailed(HermesError):
+    """The run cannot go on, or came to nothing."""
+
+
+class ServingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
+    """Atropos's environment with a server that is spoken to once, checked before, and heard when it refuses."""
+
+    #: What the environment does: `serve`, `process` or `evaluate`; empty while nobody said.
+    mode = ""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.api = RunApi(self.config.rollout_server_url)
+        self.items_sent_this_step = 0
+        self.eval_runner: asyncio.Task[None] | None = None
+        #: Groups that went to the trainer.
+        self.groups_sent = 0
+        #: Why groups did not, with their number.
+        self.groups_dropped: Counter[str] = Counter()
+        self.failed_evaluations = 0
+        self._drops_in_a_row = 0
+        self._idle = 0
+        self._stopped: asyncio.Future[None] | None = None
+
+    # What ends a run.
+
+    def stop(self, reason: HermesError) -> None:
+        """End the mode that is running; it raises `reason`. The first one counts."""
+        if self._stopped is None:
+            raise reason
+        if not self._stopped.done():
+            self._stopped.set_exception(reason)
+
+    async def until_stopped(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run `work` to its end, or until `stop` is called, whose reason is raised."""
+        self._stopped = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait({task, self._stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+            stopped = self._stopped
+            self._stopped = None
+            if not stopped.done():
+                stopped.cancel()
+        if not stopped.cancelled():
+            if not task.cancelled():
+                task.exception()
+            stopped.result()
+        task.result()
+
+    # What Atropos's loop asks of the server.
+
+    async def register_env(self) -> None:
+        """Register with the server; wait for a trainer if there is none yet."""
+        request = {
+            "max_token_length": self.config.max_token_length or _DEFAULT_LENGTH,
+            "desired_name": self.config.wandb_name or self.name or type(self).__name__,
+            "weight": self.config.inference_weight,
+            "min_batch_allocation": self.config.min_batch_allocation,
+            "group_size": self.config.group_size,
+        }
+        said = await self._once_there_is_a_trainer(
+            "POST", "/register-env", request, lambda said: said["status"] == "success"
+        )
+        self.env_id = said["env_id"]
+        self.wandb_prepend = said["wandb_name"]
+        self.curr_step = said["starting_step"]
+        self.checkpoint_dir = said["checkpoint_dir"]
+        self.checkpoint_interval = said["checkpoint_interval"]
+        if self.config.total_steps == -1:
+            self.config.total_steps = said["num_steps"]
+            if self.config.total_steps == -1:
+                raise UsageError("neither the trainer nor env.total_steps says how many steps there are")
+        if self.curr_step > 0:
+            self.load_checkpoint()
+        log.info("registered as %s at step %s", self.wandb_prepend, self.curr_step)
+
+    async def _once_there_is_a_trainer(self, method: str, path: str, body: Any, ready: Callable[[Any], bool]) -> Any:
+        """Ask, once a second, until the answer is one that there is with a trainer, and return it."""
+        for tried in itertools.count():
+            said = await self.api.ask(method, path, body)
+            if ready(said):
+                break
+            if tried % _REMINDER == 0:
+                log.info("waiting for a trainer at %s", self.api.url)
+            await asyncio.sleep(1)
+        return said
+
+    async def get_server_info(self) -> None:
+        said = await self.api.get("/info")
+        if said["batch_size"] != -1:
+            self.config.batch_size = said["batch_size"]
+        if said["max_token_len"] != -1:
+            self.max_token_len = said["max_token_len"]
+        if self.config.batch_size == -1:
+            raise UsageError("neither the trainer nor env.batch_size says how many rollouts a batch has")
+        if self.config.group_size > self.config.batch_size:
+            raise UsageError(
+                f"env.group_size is {self.config.group_size}, more than the trainer's batch of {self.config.batch_size}"
+            )
+
+    async def get_status(self) -> None:
+        try:
+            self.status_dict = await self.api.get("/status-env", {"env_id": self.env_id})
+        except InfrastructureError as error:
+            raise RunFailed(str(error)) from None
+        workers = self.config.max_num_workers
+        if workers == -1:
+            workers = self.config.max_num_workers_per_node * len(self.server.servers)
+        self.max_num_workers = workers
+        await self.server.update_weight(self.status_dict["env_weight"])
+
+    async def add_train_workers(self) -> None:
+        await super().add_train_workers()
+        evaluating = self.eval_runner is not None and not self.eval_runner.done()
+        if self.workers or self.backlog or evaluating or self.status_dict["queue_size"] > 0:
+            self._idle = 0
+            return
+        self._idle += 1
+        if self._idle >= _IDLE:
+            self.stop(RunFailed("get_next_item() gives nothing more to work on, and the trainer is not done"))
+
+    async def setup_wandb(self) -> None:
+        if not wandb_use.wanted(self.config):
+            return
+        said = await self._once_there_is_a_trainer("GET", "/wandb_info", None, lambda said: said["project"] is not None)
+        self.wandb_project, self.wandb_group = said["project"], said["group"]
+        wandb_use.start(self.config, name=self.config.wandb_name, project=said["project"], group=said["group"])
+
+    async def env_step_checks(self) -> None:
+        """Look whether the trainer went on, and do what is due: an evaluation, a checkpoint, metrics.
+
+        Atropos's own misses what is due each step, and whatever lies between two steps that are taken at once.
+        """
+        before, now = self.curr_step, self.status_dict["current_step"]
+        if now == before:
+            return
+        self.curr_step = now
+        if _is_due(self.config.steps_per_eval, before, now):
+            self._start_evaluation()
+        if _is_due(self.checkpoint_interval, before, now):
+            self.save_checkpoint(now // self.checkpoint_interval * self.checkpoint_interval)
+        dropped = "".join(f", {count} dropped {reason}" for reason, count in self.groups_dropped.items())
+        log.info("step %s: %s groups sent%s", now, self.groups_sent, dropped)
+        if self.items_sent_this_step >= self.config.min_items_sent_before_logging:
+            self.items_sent_this_step = 0
+            await self.wandb_log({})
+
+    def _start_evaluation(self) -> None:
+        if self.eval_runner is not None and not self.eval_runner.done():
+            log.warning("no evaluation at step %s: the one before goes on still", self.curr_step)
+            return
+        self.eval_runner = asyncio.create_task(self.evaluate_in_training())
+        if self.config.eval_handling.value == "STOP_TRAIN":
+            self.backlog.extend(running["item"] for running in self.running_items.values())
+            for worker in self.workers:
+                worker.cancel()
+            self.workers.clear()
+            self.running_items.clear()
+
+    async def evaluate_in_training(self) -> None:
+        """Call `evaluate` while a trainer goes on."""
+        await self.evaluate()
+
+    # What becomes of a scored group.
+
+    async def handle_send_to_api(
+        self,
+        scored_data: Any,
+        item: Any = None,
+        do_send_to_api: bool = True,
+        abort_on_any_max_length_exceeded: bool = True,
+    ) -> None:
+        """Check, save and send the groups of an item; what is not sent is said and counted."""
+        groups = scored_data if isinstance(scored_data, list) else [scored_data]
+        for group in groups:
+            if group is None:
+                continue
+            if dropped := self._why_not(group, do_send_to_api, abort_on_any_max_length_exceeded):
+                self._drop(*dropped)
+                continue
+            self.completion_lengths += [sum(mask != IGNORED for mask in row) for row in group["masks"]]
+            await self.add_rollouts_for_wandb(group, item)
+            self.save_group(group)
+            if do_send_to_api:
+                await self._send(group)
+
+    def save_group(self, group: Mapping[str, Any]) -> None:
+        """Write a group down, where a file was asked for."""
+
+    def _why_not(self, group: Mapping[str, Any], to_trainer: bool, cut_off: bool) -> tuple[str, str] | None:
+        """Return why a group is not sent, as a kind that is counted and the details, or None."""
+        size = (group.get("group_overrides") or {}).get("group_size", self.config.group_size)
+        if wrong := problems(group, size if to_trainer else None, trained=to_trainer):
+            return "invalid", "; ".join(wrong[:5])
+        if self.config.ensure_scores_are_not_same and len(set(group["scores"])) == 1:
+            return "with equal scores", f"all {len(group['scores'])} rollouts have {group['scores'][0]:g}"
+        longest = max(len(row) for row in group["tokens"])
+        if cut_off and 0 < self.max_token_len <= longest:
+            details = (
+                f"a sequence of {longest} tokens, and the trainer takes fewer than {self.max_token_len} (its "
+                "max_token_len); lower env.max_token_length or env.max_agent_turns, or raise the trainer's"
+            )
+            return "too long", details
+        return None
+
+    def _drop(self, kind: str, details: str) -> None:
+        self.groups_dropped[kind] += 1
+        log.warning("group dropped, %s: %s", kind, details)
+        if kind == "with equal scores":  # what a model does that always or never succeeds
+            return
+        self._drops_in_a_row += 1
+        if self._drops_in_a_row >= DROPS_IN_A_ROW:
+            self.stop(
+                RunFailed(f"the last {self._drops_in_a_row} groups were all dropped; the last one {kind}: {details}")
+            )
+
+    async def _send(self, group: Mapping[str, Any]) -> None:
+        body = {**as_sent(group), "env_id": getattr(self, "env_id", None)}
+        try:
+            await self.api.post("/scored_data", body, once=True)
+        except InfrastructureError as error:
+            self._drop("not taken", str(error))
+            return
+        self.groups_sent += 1
+        self.items_sent_this_step += 1
+        self._drops_in_a_row = 0
+
+    # Metrics.
+
+    async def add_rollouts_for_wandb(self, scored_data: Any, item: Any = None) -> None:
+        """Keep rollouts for the table, as conversations with their calls and results."""
+        number = self.config.num_rollouts_per_group_for_logging
+        shown = len(scored_data["scores"]) if number == -1 else number
+        rows = list(zip(self._texts(scored_data), scored_data["scores"], strict=False))[:shown]
+        self.rollouts_for_wandb.append(rows)
+        del self.rollouts_for_wandb[: -self.config.num_rollouts_to_keep]
+
+    def _texts(self, group: Mapping[str, Any]) -> Sequence[str]:
+        if group.get("messages"):
+            return [self.format(messages) for messages in group["messages"]]
+        decode = getattr(self.tokenizer, "decode", None)
+        return [decode(row) if decode else f"{len(row)} tokens" for row in group["tokens"]]
+
+    def format(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """Return a rollout as it stands in wandb's tables."""
+        return transcript(messages)
+
+    async def wandb_log(self, wandb_metrics: dict[str, Any] | None = None) -> None:
+        """Log metrics; call it at the end of your own."""
+        metrics = dict(wandb_metrics or {})
+        metrics.update({f"train/groups_dropped/{kind.replace(' ', '_')}": n for kind, n in self.groups_dropped.items()})
+        if self.failed_evaluations:
+            metrics["eval/failed_evaluations"] = self.failed_evaluations
+        await super().wandb_log(metrics)
+
+
+def _is_due(every: int, before: int, now: int) -> bool:
+    """Return whether what is done every so many steps (0 or less: never) lies between two of them."""
+    return every > 0 and now // every > before // every

@@ -1,0 +1,86 @@
+"""Finds the tokenizer of an environment's model, when it is first needed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import atroposlib.envs.base as atropos_base
+
+from ..errors import UsageError
+from ..models.embedded import EMBEDDED
+from .env_config import HermesAgentEnvConfig
+
+
+class _Later:
+    @staticmethod
+    def from_pretrained(name: object, *arguments: Any, **options: Any) -> None:
+        return None
+
+
+@contextlib.contextmanager
+def no_tokenizer_yet() -> Iterator[None]:
+    """Keep Atropos's constructor from loading a tokenizer: most environments are evaluated without one."""
+    loader = atropos_base.AutoTokenizer
+    atropos_base.AutoTokenizer = _Later
+    try:
+        yield
+    finally:
+        atropos_base.AutoTokenizer = loader
+
+
+class EnvTokenizer:
+    """The tokenizer of an environment, or why there is none."""
+
+    def __init__(self, config: HermesAgentEnvConfig, server: Any) -> None:
+        self._name, self._chosen = _named(config, server)
+        self._loaded = False
+        self._tokenizer: Any = None
+        self._problem = ""
+
+    def find(self) -> Any:
+        """Return the tokenizer, or None when the model has none that can be had; `problem` then says why.
+
+        Raises UsageError for one that the user named and that cannot be loaded.
+        """
+        if not self._loaded:
+            self._loaded = True
+            self._tokenizer, self._problem = _load(self._name)
+            if self._tokenizer is None and self._chosen:
+                raise UsageError(f"tokenizer_name: {self._problem}")
+        return self._tokenizer
+
+    @property
+    def problem(self) -> str:
+        self.find()
+        return self._problem
+
+
+def _named(config: HermesAgentEnvConfig, server: Any) -> tuple[str, bool]:
+    """Return the tokenizer's name, and whether the user chose it."""
+    if config.tokenizer_name is not None:
+        return config.tokenizer_name, True
+    fields = getattr(server, "config", None)
+    of_server = getattr(fields, "tokenizer_name", "none")
+    if of_server != "none":
+        return str(of_server), True
+    return str(getattr(fields, "model_name", "")), False
+
+
+def _load(name: str) -> tuple[Any, str]:
+    if name in EMBEDDED or not name:
+        return None, f"the model {name or 'without a name'} has no tokenizer; name one with --env.tokenizer_name"
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # a missing file, a missing network, a format of a later version: all end here
+        first = (str(error).strip().splitlines() or [""])[0]
+        what = f"no tokenizer {name!r} can be had ({type(error).__name__}: {first})"
+        return None, f"{what}; name one with --env.tokenizer_name"
+    if not getattr(tokenizer, "chat_template", None):
+        return None, f"the tokenizer {name!r} has no chat template, so it cannot render conversations"
+    if not tokenizer.is_fast:
+        return None, f"the tokenizer {name!r} does not tell where its tokens stand in the text; a fast one does"
+    return tokenizer, ""

@@ -1,0 +1,259 @@
+"""Environments as both documents show them, started as their users start them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.services.bench import Bench, processes_with
+from tests.services.model_server import ModelServer, Reply, completion
+
+HERE = Path(__file__).parent / "environments"
+
+KEY = "sk-or-a-key-that-nobody-may-see"
+
+
+@pytest.fixture
+def user(bench: Bench, atropos: None, model_server: ModelServer) -> Bench:
+    """A folder with the documents' environments, and a model that answers them and judges."""
+    for name in ("reference_env", "guide_env"):
+        bench.file(f"{name}.py", (HERE / f"{name}.py").read_text())
+    bench.env(HF_HUB_OFFLINE="1", HF_HOME=str(bench.path / "hf"))
+
+    def script(body: dict[str, Any]) -> dict[str, Any]:
+        if body["messages"][0]["content"].startswith("Score this"):
+            return completion("0.75")
+        if any(message["role"] == "assistant" for message in body["messages"]):
+            return completion("It is 42.")
+        return completion(None, ("terminal", {"command": "echo 42 | tee seen.txt"}))
+
+    model_server.script = script
+    return bench
+
+
+def said_nowhere(secret: str, user: Bench, said: str) -> None:
+    assert secret not in said
+    for path in user.path.rglob("*"):
+        if path.is_file():
+            assert secret.encode() not in path.read_bytes(), path
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_references_environment_makes_data(user: Bench, model_server: ModelServer) -> None:
+    user.file(
+        "my-dataset/train.jsonl", '{"instruction": "Make pytest pass."}\n{"instruction": "Make it pass again."}\n'
+    )
+    user.env(WANDB_MODE="offline")
+    code, said = user.python(
+        "reference_env.py", "process", "--env.data_path_to_save_groups", "output.jsonl", "--env.total_steps", "2",
+        "--env.group_size", "2", "--env.terminal_backend", "local",
+        "--openai.base_url", model_server.url, "--openai.model_name", "m",
+    )  # fmt: skip
+    assert code == 0, said
+    made = lines(user.path / "output.jsonl")
+    assert len(made) == 4
+    assert {line["messages"][0]["content"] for line in made} == {"Make pytest pass.", "Make it pass again."}
+    assert {line["reward"] for line in made} == {0.0}  # there are no tests
+    assert {line["token_source"] for line in made} == {"placeholder"}
+    assert {line["metadata"]["stop_reason"] for line in made} == {"finished"}
+    assert "no tokens, placeholders in their stead" in said
+    assert len({line["group"] for line in made}) == 2
+    assert list((user.path / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_the_guides_environment_in_process_and_evaluate(
+    user: Bench, model_server: ModelServer, tokenizer_folder: Path
+) -> None:
+    user.file(
+        "run.yaml",
+        f"env:\n  max_agent_turns: 7\n  penalty: -0.5\n  sources: [a, b]\nopenai:\n  base_url: {model_server.url}\n",
+    )
+    user.env(OPENROUTER_API_KEY=KEY)
+    code, said = user.python(
+        "guide_env.py", "process", "--config", "run.yaml", "--env.penalty", "-1", "--env.sources", "x,y", "--env.seeds",
+        "[1, -2]", "--env.use_wandb", "false", "--env.data_path_to_save_groups", "output.jsonl",
+        "--env.tokenizer_name", str(tokenizer_folder), "--openai.model_name", "m", "--openai.api_key", KEY,
+        "--openai.server_type", "openai", "--openai.health_check", "false",
+    )  # fmt: skip
+    assert code == 0, said
+    assert "CONFIG ['x', 'y'] [1, -2] -1.0 7" in said
+    first, second = lines(user.path / "output.jsonl")
+    assert first["reward"] == second["reward"] == 0.75
+    assert [message["role"] for message in first["messages"]] == ["system", "user", "assistant", "tool", "assistant"]
+    assert first["token_source"] == "retokenised"
+    assert len(first["tokens"]) == len(first["masks"])
+    assert set(first["masks"]) - {-100} < set(first["tokens"])
+
+    code, said = user.python(
+        "guide_env.py", "evaluate", "--config", "run.yaml", "--env.eval_size", "2",
+        "--env.data_dir_to_save_evals", "evals", "--openai.model_name", "m", "--openai.api_key", KEY,
+    )  # fmt: skip
+    assert code == 0, said
+    assert json.loads((user.path / "evals/metrics.json").read_text())["results"]["all"] == {"eval/mean_reward": 0.75}
+    assert [sample["response"] for sample in lines(user.path / "evals/samples.jsonl")] == ["It is 42."] * 2
+    assert "max_agent_turns: 7" in (user.path / "evals/evaluate_config.yaml").read_text()
+    assert {request.headers["authorization"] for request in model_server.requests} == {f"Bearer {KEY}"}
+    (user.path / "run.yaml").unlink()
+    said_nowhere(KEY, user, said)
+
+
+def test_an_environment_is_a_benchmark_of_the_pytest_door(user: Bench, model_server: ModelServer) -> None:
+    asked = ("--hermes-bench=guide_env.py:MyEnv", "--hermes-model=m", f"--hermes-base-url={model_server.url}")
+    user.env(OPENROUTER_API_KEY=KEY)
+    result = user.run(*asked)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines("*'my-env' has no end of tasks: say how many with --hermes-limit=N")
+
+    # The judge is the environment's own server, which is not to be reached here.
+    path = user.path / "guide_env.py"
+    path.write_text(path.read_text().replace("https://openrouter.ai/api/v1", model_server.url))
+    result = user.run(*asked, "--hermes-limit=3", "--hermes-run-dir=out", "-v")
+    result.assert_outcomes(failed=3)
+    records = user.records()
+    assert [record["reward"] for record in records] == [0.75] * 3
+    assert all(record["benchmark"] == "my-env" and record["task"].startswith("item-") for record in records)
+    assert records[0]["messages"][0] == {"role": "system", "content": "Answer."}
+
+
+def test_bad_input_is_one_line(user: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    from pytest_hermes.atropos.command_line import main
+    from tests.atropos.environments.guide_env import MyEnv
+
+    user.file("run.yaml", "env:\n  max_agent_turns: 3\n  gruop_size: 2\n")
+    for arguments, message in (
+        (("--config", "run.yaml"), "run.yaml:3: unknown key 'env.gruop_size'; did you mean env.group_size?"),
+        (("--env.max_agent_turn", "3"), "unknown key 'env.max_agent_turn'; did you mean env.max_agent_turns?"),
+        (("--env.enabled_toolsets", "terminal,web"), "toolset 'web' is not part of this version yet"),
+    ):
+        code = main(MyEnv, ["process", "--openai.base_url", "http://127.0.0.1:9/v1", *arguments], "my_env.py")
+        said = capsys.readouterr().err
+        assert code == 2, said
+        assert message in said
+        assert "Traceback" not in said
+
+
+def test_what_an_endpoint_says_ends_the_run(user: Bench, model_server: ModelServer) -> None:
+    evaluate = ("guide_env.py", "evaluate", "--openai.model_name", "m", "--openai.base_url")
+    started = time.monotonic()
+    code, said = user.python(*evaluate, "http://127.0.0.1:9/v1")
+    assert code == 1
+    assert "cannot reach http://127.0.0.1:9/v1: Connection refused" in said
+    assert time.monotonic() - started < 60  # Atropos's own servers need as long for the second try of nine
+    model_server.script = lambda body: Reply(400, '{"error": {"message": "no such tool format"}}')
+    code, said = user.python(*evaluate, model_server.url)
+    assert code == 1
+    assert "no such tool format" in said
+    assert "RetryError" not in said
+    assert len(model_server.requests) == 1
+
+
+def test_a_signal_leaves_no_sandbox(user: Bench, model_server: ModelServer) -> None:
+    model_server.script = lambda body: completion(None, ("terminal", {"command": "exec -a mark-7d1f sleep 300"}))
+    process = user.start_python(
+        "-m", "pytest_hermes.atropos", "terminal_test", "process", "--openai.base_url", model_server.url,
+        "--openai.model_name", "m",
+    )  # fmt: skip
+    while not processes_with("mark-7d1f"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "Traceback" not in said
+    assert not processes_with("mark-7d1f")
+
+
+def hermes_env(*arguments: str) -> int:
+    from pytest_hermes.atropos.main import main
+
+    return main(arguments)
+
+
+def test_a_benchmark_is_an_environment(
+    user: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tokenizer_folder: Path
+) -> None:
+    monkeypatch.chdir(user.path)
+    code = hermes_env("terminal_test", "evaluate", "--env.task_filter", "create-file,fix-*,clean-up")
+    assert code == 0, capsys.readouterr().err
+    (folder,) = (user.path / "hermes-runs").iterdir()
+    metrics = json.loads((folder / "metrics.json").read_text())["results"]["all"]
+    assert metrics["eval/mean_reward"] == 1.0
+    assert metrics["eval/category/scripts/scored"] == 1
+    assert metrics["eval/difficulty/easy/mean_reward"] == 1.0
+    assert {record["status"] for record in lines(folder / "results.jsonl")} == {"passed"}
+    assert {sample["response"] for sample in lines(folder / "samples.jsonl")} == {"Done."}
+
+    # Once more into the same folder: what is there is kept.
+    path = folder / "metrics.json"
+    before = path.read_text()
+    again = (
+        "terminal_test",
+        "evaluate",
+        "--env.task_filter",
+        "create-file",
+        "--env.data_dir_to_save_evals",
+        str(folder),
+    )
+    assert hermes_env(*again, "--openai.model_name", "nop") == 0
+    assert path.read_text() == before
+    assert json.loads(Path(f"{folder}_1/metrics.json").read_text())["results"]["all"]["eval/mean_reward"] == 0.0
+
+    made = (
+        "terminal_test",
+        "process",
+        "--env.task_filter",
+        "create-file",
+        "--env.data_path_to_save_groups",
+        "out.jsonl",
+    )
+    assert hermes_env(*made, "--env.tokenizer_name", str(tokenizer_folder)) == 0
+    assert hermes_env(*made, "--env.group_size=2", "--env.total_steps", "-1") == 2
+    trajectories = lines(user.path / "out.jsonl")
+    assert [line["task"] for line in trajectories] == ["create-file"] * 4
+    assert all(line["reward"] == 1.0 and line["token_source"] == "retokenised" for line in trajectories)
+
+    capsys.readouterr()
+    assert hermes_env("terminal_tset", "process") == 2
+    assert "did you mean 'terminal_test'" in capsys.readouterr().err
+    assert hermes_env("terminal_test", "process", "--openai.base_url", "http://127.0.0.1:9/v1") == 2
+    assert "a base URL needs a model as well" in capsys.readouterr().err
+    assert hermes_env("terminal_test", "serve", "--openai.server_type", "vllm") == 2
+    assert "cannot train on the tokens of a vllm server" in capsys.readouterr().err
+    assert hermes_env("terminal_test", "serve") == 2
+    assert "serve needs a tokenizer" in capsys.readouterr().err
+
+
+def test_a_benchmark_that_is_only_measured(
+    user: Bench, model_server: ModelServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_hermes.atropos.command_line import main
+    from tests.atropos.environments.eval_only_env import MyBenchEnv
+
+    monkeypatch.chdir(user.path)
+    model_server.script = lambda body: completion("1")
+    arguments = ["evaluate", "--openai.base_url", model_server.url, "--env.data_dir_to_save_evals", "evals"]
+    assert main(MyBenchEnv, arguments, "my_bench.py") == 0, capsys.readouterr().err
+    expected = [("say-0", 0.0), ("say-1", 1.0), ("say-2", 0.0), ("say-3", None)]
+    for file in ("streamed.jsonl", "evals/samples.jsonl"):
+        assert sorted((sample["task"], sample["reward"]) for sample in lines(user.path / file)) == expected
+    metrics = json.loads((user.path / "evals/metrics.json").read_text())
+    assert metrics["results"]["all"] == {"eval/mean_reward": pytest.approx(1 / 3)}
+    with pytest.raises(SystemExit) as stopped:
+        main(MyBenchEnv, ["process"], "my_bench.py")
+    assert stopped.value.code == 2
+
+
+def test_the_pytest_door_does_without_atroposlib(bench: Bench) -> None:
+    code, said = bench.python("-X", "importtime", "-m", "pytest", "--co", "-q", "--hermes-bench=terminal_test")
+    assert code == 0, said
+    assert "pytest_hermes.benchmarks.terminal_test" in said
+    for package in ("atroposlib", "transformers", "wandb", "datasets"):
+        assert f" {package}\n" not in said
