@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import inspect
 import re
@@ -41,6 +42,14 @@ class EnvBenchmark(Benchmark):
         """Take over the limits of the environment's benchmark, once that is set up."""
         for name in _LIMITS:
             self.__dict__[name] = getattr(benchmark, name)
+
+    def of(self, env: HermesAgentBaseEnv) -> EnvBenchmark:
+        """Return the same of a copy of the environment, which an evaluation during training works on."""
+        if env is self._env:
+            return self
+        other = copy.copy(self)
+        other._env = env
+        return other
 
     def to_task(self, item: Any) -> Task:
         if isinstance(item, Task):

@@ -185,12 +185,13 @@ class HermesAgentBaseEnv(ServingEnv):
         With `results` it is part of an evaluation, and recorded there. Raises Refused or RunFailed when no rollout
         can go on.
         """
-        task = self._as_benchmark.to_task(item)
-        planned = PlannedTask(self._as_benchmark, item, task)
+        benchmark = self._as_benchmark.of(self)
+        task = benchmark.to_task(item)
+        planned = PlannedTask(benchmark, item, task)
         tools = self._tools(self._group().names)
         plan = AttemptPlan(planned, number, self.source, self.config, tools)
         engine = await self._engine("evaluate" if results else "train", results)
-        key = f"{self._as_benchmark.name}-{task.id}-{uuid.uuid4().hex[:8]}"
+        key = f"{benchmark.name}-{task.id}-{uuid.uuid4().hex[:8]}"
         return await engine.run(plan, key)
 
     async def _engine(self, purpose: str, results: ResultsFile | None) -> Engine:

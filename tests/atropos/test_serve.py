@@ -45,7 +45,6 @@ class MyEnv(HermesAgentBaseEnv):
     async def setup(self):
         self.iter = 0
         self._reward_buffer = []
-        self.eval_metrics = []
 
     async def get_next_item(self):
         self.iter += 1
@@ -56,12 +55,15 @@ class MyEnv(HermesAgentBaseEnv):
 
     async def compute_reward(self, item, result: AgentResult, ctx: ToolContext):
         reward = 1.0 if ctx.terminal("grep -q hello out.txt")["exit_code"] == 0 else 0.0
+        if item["id"] == "held-out":
+            reward = 0.25
         self._reward_buffer.append(reward)
         return reward
 
     async def evaluate(self, *args, **kwargs):
+        rollout = await self.rollout({"id": "held-out", "word": "nothing"})
+        assert rollout.record.reward == 0.25 and self._reward_buffer[-1] == 0.25
         self._reward_buffer.append(99.0)
-        self.eval_metrics.append(1.0)
         raise LookupError("the held-out set is gone")
 
     async def wandb_log(self, wandb_metrics=None):
@@ -128,10 +130,12 @@ def test_a_trainer_gets_four_batches(
     assert "the evaluation at step" in said
     assert "LookupError: the held-out set is gone" in said
     assert "REWARDS" in said
+    assert "REWARDS [0.0, 1.0]" in said
     assert "99.0" not in said
+    assert "0.25" not in said
     # Nobody was asked for anything but rollouts, and the key went to the model alone.
     assert {request.headers["authorization"] for request in model_server.requests} == {
         "Bearer sk-very-secret-key-123456"
     }
-    assert all(request.body["messages"][0]["content"].startswith("Write hello") for request in model_server.requests)
+    assert all(request.body["messages"][0]["content"].startswith("Write ") for request in model_server.requests)
     assert "very-secret" not in said + log + (env.path / "sent.jsonl").read_text()

@@ -89,7 +89,7 @@ def test_a_benchmark_may_come_from_the_ini_file(bench: Bench) -> None:
 def test_list_names_benchmarks_and_tasks(bench: Bench) -> None:
     result = bench.run("--hermes-list")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["terminal_test  Small terminal and file tasks*", "run one:*--hermes-bench=NAME"])
+    result.stdout.fnmatch_lines(["terminal_test *Small terminal and file tasks*", "run one:*--hermes-bench=NAME"])
     result = bench.run("--hermes-list", BENCH, "--hermes-task=e*")
     result.stdout.fnmatch_lines(["terminal_test: 3 tasks", "  edit-one-line*files, easy, edit"])
 
