@@ -74,9 +74,13 @@ rm -rf -- "$tests" "$logs" && mkdir -p -- "$tests" "$logs" || exit {NOT_EMPTIED}
 tar -x -o -f - -C "$tests" || exit {NOT_UNPACKED}
 killed() {{
     count=0
-    while read -r key value; do
-        [ "$key" = oom_kill ] && count=$value
-    done 2>/dev/null </sys/fs/cgroup/memory.events
+    # Of control groups in their second version, and in their first.
+    for events in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
+        [ -r "$events" ] || continue
+        while read -r key value; do
+            [ "$key" = oom_kill ] && count=$value
+        done <"$events"
+    done
 }}
 killed
 before=$count

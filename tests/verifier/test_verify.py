@@ -231,6 +231,12 @@ class TestNoResult:
         with pytest.raises(InfrastructureError, match=f"^{problem}"):
             float(verdict)
 
+    async def test_want_of_memory_is_an_error(self) -> None:
+        async with place_with(memory="64m") as place:
+            script = "head -c 300m /dev/zero | tail | wc -c; echo 0 > /logs/verifier/reward.txt\n"
+            verdict = await Agent(place).scored(script, acted=False)
+            assert verdict.error == "the tests were killed for want of memory"
+
     async def test_tests_that_did_not_run_are_no_zero(self, agent: Agent) -> None:
         script = "echo 'cannot resolve host'; echo 0 > /logs/verifier/reward.txt\n"
         verdict = await agent.scored(script, writes_report=True, acted=False)
