@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
+import re
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +20,13 @@ from .tests_run import TaskTests, TestsRun, end_processes, run_tests
 #: Exit codes by which shells say that a script cannot be executed, or its interpreter not be found.
 _CANNOT_START = (126, 127)
 _KILLED = 128 + 9
+
+#: What shells and downloads say when there is nothing to test with.
+_MISSING = re.compile(
+    r"command not found|: not found|No such file or directory|Could not resolve|Temporary failure|"
+    r"Network is unreachable|Connection (refused|timed out|reset)|Failed to (fetch|connect)",
+    re.IGNORECASE,
+)
 
 #: Makes way for a path, or, with a second argument, removes it. A folder that is somebody's working directory is only
 #: emptied: it cannot always be removed.
@@ -100,7 +108,7 @@ def _problem(run: TestsRun, tests: TaskTests) -> str | None:
         return f"{tests.script} cannot start{_because(run)}"
     if not left_reward and run.exit_code == _KILLED:
         return "the tests were killed"
-    if tests.writes_report and "ctrf.json" not in run.files and not passed:
+    if tests.writes_report and "ctrf.json" not in run.files and not passed and _MISSING.search(run.output):
         return f"the tests did not run: {tests.script} left no report of them{_because(run)}"
     return None
 

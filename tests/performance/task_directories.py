@@ -55,7 +55,7 @@ def bare(image: str, count: int, in_flight: int) -> None:
 def plugin(folder: Path, count: int, in_flight: int) -> None:
     # The benchmark alone: other plugins of the environment would be counted as well.
     command = [
-        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", 
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
         "--hermes-bench=terminalbench_2", f"--hermes-dataset={folder}", "--hermes-model=oracle", f"-n{in_flight}",
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as cwd:

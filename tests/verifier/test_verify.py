@@ -238,9 +238,14 @@ class TestNoResult:
             assert verdict.error == "the tests were killed for want of memory"
 
     async def test_tests_that_did_not_run_are_no_zero(self, agent: Agent) -> None:
-        script = "echo 'cannot resolve host'; echo 0 > /logs/verifier/reward.txt\n"
+        script = "uvx --ctrf /logs/verifier/ctrf.json; echo 0 > /logs/verifier/reward.txt\n"
         verdict = await agent.scored(script, writes_report=True, acted=False)
-        assert verdict.error == "the tests did not run: test.sh left no report of them (cannot resolve host)"
+        assert verdict.error is not None
+        assert verdict.error.startswith("the tests did not run: test.sh left no report of them (")
+        assert "uvx: command not found" in verdict.error
+        # Other runners may leave none, and have run.
+        ran = await agent.scored("echo '1 wrong'; echo 0 > /logs/verifier/reward.txt\n", writes_report=True)
+        assert ran.reward == 0.0
         assert (await agent.scored(f"{script}echo {{}} > /logs/verifier/ctrf.json\n", writes_report=True)).reward == 0.0
 
     @pytest.mark.parametrize(
