@@ -24,6 +24,7 @@ _FOREIGN = (
     "WANDB_",
     "PY_COLORS",
     "FORCE_COLOR",
+    "PYTHONDONTWRITEBYTECODE",  # or every run would compile all modules
 )
 
 
