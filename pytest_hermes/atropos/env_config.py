@@ -34,6 +34,9 @@ class HermesAgentEnvConfig(EnvConfig, BaseEnvConfig):  # type: ignore[misc,unuse
     tokenizer_name: Annotated[Name | None, MustBe("a name or a folder")] = Field(
         None, description="Hugging Face tokenizer, or its folder; none given: that of the model, if there is one."
     )
+    worker_timeout: float = Field(
+        -1, description="Seconds for a group while training, -1 for no limit: rollouts have limits of their own."
+    )
     group_size: Count = Field(4, description="Rollouts of one item, which are scored together.")
 
 

@@ -47,6 +47,12 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def hermes_env(*arguments: str) -> int:
+    from pytest_hermes.atropos.main import main
+
+    return main(arguments)
+
+
 def test_the_references_environment_makes_data(user: Bench, model_server: ModelServer) -> None:
     user.file(
         "my-dataset/train.jsonl", '{"instruction": "Make pytest pass."}\n{"instruction": "Make it pass again."}\n'
@@ -140,19 +146,22 @@ def test_bad_input_is_one_line(user: Bench, capsys: pytest.CaptureFixture[str]) 
         assert "Traceback" not in said
 
 
-def test_what_an_endpoint_says_ends_the_run(user: Bench, model_server: ModelServer) -> None:
-    evaluate = ("guide_env.py", "evaluate", "--openai.model_name", "m", "--openai.base_url")
-    started = time.monotonic()
-    code, said = user.python(*evaluate, "http://127.0.0.1:9/v1")
-    assert code == 1
-    assert "cannot reach http://127.0.0.1:9/v1: Connection refused" in said
-    assert time.monotonic() - started < 60  # Atropos's own servers need as long for the second try of nine
+def test_what_an_endpoint_says_ends_the_run(
+    user: Bench, model_server: ModelServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(user.path)
+    evaluate = ("terminal_test", "evaluate", "--env.task_filter", "create-file", "--openai.model_name", "m")
+    assert hermes_env(*evaluate, "--openai.base_url", "http://127.0.0.1:9/v1") == 1
+    said = capsys.readouterr().err
+    assert "hermes-env: cannot reach http://127.0.0.1:9/v1: Connection refused (3 tries)\n" in said
+    assert "Traceback" not in said
     model_server.script = lambda body: Reply(400, '{"error": {"message": "no such tool format"}}')
-    code, said = user.python(*evaluate, model_server.url)
-    assert code == 1
+    assert hermes_env(*evaluate, "--openai.base_url", model_server.url) == 1
+    said = capsys.readouterr().err
+    assert "none of the 1 rollouts could be scored" in said
     assert "no such tool format" in said
     assert "RetryError" not in said
-    assert len(model_server.requests) == 1
+    assert len(model_server.requests) == 2  # once, and once more afresh
 
 
 def test_a_signal_leaves_no_sandbox(user: Bench, model_server: ModelServer) -> None:
@@ -169,12 +178,6 @@ def test_a_signal_leaves_no_sandbox(user: Bench, model_server: ModelServer) -> N
     assert process.returncode == 128 + signal.SIGTERM, said
     assert "Traceback" not in said
     assert not processes_with("mark-7d1f")
-
-
-def hermes_env(*arguments: str) -> int:
-    from pytest_hermes.atropos.main import main
-
-    return main(arguments)
 
 
 def test_a_benchmark_is_an_environment(
@@ -246,6 +249,8 @@ def test_a_benchmark_that_is_only_measured(
         assert sorted((sample["task"], sample["reward"]) for sample in lines(user.path / file)) == expected
     metrics = json.loads((user.path / "evals/metrics.json").read_text())
     assert metrics["results"]["all"] == {"eval/mean_reward": pytest.approx(1 / 3)}
+    # The environment's key belongs to the address it names itself.
+    assert {request.headers["authorization"] for request in model_server.requests} == {"Bearer none"}
     with pytest.raises(SystemExit) as stopped:
         main(MyBenchEnv, ["process"], "my_bench.py")
     assert stopped.value.code == 2

@@ -68,6 +68,23 @@ async def test_a_rollout_that_raises_leaves_the_others(env: Any, model_server: M
     assert backlog == []
 
 
+async def test_wandbs_tables_show_calls_and_results(env: Any, model_server: ModelServer) -> None:
+    env.config.num_rollouts_per_group_for_logging = 2
+    model_server.play(completion("Let me look.", ("terminal", {"command": "echo h$((40 + 2))"})), completion("0.5"))
+    group, _ = await env.collect_trajectories({"id": "one", "prompt": "Go."})
+    await env.add_rollouts_for_wandb(group)
+    ((first, score), _) = env.rollouts_for_wandb[-1]
+    assert score == 0.5
+    for part in (
+        "[user]\nGo.",
+        "Let me look.",
+        'terminal({"command": "echo h$((40 + 2))"})',
+        "h42",
+        "[assistant]\n0.5",
+    ):
+        assert part in first
+
+
 async def test_tools_are_resolved_once_a_group(env: Any, model_server: ModelServer) -> None:
     resolved = []
 

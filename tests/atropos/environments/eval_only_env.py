@@ -18,7 +18,9 @@ class MyBenchEnv(HermesAgentBaseEnv):
         config = HermesAgentEnvConfig(
             enabled_toolsets=["terminal"], eval_handling=EvalHandlingEnum.STOP_TRAIN, steps_per_eval=1, total_steps=1
         )
-        return config, APIServerConfig(base_url="http://127.0.0.1:9/v1", model_name="m", server_type="openai")
+        return config, APIServerConfig(
+            base_url="http://127.0.0.1:9/v1", model_name="m", server_type="openai", api_key="sk-for-this-host-alone"
+        )
 
     async def setup(self):
         self.items = [{"id": f"say-{n}", "prompt": f"Say {n}."} for n in range(4)]
