@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +14,9 @@ from tests.services.bench import Bench
 from tests.services.model_server import ModelServer
 from tests.services.required import container_image, docker_problem, require
 from tests.services.run_api import RunApi, Trainer
+
+if TYPE_CHECKING:
+    import docker
 
 pytest_plugins = ["pytester"]
 
@@ -29,6 +34,16 @@ def docker_image() -> str:
     """The image that containers are made from here; without an engine, the test is skipped."""
     require("docker", docker_problem())
     return container_image()
+
+
+@pytest.fixture
+def docker_engine(docker_image: str) -> Iterator[docker.APIClient]:
+    """A client of the engine that the tests' containers run on."""
+    import docker
+
+    client = docker.APIClient(version="auto", base_url=os.environ["DOCKER_HOST"])
+    yield client
+    client.close()
 
 
 @pytest.fixture

@@ -14,15 +14,13 @@ from ..errors import InfrastructureError, Unsupported, UsageError
 from ..suggest import unknown
 from ..task import SandboxSpec
 from . import bubblewrap, privacy
-from .background_process import BackgroundProcess
 from .folder import SandboxFolder
 from .memory_file import copied_file, memory_file
-from .output import Forward, HeadTail
-from .protocol import DEFAULT_MAX_OUTPUT, Capabilities, ExecResult, Process
-from .running import Output, run_to_end
+from .protocol import Capabilities
+from .running import Output
+from .shell_sandbox import ShellSandbox
 from .spawner import Command, Spawner
 from .steadfast import Steadfast
-from .tar_commands import pack_command, read_pack_result, read_unpack_result, unpack_command
 
 Isolation = Literal["auto", "none", "bubblewrap"]
 
@@ -37,7 +35,7 @@ _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INSTEAD = "use --hermes-sandbox=docker"
 
 
-class LocalSandbox:
+class LocalSandbox(ShellSandbox):
     """Runs commands on the host, as the user that runs pytest, in a folder of its own.
 
     `name` appears in error messages only. `isolation` is `bubblewrap` (the host's files are read-only and its
@@ -62,7 +60,6 @@ class LocalSandbox:
         self._has_workdir = False
         self._hiding = False
         self._closed = False
-        self._processes = 0
 
     @staticmethod
     def describe(isolation: Isolation | None = None) -> str:
@@ -124,46 +121,6 @@ class LocalSandbox:
             await self.close()
             raise
 
-    async def exec(
-        self,
-        command: str | Sequence[str],
-        *,
-        timeout: float | None = None,
-        cwd: str | None = None,
-        env: Mapping[str, str] | None = None,
-        stdin: bytes | BinaryIO = b"",
-        max_output: int = DEFAULT_MAX_OUTPUT,
-        stdout_to: BinaryIO | None = None,
-    ) -> ExecResult:
-        """See `Sandbox.exec`."""
-        stdout = HeadTail(max_output) if stdout_to is None else Forward(stdout_to)
-        stderr = HeadTail(max_output)
-        running = await self._run(command, cwd, env, stdin, stdout, stderr)
-        return await run_to_end(running, stdout, stderr, timeout)
-
-    async def spawn(
-        self,
-        command: str | Sequence[str],
-        *,
-        cwd: str | None = None,
-        env: Mapping[str, str] | None = None,
-        stdin: bytes | BinaryIO = b"",
-        max_output: int = DEFAULT_MAX_OUTPUT,
-    ) -> Process:
-        """See `Sandbox.spawn`."""
-        stdout, stderr = HeadTail(max_output), HeadTail(max_output)
-        running = await self._run(command, cwd, env, stdin, stdout, stderr)
-        self._processes += 1
-        return BackgroundProcess(f"bg_{self._processes}", running, stdout, stderr)
-
-    async def upload(self, tar: BinaryIO, path: str) -> None:
-        """See `Sandbox.upload`. Raises OSError when `path` cannot be written."""
-        read_unpack_result(await self.exec(unpack_command(path), stdin=tar), path)
-
-    async def download(self, path: str, tar: BinaryIO) -> None:
-        """See `Sandbox.download`. Raises OSError when not all of it can be read."""
-        read_pack_result(await self.exec(pack_command(path), stdout_to=tar), path)
-
     async def close(self) -> None:
         """See `Sandbox.close`."""
         self._closed = True
@@ -180,7 +137,7 @@ class LocalSandbox:
             privacy.show()
         steadfast.release()
 
-    async def _run(
+    async def run(
         self,
         command: str | Sequence[str],
         cwd: str | None,
@@ -189,6 +146,7 @@ class LocalSandbox:
         stdout: Output,
         stderr: Output,
     ) -> Command:
+        """See `ShellSandbox.run`."""
         if self._spawner is None or self._closed:
             raise InfrastructureError("the sandbox is not open", kind="sandbox")
         if isinstance(stdin, bytes):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 
 import docker
 import pytest
@@ -38,13 +36,6 @@ class Work(Benchmark):
 
 
 @pytest.fixture
-def engine(docker_image: str) -> Iterator[docker.APIClient]:
-    client = docker.APIClient(version="auto", base_url=os.environ["DOCKER_HOST"])
-    yield client
-    client.close()
-
-
-@pytest.fixture
 def work(bench: Bench, docker_image: str) -> list[str]:
     """The arguments that run the benchmark above."""
     bench.file("work.py", WORK)
@@ -53,7 +44,7 @@ def work(bench: Bench, docker_image: str) -> list[str]:
 
 
 def test_the_bundled_benchmark_is_solved_in_containers(
-    bench: Bench, docker_image: str, engine: docker.APIClient
+    bench: Bench, docker_image: str, docker_engine: docker.APIClient
 ) -> None:
     result = bench.run(
         "--hermes-bench=terminal_test",
@@ -133,36 +124,38 @@ def test_the_record_of_a_skipped_task_says_what_the_engine_lacks(bench: Bench, d
     result.stdout.fnmatch_lines(["SKIPPED * the task needs 4096 cpus, the machine of this Docker engine has *"])
 
 
-def test_ctrl_c_leaves_no_container(bench: Bench, work: list[str], engine: docker.APIClient) -> None:
+def test_ctrl_c_leaves_no_container(bench: Bench, work: list[str], docker_engine: docker.APIClient) -> None:
     process = bench.start(*work, "-n6", "--hermes-run-dir=out")
-    wait_for_containers(engine, process.pid)
+    wait_for_containers(docker_engine, process.pid)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 2, output
-    assert containers_of(engine, process.pid) == []
+    assert containers_of(docker_engine, process.pid) == []
 
 
-def test_a_kill_at_any_moment_leaves_no_container(bench: Bench, work: list[str], engine: docker.APIClient) -> None:
+def test_a_kill_at_any_moment_leaves_no_container(
+    bench: Bench, work: list[str], docker_engine: docker.APIClient
+) -> None:
     killed = []
     for number in range(6):
         process = bench.start(*work, "-n6", f"--hermes-run-dir=out{number}")
-        wait_for_containers(engine, process.pid)
+        wait_for_containers(docker_engine, process.pid)
         time.sleep(random.uniform(0, 2.5))
         process.kill()
         process.communicate()
         killed.append(process.pid)
         time.sleep(2 if number == 5 else 0)
     for pid in killed:
-        assert containers_of(engine, pid) == []
+        assert containers_of(docker_engine, pid) == []
 
 
-def containers_of(engine: docker.APIClient, pid: int) -> list[str]:
-    listed = engine.containers(all=True, filters={"label": LABEL})
+def containers_of(docker_engine: docker.APIClient, pid: int) -> list[str]:
+    listed = docker_engine.containers(all=True, filters={"label": LABEL})
     return [json.dumps(entry["Labels"]) for entry in listed if entry["Labels"][LABEL].split(":")[1] == str(pid)]
 
 
-def wait_for_containers(engine: docker.APIClient, pid: int) -> None:
+def wait_for_containers(docker_engine: docker.APIClient, pid: int) -> None:
     end = time.monotonic() + 30
-    while not containers_of(engine, pid):
+    while not containers_of(docker_engine, pid):
         assert time.monotonic() < end
         time.sleep(0.02)

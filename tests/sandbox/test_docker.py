@@ -15,7 +15,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +42,6 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def engine(docker_image: str) -> Iterator[docker.APIClient]:
-    client = docker.APIClient(version="auto", base_url=os.environ["DOCKER_HOST"])
-    yield client
-    client.close()
-
-
-@pytest.fixture
 def context(tmp_path: Path, docker_image: str) -> Path:
     """A build context whose image differs from all others."""
     folder = tmp_path / "Some Task" / "environment"
@@ -66,16 +58,16 @@ async def output(sandbox: Sandbox, command: str) -> str:
     return result.stdout.decode()
 
 
-def labelled(engine: docker.APIClient, owner: str | None = None) -> list[str]:
+def labelled(docker_engine: docker.APIClient, owner: str | None = None) -> list[str]:
     wanted = LABEL if owner is None else f"{LABEL}={owner}"
-    return [container["Id"] for container in engine.containers(all=True, filters={"label": wanted})]
+    return [container["Id"] for container in docker_engine.containers(all=True, filters={"label": wanted})]
 
 
 # Images
 
 
 @asynchronous
-async def test_an_image_is_built_once_for_all_who_wait(context: Path, engine: docker.APIClient) -> None:
+async def test_an_image_is_built_once_for_all_who_wait(context: Path, docker_engine: docker.APIClient) -> None:
     since = time.time()
     spec = SandboxSpec(image="127.0.0.1:9/there-is-none:1", build_context=context, workdir=None)
     sandboxes = [DockerSandbox(spec, name=f"build {number}") for number in range(4)]
@@ -88,7 +80,9 @@ async def test_an_image_is_built_once_for_all_who_wait(context: Path, engine: do
     finally:
         for sandbox in sandboxes:
             await sandbox.close()
-    events = list(engine.events(since=int(since), until=int(time.time()) + 1, decode=True, filters={"event": "tag"}))
+    events = list(
+        docker_engine.events(since=int(since), until=int(time.time()) + 1, decode=True, filters={"event": "tag"})
+    )
     assert [event["Actor"]["Attributes"]["name"].partition(":")[0] for event in events] == ["pytest-hermes/some-task"]
 
 
@@ -119,13 +113,13 @@ async def test_an_image_that_cannot_be_had_is_named(spec: SandboxSpec, message: 
 
 
 @asynchronous
-async def test_an_image_without_a_shell_is_said_to_have_none(engine: docker.APIClient, tmp_path: Path) -> None:
+async def test_an_image_without_a_shell_is_said_to_have_none(docker_engine: docker.APIClient, tmp_path: Path) -> None:
     name = f"hermes-empty:{secrets.token_hex(4)}"
     empty = bytes(10240)  # a tar archive of nothing
-    engine.import_image_from_data(empty, repository=name.partition(":")[0], tag=name.partition(":")[2])
+    docker_engine.import_image_from_data(empty, repository=name.partition(":")[0], tag=name.partition(":")[2])
     with pytest.raises(InfrastructureError, match=f"the image {name} has no shell"):
         await DockerSandbox(SandboxSpec(image=name), name="x").start()
-    assert labelled(engine, current_owner()) == []
+    assert labelled(docker_engine, current_owner()) == []
 
 
 @asynchronous
@@ -286,7 +280,7 @@ async def test_an_engine_that_ends_is_an_infrastructure_error(tmp_path: Path, mo
 # What is left when its owner dies
 
 
-def test_what_dead_owners_left_is_removed_and_nothing_else(engine: docker.APIClient, docker_image: str) -> None:
+def test_what_dead_owners_left_is_removed_and_nothing_else(docker_engine: docker.APIClient, docker_image: str) -> None:
     machine, pid, started = current_owner().split(":")
     owners = {
         "dead": f"{machine}:{pid}:{int(started) - 1}",  # had this number before
@@ -296,18 +290,18 @@ def test_what_dead_owners_left_is_removed_and_nothing_else(engine: docker.APICli
         "unreadable": "who knows",
     }
     made = {
-        what: engine.create_container(docker_image, ["true"], labels={LABEL: owner})["Id"]
+        what: docker_engine.create_container(docker_image, ["true"], labels={LABEL: owner})["Id"]
         for what, owner in owners.items()
     }
     try:
         script = "from pytest_hermes.sandbox.docker.engine import shared_engine; shared_engine()"
         subprocess.run([sys.executable, "-c", script], check=True)
-        left = labelled(engine)
+        left = labelled(docker_engine)
         assert [what for what in made if made[what] in left] == ["alive", "elsewhere", "unreadable"]
     finally:
         for container in made.values():
             with contextlib.suppress(docker.errors.APIError):
-                engine.remove_container(container, force=True)
+                docker_engine.remove_container(container, force=True)
 
 
 BUSY = """
@@ -335,7 +329,9 @@ asyncio.run(main())
 """
 
 
-def test_nothing_is_left_two_seconds_after_a_kill(engine: docker.APIClient, docker_image: str, tmp_path: Path) -> None:
+def test_nothing_is_left_two_seconds_after_a_kill(
+    docker_engine: docker.APIClient, docker_image: str, tmp_path: Path
+) -> None:
     (tmp_path / "busy.py").write_text(textwrap.dedent(BUSY))
 
     def killed() -> str:
@@ -353,4 +349,4 @@ def test_nothing_is_left_two_seconds_after_a_kill(engine: docker.APIClient, dock
     owners = [killed() for _ in range(7)]
     time.sleep(2)
     for owner in owners:
-        assert labelled(engine, owner) == []
+        assert labelled(docker_engine, owner) == []

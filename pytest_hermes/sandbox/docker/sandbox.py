@@ -14,12 +14,11 @@ from typing import Any, BinaryIO, ClassVar
 
 from ...errors import InfrastructureError, Unsupported
 from ...task import SandboxSpec
-from ..background_process import BackgroundProcess
-from ..output import Forward, HeadTail
-from ..protocol import DEFAULT_MAX_OUTPUT, Capabilities, ExecResult, Process
-from ..running import Output, run_to_end
+from ..output import HeadTail
+from ..protocol import Capabilities
+from ..running import Output
+from ..shell_sandbox import ShellSandbox
 from ..steadfast import Steadfast
-from ..tar_commands import pack_command, read_pack_result, read_unpack_result, unpack_command
 from .command import ContainerCommand
 from .container import cannot_start, create_container, limited, remove_container, start_container
 from .engine import Engine, shared_engine
@@ -34,7 +33,7 @@ _START_TIMEOUT = 120.0  # seconds
 _logger = logging.getLogger(__name__)
 
 
-class DockerSandbox:
+class DockerSandbox(ShellSandbox):
     """Runs commands in a container of its own, which is removed at the end.
 
     The container ends with this process, however that ends. `name` labels it, and stands in its name. `options`
@@ -62,7 +61,6 @@ class DockerSandbox:
         self._numbered = True
         self._open = False
         self._closing: asyncio.Future[None] | None = None
-        self._processes = 0
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> None:
@@ -106,46 +104,6 @@ class DockerSandbox:
             await self.close()
             raise
 
-    async def exec(
-        self,
-        command: str | Sequence[str],
-        *,
-        timeout: float | None = None,
-        cwd: str | None = None,
-        env: Mapping[str, str] | None = None,
-        stdin: bytes | BinaryIO = b"",
-        max_output: int = DEFAULT_MAX_OUTPUT,
-        stdout_to: BinaryIO | None = None,
-    ) -> ExecResult:
-        """See `Sandbox.exec`. The time begins when the command does, however long the engine takes to start it."""
-        stdout = HeadTail(max_output) if stdout_to is None else Forward(stdout_to)
-        stderr = HeadTail(max_output)
-        running = await self._run(command, cwd, env, stdin, stdout, stderr)
-        return await run_to_end(running, stdout, stderr, timeout)
-
-    async def spawn(
-        self,
-        command: str | Sequence[str],
-        *,
-        cwd: str | None = None,
-        env: Mapping[str, str] | None = None,
-        stdin: bytes | BinaryIO = b"",
-        max_output: int = DEFAULT_MAX_OUTPUT,
-    ) -> Process:
-        """See `Sandbox.spawn`."""
-        stdout, stderr = HeadTail(max_output), HeadTail(max_output)
-        running = await self._run(command, cwd, env, stdin, stdout, stderr)
-        self._processes += 1
-        return BackgroundProcess(f"bg_{self._processes}", running, stdout, stderr)
-
-    async def upload(self, tar: BinaryIO, path: str) -> None:
-        """See `Sandbox.upload`. Raises OSError when `path` cannot be written."""
-        read_unpack_result(await self.exec(unpack_command(path), stdin=tar), path)
-
-    async def download(self, path: str, tar: BinaryIO) -> None:
-        """See `Sandbox.download`. Raises OSError when not all of it can be read."""
-        read_pack_result(await self.exec(pack_command(path), stdout_to=tar), path)
-
     async def close(self) -> None:
         """See `Sandbox.close`."""
         self._open = False
@@ -164,7 +122,7 @@ class DockerSandbox:
             await steadfast.wait(self._lease.closed)
         steadfast.release()
 
-    async def _run(
+    async def run(
         self,
         command: str | Sequence[str],
         cwd: str | None,
@@ -173,6 +131,7 @@ class DockerSandbox:
         stdout: Output,
         stderr: Output,
     ) -> ContainerCommand:
+        """See `ShellSandbox.run`."""
         if self._engine is None or self._container is None or not self._open:
             raise InfrastructureError("the sandbox is not open", kind="sandbox")
         running = ContainerCommand(self._engine, self._container, stdout, stderr)

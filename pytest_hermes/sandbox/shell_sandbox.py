@@ -1,0 +1,71 @@
+"""What every backend shares that can start a command and has a shell: the rest of the contract follows from that."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO
+
+from .background_process import BackgroundProcess
+from .output import Forward, HeadTail
+from .protocol import DEFAULT_MAX_OUTPUT, ExecResult, Process
+from .running import Output, RunningCommand, run_to_end
+from .tar_commands import pack_command, read_pack_result, read_unpack_result, unpack_command
+
+
+class ShellSandbox(ABC):
+    """Implements `exec`, `spawn`, `upload` and `download` of `Sandbox` by way of `run`."""
+
+    _processes = 0
+
+    @abstractmethod
+    async def run(
+        self,
+        command: str | Sequence[str],
+        cwd: str | None,
+        env: Mapping[str, str] | None,
+        stdin: bytes | BinaryIO,
+        stdout: Output,
+        stderr: Output,
+    ) -> RunningCommand:
+        """Start a command; the arguments are those of `Sandbox.exec`. Raises InfrastructureError."""
+
+    async def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | BinaryIO = b"",
+        max_output: int = DEFAULT_MAX_OUTPUT,
+        stdout_to: BinaryIO | None = None,
+    ) -> ExecResult:
+        """See `Sandbox.exec`. The time begins when the command does, however long it takes to be started."""
+        stdout = HeadTail(max_output) if stdout_to is None else Forward(stdout_to)
+        stderr = HeadTail(max_output)
+        running = await self.run(command, cwd, env, stdin, stdout, stderr)
+        return await run_to_end(running, stdout, stderr, timeout)
+
+    async def spawn(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | BinaryIO = b"",
+        max_output: int = DEFAULT_MAX_OUTPUT,
+    ) -> Process:
+        """See `Sandbox.spawn`."""
+        stdout, stderr = HeadTail(max_output), HeadTail(max_output)
+        running = await self.run(command, cwd, env, stdin, stdout, stderr)
+        self._processes += 1
+        return BackgroundProcess(f"bg_{self._processes}", running, stdout, stderr)
+
+    async def upload(self, tar: BinaryIO, path: str) -> None:
+        """See `Sandbox.upload`. Raises OSError when `path` cannot be written."""
+        read_unpack_result(await self.exec(unpack_command(path), stdin=tar), path)
+
+    async def download(self, path: str, tar: BinaryIO) -> None:
+        """See `Sandbox.download`. Raises OSError when not all of it can be read."""
+        read_pack_result(await self.exec(pack_command(path), stdout_to=tar), path)
