@@ -127,7 +127,10 @@ class RowMaterial(Material):
             self._write_tests(columns, cast(BinaryIO, nobody_reads_it))
         context = None
         if columns.get("environment_tar"):
-            context = self._column("environment_tar", lambda: unpacked(columns["environment_tar"], top="environment"))
+            context = self._column(
+                "environment_tar",
+                lambda: unpacked(columns["environment_tar"], top="environment", name=str(columns["task_name"])),
+            )
             if not (context / "Dockerfile").is_file():
                 context = None
         if self.image is None and context is None:

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -59,13 +60,15 @@ def repack(text: str, target: BinaryIO, *, top: str, files: Mapping[str, bytes] 
                 archive.addfile(info, io.BytesIO(content))
 
 
-def unpacked(text: str, *, top: str) -> Path:
+def unpacked(text: str, *, top: str, name: str) -> Path:
     """Return a folder with the content of the archive in `text`, from the cache if it was unpacked before.
+
+    `name` is part of the folder's, for people.
 
     Raises what `repack` raises, and OSError.
     """
     folder = cache_folder("environments")
-    target = folder / hashlib.sha256(text.encode()).hexdigest()[:40]
+    target = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     if target.is_dir():
         return target
     with tempfile.TemporaryFile(prefix="hermes-") as plain:

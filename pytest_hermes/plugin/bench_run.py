@@ -30,6 +30,7 @@ from ..rollout.record import AttemptRecord
 from ..rollout.results_file import ResultsFile, cannot_write
 from ..rollout.resume import MANIFEST, AttemptKey, Manifest, RunLock, earlier_run
 from ..rollout.run import RUNS_DIR, new_run_id
+from ..sandbox.activity import activities
 from ..sandbox.choice import SandboxChoice
 from ..tools.place import Place
 from ..tools.tool import Tool
@@ -236,6 +237,7 @@ class BenchRun:
             self._engine.budget.spent_here,
             calls.limit if calls is not None else 0,
             calls.maximum if calls is not None else 0,
+            activities(),
         )
 
     @property

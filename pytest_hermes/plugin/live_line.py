@@ -85,6 +85,9 @@ class LiveLine:
             *([f"{counts['error']} error{'s' * (counts['error'] > 1)}"] if counts["error"] else []),
             f"{standing.in_flight} in flight{cut}",
         ]
+        if standing.activities:
+            more = f" and {len(standing.activities) - 1} more" if standing.activities[1:] else ""
+            parts.append(f"{standing.activities[0]}{more}")
         if tokens := standing.spent.total_tokens:
             parts.append(f"{compact(tokens)} tokens")
         if (cost := known_cost(standing.spent, records)) is not None:

@@ -21,6 +21,8 @@ class Standing:
     #: Model calls that may be in flight, and might if no endpoint had complained.
     calls: int = 0
     calls_at_most: int = 0
+    #: What sandboxes wait for: images that are pulled or built.
+    activities: tuple[str, ...] = ()
 
     @property
     def calls_cut_to(self) -> int | None:
@@ -37,6 +39,7 @@ def total(standings: Iterable[Standing]) -> Standing:
             sum_.spent + one.spent,
             sum_.calls + one.calls,
             sum_.calls_at_most + one.calls_at_most,
+            (*sum_.activities, *one.activities),
         )
     return sum_
 
@@ -53,4 +56,5 @@ def read_standing(path: Path) -> Standing:
     values = json.loads(path.read_text())
     spent = values.pop("spent")
     cost = spent.pop("cost")
-    return Standing(spent=Usage(**spent, cost=None if cost is None else Decimal(cost)), **values)
+    activities = tuple(values.pop("activities"))
+    return Standing(spent=Usage(**spent, cost=None if cost is None else Decimal(cost)), activities=activities, **values)

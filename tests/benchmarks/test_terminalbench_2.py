@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.backends import IMAGE_VARIABLE, need
 from tests.services.bench import Bench
 from tests.services.hub import Hub
 from tests.services.rows import archive, parquet, write_jsonl, write_task
 
-IMAGE = os.environ.get(IMAGE_VARIABLE, "")
+# Parts of the datasets below; where there is none, the tests are skipped.
+IMAGE = os.environ.get("HERMES_TEST_IMAGE", "")
 TB2 = ("--hermes-bench=terminalbench_2", "--hermes-run-dir=out")
 
 TEST = """#!/bin/bash
@@ -29,8 +29,8 @@ DOCKERFILE = f"FROM {IMAGE}\nWORKDIR /work\nCOPY start /work/start\n"
 
 
 @pytest.fixture(autouse=True)
-def engine() -> None:
-    need("docker")
+def engine(docker_image: str) -> None:
+    """All of it runs in containers."""
 
 
 @pytest.fixture
@@ -202,10 +202,12 @@ def test_what_cannot_run_on_a_backend_is_skipped_with_the_reason(bench: Bench) -
 
 
 def test_images_that_cannot_be_had_are_errors_of_their_own(bench: Bench) -> None:
-    broken = archive({"Dockerfile": f"FROM {IMAGE}\nRUN echo the reason; exit 7\n"})
+    bench.file("conftest.py", "from pytest_hermes.plugin import live_line\nlive_line.PLAIN_EVERY = 0.2\n")
+    broken = archive({"Dockerfile": f"FROM {IMAGE}\nRUN sleep 1.5; echo the reason; exit 7\n"})
     write_jsonl(bench.path / "rows.jsonl", [row("broken", docker_image=None, environment_tar=broken)])
     result = bench.run(*TB2, "--hermes-dataset=rows.jsonl", "--hermes-model=nop")
     result.assert_outcomes(errors=1)
+    result.stdout.re_match_lines([r"hermes: 0/1 done, .* in flight, building broken-[0-9a-f]+ \(step 2/2\) .*"])
     (record,) = bench.records()
     assert record["error"]["kind"] == "image"
     assert "the reason" in record["error"]["message"]

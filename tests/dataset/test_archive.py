@@ -53,11 +53,15 @@ def test_whatever_is_damaged_is_told_or_still_right(data: st.DataObject) -> None
 def test_one_folder_around_everything_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_HERMES_CACHE_DIR", str(tmp_path))
     for prefix in ("environment/", "./environment/", "./"):
-        folder = unpacked(archive({"Dockerfile": "FROM x\n", "src/a": "1"}, prefix=prefix), top="environment")
+        folder = unpacked(
+            archive({"Dockerfile": "FROM x\n", "src/a": "1"}, prefix=prefix), top="environment", name="a task"
+        )
         assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) == ["Dockerfile", "src", "src/a"]
     # The same archive is unpacked once.
     before = folder.stat()
-    assert unpacked(archive({"Dockerfile": "FROM x\n", "src/a": "1"}), top="environment").stat() == before
+    assert (
+        unpacked(archive({"Dockerfile": "FROM x\n", "src/a": "1"}), top="environment", name="a task").stat() == before
+    )
     assert not list(tmp_path.glob("environments/new-*"))
 
 

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from ...errors import InfrastructureError
 from ...task import SandboxSpec
+from ..activity import activity
 from .engine import Engine, first_line, root_cause
 
 #: Where images that were built here are named.
@@ -25,6 +26,9 @@ _REPOSITORY = "pytest-hermes"
 
 #: Lines of a failed build's log that an error shows.
 _LOG_LINES = 5
+
+#: How the engine says how far a build has come.
+_STEP = re.compile(r"Step \d+/\d+")
 
 #: Seconds that the engine may be silent in a pull or a build.
 _SILENCE = 3600
@@ -116,11 +120,18 @@ def _pulled(engine: Engine, name: str) -> Image:
         if (image := _found(engine, name)) is not None:
             return image
         repository, tag = _split(name)
-        # To their end, all of them: the SDK leaves a connection open whose answer was not read.
-        events = list(engine.client.pull(repository, tag=tag, stream=True, decode=True))
-        for event in events:
-            if "error" in event:
-                raise InfrastructureError(f"{what}: {first_line(event['error'])}", kind="image")
+        failed: str | None = None
+        layers: dict[str, tuple[int, int]] = {}
+        with activity(f"pulling {name}") as tell:
+            # To their end, all of them: the SDK leaves a connection open whose answer was not read.
+            for event in engine.client.pull(repository, tag=tag, stream=True, decode=True):
+                failed = failed or event.get("error")
+                if event.get("status") == "Downloading" and (detail := event.get("progressDetail") or {}).get("total"):
+                    layers[str(event.get("id"))] = int(detail.get("current") or 0), int(detail["total"])
+                    done, size = (sum(column) for column in zip(*layers.values(), strict=True))
+                    tell(f"{done >> 20} of {size >> 20} MB")
+        if failed:
+            raise InfrastructureError(f"{what}: {first_line(failed)}", kind="image")
         if (image := _found(engine, name)) is None:
             raise InfrastructureError(f"the image {name!r} was pulled and is not there", kind="image")
         return image
@@ -142,11 +153,15 @@ def _built(engine: Engine, context: Path, digest: str, *, force: bool) -> Image:
             return image
         log: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
         failed = False
-        for event in engine.client.build(
-            path=str(context), tag=name, rm=True, forcerm=True, decode=True, timeout=_SILENCE, nocache=force
-        ):
-            failed = failed or "error" in event
-            log.extend(line for line in str(event.get("error") or event.get("stream", "")).splitlines() if line.strip())
+        with activity(f"building {_slug(context)}") as tell:
+            for event in engine.client.build(
+                path=str(context), tag=name, rm=True, forcerm=True, decode=True, timeout=_SILENCE, nocache=force
+            ):
+                failed = failed or "error" in event
+                said = str(event.get("error") or event.get("stream", ""))
+                log.extend(line for line in said.splitlines() if line.strip())
+                if step := _STEP.match(said):
+                    tell(step[0].lower())
         if failed:
             raise InfrastructureError(f"{what}: {' | '.join(log)}", kind="image")
         if (image := _found(engine, name)) is None:
