@@ -113,6 +113,19 @@ async def test_an_image_that_cannot_be_had_is_named(spec: SandboxSpec, message: 
 
 
 @asynchronous
+async def test_an_image_of_another_architecture_is_not_supported(docker_image: str, tmp_path: Path) -> None:
+    program = bytearray(Path("/bin/busybox").read_bytes()[:4096])
+    program[18:20] = (0xB7 if program[18] != 0xB7 else 0x3E).to_bytes(2, "little")  # e_machine: AArch64, or x86-64
+    (tmp_path / "foreign").write_bytes(program)
+    (tmp_path / "foreign").chmod(0o755)
+    (tmp_path / "Dockerfile").write_text(f"FROM {docker_image}\nCOPY foreign /bin/busybox\n")
+    sandbox = DockerSandbox(SandboxSpec(build_context=tmp_path), name="x")
+    with pytest.raises(Unsupported, match="made for another architecture than this Docker engine runs"):
+        await sandbox.start()
+    await sandbox.close()
+
+
+@asynchronous
 async def test_an_image_without_a_shell_is_said_to_have_none(docker_engine: docker.APIClient, tmp_path: Path) -> None:
     name = f"hermes-empty:{secrets.token_hex(4)}"
     empty = bytes(10240)  # a tar archive of nothing

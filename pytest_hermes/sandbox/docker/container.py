@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import InfrastructureError
+from ...errors import HermesError, InfrastructureError, Unsupported
 from ...task import SandboxSpec
 from .engine import Engine, EngineFacts, first_line
 
@@ -78,8 +78,10 @@ def start_container(engine: Engine, container: str, image: str) -> None:
         raise cannot_start(str(error.explanation), image) from error
 
 
-def cannot_start(why: str, image: str) -> InfrastructureError:
+def cannot_start(why: str, image: str) -> HermesError:
     """Return what to raise for a container that did not start; `why` are the words of the engine, or of its init."""
+    if "exec format error" in why.lower():
+        return Unsupported(f"the image {image} is made for another architecture than this Docker engine runs")
     if ('"sh"' in why and "not found" in why) or "exec sh failed" in why:
         return InfrastructureError(
             f"the image {image} has no shell (`sh`), which every sandbox needs; use another", kind="image"
