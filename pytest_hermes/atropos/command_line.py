@@ -126,7 +126,9 @@ class _Given:
 
     def secrets(self) -> list[str]:
         keys = [getattr(server, "api_key", None) for server in self._servers]
-        given = [setting.value for setting in self._settings if setting.key == "openai.api_key"]
+        lists = [s.value for s in self._settings if s.key == "openai" and isinstance(s.value, list)]
+        settings = [*self._settings, *(setting for servers in lists for server in servers for setting in server)]
+        given = [setting.value for setting in settings if setting.key == "openai.api_key"]
         keys += [value.get_secret_value() if isinstance(value, SecretStr) else str(value or "") for value in given]
         return [key for key in keys if key]
 
@@ -138,21 +140,28 @@ class _Given:
         return self._cls(config.env, self._server_list(config), **manager)
 
     def _server_list(self, config: Config) -> list[Any]:
-        if len(self._servers) > 1:
-            chosen = [s for s in self._settings if s.key.startswith("openai.")]
-            if chosen:
-                raise UsageError(
-                    f"{chosen[0].origin}: {chosen[0].key} cannot be set: {self._cls.__name__} has {len(self._servers)} "
-                    "servers of its own"
-                )
+        of_file = next((setting for setting in self._settings if setting.key == "openai"), None)
+        if of_file is None and len(self._servers) == 1:
+            return [self._one_server(config)]
+        if chosen := [s for s in self._settings if s.key.startswith("openai.") and s.origin.layer > Layer.BENCHMARK]:
+            where = of_file.origin if of_file is not None else f"{self._cls.__name__}.config_init()"
+            raise UsageError(
+                f"{chosen[0].origin}: {chosen[0].key} cannot be set for all of the servers that {where} lists"
+            )
+        if of_file is None:
             return self._servers
+        assert isinstance(of_file.value, list)
+        base = [setting for setting in self._settings if setting.origin.layer is Layer.BENCHMARK]
+        return [one_server(resolve([*base, *settings], self._schema)) for settings in of_file.value]
+
+    def _one_server(self, config: Config) -> Any:
         if endpoint_of(config) is None and config.openai.base_url is not None:
             elsewhere = ("openai.base_url", "openai.api_key")
             config = resolve([setting for setting in self._settings if setting.key not in elsewhere], self._schema)
         model, url = config.origin("openai.model_name"), config.origin("openai.base_url")
         if url.layer > model.layer and model.layer is Layer.BENCHMARK and config.openai.model_name in ("oracle", "nop"):
             raise UsageError(f"{url}: a base URL needs a model as well: add --openai.model_name=NAME")
-        return [one_server(config)]
+        return one_server(config)
 
 
 def _config_path(cls: type[HermesAgentBaseEnv], name: str) -> Path:

@@ -67,7 +67,7 @@ MANAGER_KEYS = frozenset({"slurm", "testing"})
 
 def schema_of(env_config_cls: type[HermesAgentEnvConfig]) -> Schema:
     """Return the keys that configure an environment whose configuration is of this class."""
-    return Schema({"env": env_config_cls, "openai": ServerFields}, MANAGER_KEYS)
+    return Schema({"env": env_config_cls, "openai": ServerFields}, MANAGER_KEYS, frozenset({"openai"}))
 
 
 def one_server(config: Config) -> ServerConfig:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -55,6 +57,8 @@ class ServingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         self.failed_evaluations = 0
         self._drops_in_a_row = 0
         self._idle = 0
+        self._scores: list[float] = []
+        self._told_at: float | None = None
         self._stopped: asyncio.Future[None] | None = None
 
     # What ends a run.
@@ -261,8 +265,19 @@ class ServingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
             self._drop("not taken", str(error))
             return
         self.groups_sent += 1
+        self._tell_progress(group["scores"])
         self.items_sent_this_step += 1
         self._drops_in_a_row = 0
+
+    def _tell_progress(self, scores: Sequence[float]) -> None:
+        """Say how the run stands, once a minute at most: a trainer's steps may take long."""
+        self._scores += scores
+        now = time.monotonic()
+        if self._told_at is None or now - self._told_at >= _REMINDER:
+            mean = math.fsum(self._scores) / len(self._scores)
+            log.info("%s groups sent, mean reward %.3f", self.groups_sent, mean)
+            self._told_at = now
+            self._scores.clear()
 
     # Metrics.
 

@@ -212,6 +212,8 @@ class Schema:
     sections: Mapping[str, type[BaseModel]]
     #: Keys of the other door, which are let pass without a look at their values.
     foreign: frozenset[str] = frozenset()
+    #: Sections of which there may be several.
+    lists: frozenset[str] = frozenset()
 
     def fields(self, section: str) -> list[str]:
         """Return the names of a section's fields, in the order of the reference."""

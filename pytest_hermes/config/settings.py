@@ -81,12 +81,15 @@ class Config:
 def resolve(settings: Iterable[Setting], schema: Schema = TESTING) -> Config:
     """Return the configuration: of each key the setting of the highest layer, there the last one.
 
-    Its sections are of the classes that `schema` names. Every setting is checked, also one that another overrides.
-    Raises UsageError with its origin when its key does not exist or its value does not fit.
+    Its sections are of the classes that `schema` names; lists of a section are left to who asks for them. Every setting
+    is checked, also one that another overrides. Raises UsageError with its origin when its key does not exist or its
+    value does not fit.
     """
     values: dict[str, dict[str, object]] = {section: {} for section in schema.sections}
     origins: dict[str, Origin] = {}
     for setting in sorted(settings, key=lambda setting: setting.origin.layer):
+        if setting.key in schema.lists:
+            continue
         check_key(setting.key, setting.origin, schema)
         if setting.key in schema.foreign:
             continue

@@ -16,6 +16,8 @@ from .settings import Layer, Origin, Setting, check_key
 def read_settings(path: Path, source: str, layer: Layer = Layer.FILE, schema: Schema = TESTING) -> list[Setting]:
     """Return the settings of a YAML file, which messages call `source`.
 
+    A section that is a list, where the schema lets it, is one setting: a list of the settings of each entry.
+
     Raises UsageError, with the line, when it cannot be read, is not YAML, or has a key twice or one that does not
     exist. Whether the values fit is seen when they are resolved.
     """
@@ -84,11 +86,18 @@ class _Document:
                 check_key(section, self._at(key_node), schema)
                 yield Setting(section, self._construct(node), self._at(key_node))
                 continue
-            for name, name_node, value in self._pairs(self._only(section, node), f"section {section!r}"):
-                key = f"{section}.{name}"
-                check_key(key, self._at(name_node), schema)
-                # What another door checks may be of a kind that only it knows.
-                yield Setting(key, None if key in schema.foreign else self._construct(value), self._at(name_node))
+            if section in schema.lists and isinstance(node, yaml.SequenceNode) and len(node.value) > 1:
+                each = [list(self._fields(section, part, schema)) for part in node.value]
+                yield Setting(section, each, self._at(key_node))
+            else:
+                yield from self._fields(section, self._only(section, node), schema)
+
+    def _fields(self, section: str, node: Any, schema: Schema) -> Iterator[Setting]:
+        for name, name_node, value in self._pairs(node, f"section {section!r}"):
+            key = f"{section}.{name}"
+            check_key(key, self._at(name_node), schema)
+            # What another door checks may be of a kind that only it knows.
+            yield Setting(key, None if key in schema.foreign else self._construct(value), self._at(name_node))
 
     def _only(self, section: str, node: Any) -> Any:
         """Training spreads over a list of servers; here one answers."""

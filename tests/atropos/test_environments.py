@@ -234,6 +234,26 @@ def test_a_benchmark_is_an_environment(
     assert "serve needs a tokenizer" in capsys.readouterr().err
 
 
+def test_several_servers_share_the_work(
+    user: Bench, model_server: ModelServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(user.path)
+    model_server.script = lambda body: Reply(body=json.dumps(completion("Done.")), mood="late", seconds=0.2)
+    user.file(
+        "servers.yaml",
+        f"openai:\n- {{base_url: {model_server.url}, model_name: one, api_key: sk-of-the-first-one}}\n"
+        f"- {{base_url: {model_server.url}, model_name: two}}\n",
+    )
+    evaluate = ("terminal_test", "evaluate", "--config", "servers.yaml")
+    assert hermes_env(*evaluate, "--env.data_dir_to_save_evals", "evals") == 0, capsys.readouterr().err
+    asked = {(request.body["model"], request.headers["authorization"]) for request in model_server.requests}
+    assert asked == {("one", "Bearer sk-of-the-first-one"), ("two", "Bearer none")}
+    assert "sk-of" not in (user.path / "evals/evaluate_config.yaml").read_text()
+    capsys.readouterr()
+    assert hermes_env(*evaluate, "--openai.model_name", "three") == 2
+    assert "cannot be set for all of the servers that servers.yaml:1 lists" in capsys.readouterr().err
+
+
 def test_a_benchmark_that_is_only_measured(
     user: Bench, model_server: ModelServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
