@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import math
@@ -83,6 +84,14 @@ async def test_wandbs_tables_show_calls_and_results(env: Any, model_server: Mode
         "[assistant]\n0.5",
     ):
         assert part in first
+
+
+async def test_groups_at_once_share_the_places_in_flight(env: Any, model_server: ModelServer) -> None:
+    env.config.max_num_workers = 1
+    model_server.script = lambda body: Reply(body=json.dumps(completion("1")), mood="late", seconds=0.1)
+    groups = await asyncio.gather(*(env.collect_trajectories({"id": str(n), "prompt": "Go."}) for n in range(4)))
+    assert [group["scores"] for group, _ in groups] == [[1.0] * 3] * 4
+    assert model_server.peak == 3
 
 
 async def test_tools_are_resolved_once_a_group(env: Any, model_server: ModelServer) -> None:
