@@ -93,6 +93,8 @@ async def process(env: HermesAgentBaseEnv) -> None:
     if "ensure_scores_are_not_same" not in env.config.model_fields_set:
         env.config.ensure_scores_are_not_same = False
     log.info("%s", _describe(env))
+    # Before anything is paid for: one that was named and is not there ends the run.
+    await asyncio.to_thread(lambda: env.tokenizer)
     await env.setup()
     wanted = _groups_wanted(env)
     env.open_trajectories()

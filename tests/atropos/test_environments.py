@@ -137,6 +137,7 @@ def test_bad_input_is_one_line(user: Bench, capsys: pytest.CaptureFixture[str]) 
     for arguments, message in (
         (("--config", "run.yaml"), "run.yaml:3: unknown key 'env.gruop_size'; did you mean env.group_size?"),
         (("--env.max_agent_turn", "3"), "unknown key 'env.max_agent_turn'; did you mean env.max_agent_turns?"),
+        (("--env.tokenizer_name", "no/such"), "tokenizer_name: no tokenizer 'no/such' can be had"),
         (("--env.enabled_toolsets", "terminal,web"), "toolset 'web' is not part of this version yet"),
     ):
         code = main(MyEnv, ["process", "--openai.base_url", "http://127.0.0.1:9/v1", *arguments], "my_env.py")
