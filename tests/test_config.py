@@ -315,6 +315,22 @@ def test_the_defaults_file_of_a_benchmark(tmp_path: Path, monkeypatch: pytest.Mo
     assert (config.env.terminal_backend, config.env.max_agent_turns) == ("docker", 60)
     assert str(config.origin("env.max_agent_turns")) == "small/default.yaml:3"
     assert config.origin("env.max_agent_turns").layer is Layer.BENCHMARK
+
+    class Smaller(Small):
+        """Has the file of its parent, and attributes that win over it."""
+
+        name = "smaller"
+        max_agent_turns = 3
+        dataset = "tasks"
+
+    smaller = Smaller()
+    config = resolve(benchmark_settings(smaller))
+    assert (config.env.terminal_backend, config.env.max_agent_turns, config.env.dataset_name) == ("docker", 3, "tasks")
+    (tmp_path / "tasks").mkdir()
+    assert resolve(benchmark_settings(smaller)).env.dataset_name == str(tmp_path / "tasks")
+    vars(smaller)["dataset"] = [{"a": "row"}]  # what a benchmark keeps there is its own affair
+    assert resolve(benchmark_settings(smaller)).env.dataset_name is None
+
     (tmp_path / "default.yaml").write_text("openai:\n  base_url: http://elsewhere\n")
     with pytest.raises(UsageError, match=r"^small/default.yaml:2: a benchmark's own defaults cannot hold openai.base"):
         benchmark_settings(Small())

@@ -41,14 +41,17 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_every_module(wheel: Path) -> None:
-    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".py")}
+    names = zipfile.ZipFile(wheel).namelist()
+    packed = {name for name in names if name.endswith(".py")}
     expected = {
         f"pytest_hermes/{path.relative_to(ROOT / 'pytest_hermes')}" for path in (ROOT / "pytest_hermes").rglob("*.py")
     }
     for folder in ("benchmarks", "parsers"):
         expected |= {f"pytest_hermes/{path.relative_to(ROOT)}" for path in (ROOT / folder).rglob("*.py")}
     assert packed == expected
-    assert "pytest_hermes/py.typed" in zipfile.ZipFile(wheel).namelist()
+    defaults = {f"pytest_hermes/{path.relative_to(ROOT)}" for path in (ROOT / "benchmarks").rglob("*.yaml")}
+    assert len(defaults) >= 2
+    assert {"pytest_hermes/py.typed", *defaults} <= set(names)
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,8 @@ def _of_attributes(
         elif value is _MISSING and attribute == "default_toolsets" and more is None:
             # All toolsets there are is the reference's default; for a benchmark it is those every sandbox can serve.
             value = benchmark.default_toolsets
-        if value is _MISSING:
+        # A benchmark may well keep the rows it has loaded under that name.
+        if value is _MISSING or (attribute == "dataset" and not isinstance(value, str)):
             continue
         if attribute == "dataset" and cls is not None and isinstance(value, str):
             beside = Path(inspect.getfile(cls)).parent / value

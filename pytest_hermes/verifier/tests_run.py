@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -69,7 +70,7 @@ async def run_tests(sandbox: Sandbox, tests: TaskTests, timeout: float) -> Tests
     Raises InfrastructureError when the tests could not be run at all.
     """
     with tempfile.TemporaryFile(prefix="hermes-") as tar, tempfile.TemporaryFile(prefix="hermes-") as out:
-        tests.write(cast(BinaryIO, tar))
+        await asyncio.to_thread(tests.write, cast(BinaryIO, tar))
         tar.seek(0)
         # Not by way of a shell of the agent's: an argument vector, in the sandbox's own environment.
         result = await sandbox.exec(

@@ -43,7 +43,7 @@ def bare(image: str, count: int, in_flight: int) -> None:
         return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
     def task(_: int) -> None:
-        container = docker("run", "-d", "--init", "--network", "host", image, "sleep", "1000")
+        container = docker("run", "-d", "--init", image, "sleep", "1000")
         docker("exec", container, "sh", "-c", SOLUTION)
         docker("exec", container, "sh", "-c", TEST)
         docker("rm", "-f", container)
@@ -55,11 +55,12 @@ def bare(image: str, count: int, in_flight: int) -> None:
 def plugin(folder: Path, count: int, in_flight: int) -> None:
     # The benchmark alone: other plugins of the environment would be counted as well.
     command = [
-        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "xdist", "-p", "hermes",
         "--hermes-bench=terminalbench_2", f"--hermes-dataset={folder}", "--hermes-model=oracle", f"-n{in_flight}",
     ]  # fmt: skip
+    environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     with tempfile.TemporaryDirectory() as cwd:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
     if done.returncode or f"{count} passed" not in done.stdout:
         sys.exit(done.stdout + done.stderr)
 

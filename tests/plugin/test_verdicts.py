@@ -1,0 +1,58 @@
+"""Benchmarks that say more than a number, and decide late what a sandbox is made from."""
+
+from __future__ import annotations
+
+from tests.services.bench import Bench
+
+VERDICTS = """
+from pytest_hermes import Benchmark, SandboxSpec, Task, Unsupported, Verdict
+
+class Verdicts(Benchmark):
+    name = "verdicts"
+    default_model = "oracle"
+    config_fields = frozenset({"dataset_name"})
+
+    def tasks(self):
+        assert self.config.dataset_name == "somewhere"
+        return [Task(id=id, prompt="p", solution="true", threshold=0.5) for id in ("good", "none", "skipped", "raises")]
+
+    async def sandbox(self, item):
+        if item.id == "skipped":
+            raise Unsupported("not on a weekday")
+        if item.id == "raises":
+            raise LookupError("no such image")
+        return SandboxSpec(env={"LATE": item.id})
+
+    async def compute_reward(self, item, result, ctx):
+        said = ctx.terminal("echo $LATE")["output"]
+        async def elsewhere(place):
+            async with place.another() as sandbox:
+                assert sandbox is not await place.start()
+                return (await sandbox.exec("echo again $LATE")).stdout.decode()
+        said += ctx.at_place(elsewhere)
+        if item.id == "none":
+            return Verdict(error="no verdict today", output=said, files={"log.txt": b"secret-token-1 and more"})
+        return Verdict(reward=0.5, metrics={"speed": 3}, source="reward.json", exit_code=4, output="x" * 9000 + said,
+                       files={"log.txt": said.encode()})
+"""
+
+
+def test_verdicts_and_late_sandboxes(bench: Bench) -> None:
+    bench.env(MY_TOKEN="secret-token-1")
+    bench.file("verdicts.py", VERDICTS)
+    arguments = ("--hermes-bench=verdicts.py:Verdicts", "--hermes-dataset=somewhere", "--hermes-run-dir=out")
+    result = bench.run(*arguments, "--hermes-verifier=fresh")
+    result.assert_outcomes(passed=1, skipped=1, errors=2)
+    result.stdout.fnmatch_lines(["hermes: not used: env.verifier (verdicts has no verifier that can run elsewhere)"])
+    by_task = {record["task"]: record for record in bench.records()}
+    good = by_task["good"]
+    assert (good["reward"], good["metrics"]) == (0.5, {"speed": 3.0})
+    assert good["verifier"] == {"sandbox": "same", "source": "reward.json", "exit_code": 4}
+    assert good["verifier_output"].endswith("x" * 100 + "good\nagain good\n")
+    assert len(good["verifier_output"]) == 4000
+    assert by_task["none"]["error"] == {"kind": "verifier", "message": "no verdict today"}
+    assert by_task["none"]["verifier_output"] == "none\nagain none\n"
+    assert by_task["skipped"]["reason"] == "not on a weekday"
+    assert by_task["raises"]["error"] == {"kind": "setup", "message": "sandbox raised LookupError: no such image"}
+    logs = {path.parent.name: path.read_text() for path in (bench.path / "out" / "verifier").rglob("log.txt")}
+    assert logs == {"good@1": "good\nagain good\n", "none@1": "[redacted] and more"}
