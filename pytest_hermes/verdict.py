@@ -26,6 +26,8 @@ class Verdict:
     sandbox: str = "same"
     #: Exit code of the verifier's command; None when it did not end by itself.
     exit_code: int | None = None
+    #: Names of single tests that failed, where the verifier tells.
+    failed_tests: tuple[str, ...] = ()
     #: All that the verifier printed.
     output: str = ""
     #: Files for the run's folder, by name.

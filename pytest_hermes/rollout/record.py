@@ -80,10 +80,17 @@ class VerifierInfo(_Values):
     #: `reward.json`, `reward.txt`, `exit code`, ….
     source: str = ""
     exit_code: int | None = None
+    #: Names of single tests, from its report.
+    failed_tests: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, verdict: Verdict) -> VerifierInfo:
-        return cls(sandbox=verdict.sandbox, source=verdict.source, exit_code=verdict.exit_code)
+        return cls(
+            sandbox=verdict.sandbox,
+            source=verdict.source,
+            exit_code=verdict.exit_code,
+            failed_tests=verdict.failed_tests,
+        )
 
 
 class AttemptRecord(_Values):

@@ -14,6 +14,7 @@ from ..errors import InfrastructureError, Unsupported
 from ..sandbox.protocol import Sandbox
 from ..tools.place import Place
 from ..verdict import Verdict
+from .report import read_report
 from .reward import NoReward, Reward, read_reward
 from .tests_run import TaskTests, TestsRun, end_processes, run_tests
 
@@ -58,8 +59,10 @@ async def verify(
     else:
         run = await run_tests(sandbox, tests, timeout)
     problem = _problem(run, tests)
+    report = read_report(run.files.get("ctrf.json"))
     seen = partial(
         Verdict,
+        failed_tests=report.failed,
         sandbox="fresh" if fresh else "same",
         exit_code=run.exit_code,
         output=run.output,
@@ -68,7 +71,7 @@ async def verify(
     if problem is None:
         reward = _reward(run)
         if isinstance(reward, Reward):
-            return seen(reward=reward.value, metrics=reward.metrics, source=reward.source)
+            return seen(reward=reward.value, metrics={**report.counts, **reward.metrics}, source=reward.source)
         return seen(error=reward)
     if agent_acted:
         async with place.another() as untouched:

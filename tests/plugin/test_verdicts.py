@@ -32,8 +32,8 @@ class Verdicts(Benchmark):
         said += ctx.at_place(elsewhere)
         if item.id == "none":
             return Verdict(error="no verdict today", output=said, files={"log.txt": b"secret-token-1 and more"})
-        return Verdict(reward=0.5, metrics={"speed": 3}, source="reward.json", exit_code=4, output="x" * 9000 + said,
-                       files={"log.txt": said.encode()})
+        return Verdict(reward=0.5, metrics={"speed": 3}, source="reward.json", exit_code=4, failed_tests=("test_a",),
+                       output="x" * 9000 + said, files={"log.txt": said.encode()})
 """
 
 
@@ -47,7 +47,12 @@ def test_verdicts_and_late_sandboxes(bench: Bench) -> None:
     by_task = {record["task"]: record for record in bench.records()}
     good = by_task["good"]
     assert (good["reward"], good["metrics"]) == (0.5, {"speed": 3.0})
-    assert good["verifier"] == {"sandbox": "same", "source": "reward.json", "exit_code": 4}
+    assert good["verifier"] == {
+        "sandbox": "same",
+        "source": "reward.json",
+        "exit_code": 4,
+        "failed_tests": ["test_a"],
+    }
     assert good["verifier_output"].endswith("x" * 100 + "good\nagain good\n")
     assert len(good["verifier_output"]) == 4000
     assert by_task["none"]["error"] == {"kind": "verifier", "message": "no verdict today"}

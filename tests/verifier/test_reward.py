@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_hermes.verifier.report import Report, read_report
 from pytest_hermes.verifier.reward import NoReward, Reward, read_reward
 
 
@@ -70,3 +71,35 @@ def test_numbers_are_all_kept(numbers: dict[str, float]) -> None:
     reward = read_reward({"reward.json": json.dumps({"reward": 1, **numbers}).encode()}, 0)
     assert reward.metrics == {name: value for name, value in numbers.items() if name != "reward"}
     assert reward.value == numbers.get("reward", 1)
+
+
+def test_a_report_of_single_tests() -> None:
+    content = {
+        "results": {
+            "tool": {"name": "pytest"},
+            "summary": {"tests": 3, "passed": 1, "failed": 2, "skipped": 0, "start": 1, "stop": 2},
+            "tests": [
+                {"name": "test_a", "status": "failed"},
+                {"name": "test_b", "status": "passed"},
+                {"name": "test_c", "status": "failed"},
+            ],
+        }
+    }
+    report = read_report(json.dumps(content).encode())
+    assert report.counts == {"tests": 3, "tests_passed": 1, "tests_failed": 2, "tests_skipped": 0}
+    assert report.failed == ("test_a", "test_c")
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["results", "summary", "tests", "status"]), inner, max_size=3)
+        ),
+        max_leaves=8,
+    )
+)
+def test_a_report_that_is_none_decides_nothing(content: object) -> None:
+    read_report(json.dumps(content).encode())
+    assert read_report(None) == read_report(b"{") == Report()
