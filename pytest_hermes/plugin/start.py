@@ -18,6 +18,7 @@ from .rollouts import LOOP, Rollouts
 from .run_limits import RunLimits
 from .run_loop import RunLoop
 from .shared_folder import share_folder, shared_folder
+from .slow_start import announced
 from .xdist_controller import Controller
 from .xdist_worker import WorkerRollouts
 
@@ -30,6 +31,7 @@ def start_run(config: pytest.Config, options: Options, selections: list[Selectio
     cwd = Path(config.invocation_params.dir)
     workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
     plugins: list[object] = [BenchmarkCollection()]
+    what = ", ".join(dict.fromkeys(options.bench or [selection.bench for selection in selections]))
     run: BenchRun
     if workerinput is not None and (shared := shared_folder(config)) is not None:
         run = WorkerRun(
@@ -44,17 +46,19 @@ def start_run(config: pytest.Config, options: Options, selections: list[Selectio
         config.stash[LOOP] = rollouts
         plugins += [rollouts, BenchReport(run)]
     elif processes := getattr(config.option, "numprocesses", None):
-        run = controller = ControllerRun(
-            options,
-            selections=selections,
-            in_flight=in_flight,
-            cwd=cwd,
-            processes=processes,
-            shared=share_folder(config),
-        )
+        with announced(config, what):
+            run = controller = ControllerRun(
+                options,
+                selections=selections,
+                in_flight=in_flight,
+                cwd=cwd,
+                processes=processes,
+                shared=share_folder(config),
+            )
         plugins += [Controller(controller), BenchReport(run, planned=controller.planned())]
     else:
-        run = BenchRun(options, selections=selections, in_flight=in_flight, cwd=cwd)
+        with announced(config, what):
+            run = BenchRun(options, selections=selections, in_flight=in_flight, cwd=cwd)
         rollouts = config.stash[LOOP] = RunLoop(run)
         plugins += [rollouts, BenchReport(run)]
     plugins.append(RunLimits(run))

@@ -98,3 +98,10 @@ def test_it_moves_while_no_item_of_several_processes_ends(bench: Bench, model_se
     ]
     assert len(set(tokens)) >= 2
     assert tokens == sorted(tokens)
+
+
+def test_what_takes_long_before_the_first_test_is_named(bench: Bench) -> None:
+    bench.file("conftest.py", "from pytest_hermes.plugin import slow_start\nslow_start.AFTER = 0.2\n")
+    bench.file("slow.py", SLEEPS + "\n    async def setup(self):\n        await __import__('asyncio').sleep(1)\n")
+    result = bench.run("--hermes-bench=slow.py:Sleeps", "--hermes-model=nop", "--hermes-task=nothing")
+    assert [line for line in result.errlines if "loading" in line] == ["hermes: loading slow.py:Sleeps …"]
