@@ -57,6 +57,8 @@ class SandboxSpec:
     network: bool | None = None
 
     def __post_init__(self) -> None:
+        if self.image is not None and not self.image.strip():
+            raise ValueError("image must not be empty")
         if self.cpus is not None and not self.cpus > 0:
             raise ValueError(f"cpus must be greater than 0, not {self.cpus!r}")
         if self.pids is not None and self.pids < 1:

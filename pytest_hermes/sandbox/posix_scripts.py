@@ -1,7 +1,7 @@
 """The scripts of a terminal session for images that have no bash; see `shell_scripts` for the others.
 
 Any POSIX shell runs them: busybox's, dash. Such a shell cannot print its functions, so they end with their command.
-The session's state are two files: exported variables as code of the shell, and the folder.
+The session's state is two files: exported variables as code of the shell, and the folder.
 """
 
 from __future__ import annotations

@@ -108,9 +108,13 @@ async def test_a_missing_cwd_is_named(sandbox: Sandbox) -> None:
 
 
 async def test_env_adds_to_the_variables_of_the_task(backend: str) -> None:
-    async with opened(backend, env={"GIVEN": "task", "KEPT": "x y\nz"}) as sandbox:
+    # Also those by which a harness might call its own.
+    own = {name: name for name in ("mark", "number", "folder", "input", "code", "command", "state")}
+    async with opened(backend, env={"GIVEN": "task", "KEPT": "x y\nz", **own}) as sandbox:
         result = await sandbox.exec('printf "%s|" "$GIVEN" "$KEPT" "$MORE"', env={"GIVEN": "call", "MORE": "1"})
         assert result.stdout == b"call|x y\nz|1|"
+        result = await sandbox.exec('printf \'%s \' "$mark" "$number" $folder $input $code $command $state')
+        assert result.stdout.decode().split() == list(own)
         assert (await sandbox.exec("printf %s $GIVEN")).stdout == b"task"
 
 

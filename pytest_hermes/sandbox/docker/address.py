@@ -106,10 +106,13 @@ def engine_address(environ: Mapping[str, str] | None = None) -> Address:
         raise UsageError(f"{named} cannot be used: {error}") from error
     scheme, _, rest = url.partition("://")
     if scheme not in ("http+unix", "http", "https"):
-        raise UsageError(
-            f"{named} is {scheme}://…, which is not supported; forward that engine's socket to this machine "
-            "(ssh -L /tmp/docker.sock:/var/run/docker.sock HOST) and set DOCKER_HOST=unix:///tmp/docker.sock"
-        )
+        how = "set DOCKER_HOST to a Unix socket or to tcp://HOST:PORT"
+        if scheme == "ssh":
+            how = (
+                "forward that engine's socket to this machine (ssh -L /tmp/docker.sock:/var/run/docker.sock HOST) "
+                "and set DOCKER_HOST=unix:///tmp/docker.sock"
+            )
+        raise UsageError(f"{named} is {scheme.strip(':')}://…, which is not supported; {how}")
     known = {"http+unix": "unix", "http": "tcp", "https": "tcp"}[scheme]
     tls = options.get("tls")
     encryption = Encryption(tls.ca_cert or None, tls.cert or None, bool(tls.verify)) if tls else None

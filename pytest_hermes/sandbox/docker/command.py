@@ -24,11 +24,15 @@ from .scripts import KILL, WRAP, mark_prefix
 _LONGEST_ARGUMENT = 131072
 _TOO_LARGE = b"arguments and environment are larger than the system allows"
 
-#: Exit code of what cannot be executed, as shells have it.
+#: Exit codes of what cannot be executed or found, as shells have them.
 _NOT_EXECUTABLE = 126
+_NOT_FOUND = 127
 
 #: Exit code of what was killed.
 _KILLED = 137
+
+#: What is above was a signal's doing.
+_LAST_OF_ITS_OWN = 128
 
 #: Numbers that tell commands apart; see `scripts`. Ordinary limits are far from these.
 _NUMBERS = (1 << 40, 1 << 50)
@@ -48,7 +52,10 @@ class ContainerGone(InfrastructureError):
 class ContainerCommand:
     """A command: `exited` is its leader's exit code, once all that the leader wrote has arrived."""
 
-    def __init__(self, engine: Engine, container: str, stdout: Output, stderr: Output) -> None:
+    def __init__(
+        self, engine: Engine, container: str, stdout: Output, stderr: Output, *, numbered: bool = True
+    ) -> None:
+        """`numbered` is whether the container lets its commands be told apart by a number; see `scripts`."""
         loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[int] = loop.create_future()
         #: When the leader began, by the monotonic clock.
@@ -56,12 +63,13 @@ class ContainerCommand:
         self._engine = engine
         self._container = container
         self._outputs = (stdout, stderr)
-        self._nonce = secrets.token_hex(8)
+        self._numbered = numbered
+        self._mark = f"hermes:{secrets.token_hex(8)}:"
         self._number = random.randrange(*_NUMBERS)
         #: Whether it runs, or will never.
         self._begun: asyncio.Future[bool] = loop.create_future()
         self._ends_to_come = 2
-        prefix = mark_prefix(self._nonce)
+        prefix = mark_prefix(self._mark)
         self._marked = [MarkedStream(prefix, sink.feed, begun=self._begin, ended=self._end) for sink in self._outputs]
         self._stream: Stream | None = None
         self._exec = ""
@@ -74,15 +82,15 @@ class ContainerCommand:
 
         `user` is a name or number, the image's own when it is empty.
         """
-        if any(_size(text) >= _LONGEST_ARGUMENT for text in (*argv, *(f"{key}={env[key]}" for key in env))):
-            self._refuse_as_too_large()
+        if why := _unfit([*argv, *(f"{key}={value}" for key, value in env.items())]):
+            self._refuse(why)
             return
         has_input = stdin != b""
         size = "none"
         if has_input:
             # Where the end of the input cannot be told, it must be known.
             size = "all" if self._engine.address.can_half_close else str(await asyncio.to_thread(_remaining, stdin))
-        wrapped = ["sh", "-c", WRAP, "sh", f"hermes:{self._nonce}:", str(self._number), cwd, size, *argv]
+        wrapped = ["/bin/sh", "-c", WRAP, "sh", self._mark, str(self._number), cwd, size, *argv]
         self._exec = await self._engine.call(
             _create_exec, self._engine, self._container, wrapped, stdin=has_input, environment=dict(env), user=user
         )
@@ -102,6 +110,7 @@ class ContainerCommand:
     async def kill(self) -> None:
         """End it and all its descendants; return when they are gone. Raises InfrastructureError when that fails."""
         if not self._exec:
+            self._settle(_KILLED)
             return
         steadfast = Steadfast()
         if self._stream is not None:
@@ -121,7 +130,7 @@ class ContainerCommand:
         killer = ContainerCommand(self._engine, self._container, said, said)
         try:
             # As root: what the command started may run as anybody.
-            script = ["sh", "-c", KILL, "sh", str(self._number)]
+            script = ["/bin/sh", "-c", KILL, "sh", str(self._number), "" if self._numbered else self._mark]
             await killer.start(script, cwd="/", env={}, stdin=b"", user="0")
             await asyncio.wait([killer.exited], timeout=_KILL_PATIENCE)
             if not killer.exited.done() or killer.exited.result():
@@ -193,17 +202,25 @@ class ContainerCommand:
             self._settle(error)
             return
         if self._begun.done() and self._begun.result():
-            self._settle(code)
+            if code is None or code <= _LAST_OF_ITS_OWN:
+                # The wrapper goes on, or ended as it should: its last words are lost, and perhaps output before them.
+                lost = "the connection to a command's streams was lost"
+                self._settle(InfrastructureError(lost, kind="sandbox"))
+            else:
+                self._settle(code)
             return
         said = first_line("\n".join(output.value().decode(errors="replace") for output in self._outputs))
         if "argument list too long" in said:
-            self._refuse_as_too_large()
+            self._refuse(_TOO_LARGE)
+        elif "/bin/sh" in said and ("not found" in said or "no such file" in said):
+            # It was there when the sandbox started.
+            self._refuse(b"/bin/sh: not found", _NOT_FOUND)
         else:
             self._settle(InfrastructureError(f"the Docker engine cannot start a command: {said}", kind="sandbox"))
 
-    def _refuse_as_too_large(self) -> None:
-        self._outputs[1].feed(_TOO_LARGE)
-        self._settle(_NOT_EXECUTABLE)
+    def _refuse(self, why: bytes, code: int = _NOT_EXECUTABLE) -> None:
+        self._outputs[1].feed(why + b"\n")
+        self._settle(code)
 
     def _begin_task(self, coro: Any) -> None:
         task = asyncio.create_task(coro, name="docker exec")
@@ -224,8 +241,18 @@ class ContainerCommand:
             stream.write_eof()
 
 
-def _size(text: str) -> int:
-    return len(os.fsencode(text)) + 1
+def _unfit(texts: Sequence[str]) -> bytes | None:
+    """Return why these cannot be arguments or variables of a command in a container, None when they can."""
+    for text in texts:
+        try:
+            size = len(text.encode()) + 1
+        except UnicodeEncodeError:
+            return b"arguments and variables that are not UTF-8 cannot be passed to a container"
+        if size > _LONGEST_ARGUMENT:
+            return _TOO_LARGE
+        if "\0" in text or text.startswith("="):
+            return b"arguments cannot hold a NUL, and variables need a name"
+    return None
 
 
 def _remaining(stdin: bytes | BinaryIO) -> int:
@@ -250,7 +277,8 @@ def _create_exec(engine: Engine, container: str, argv: list[str], **options: Any
         raise
 
 
-def _exit_code(engine: Engine, container: str, exec_id: str) -> int:
+def _exit_code(engine: Engine, container: str, exec_id: str) -> int | None:
+    """Return the exit code of an exec whose stream has ended, None when it still runs."""
     import docker.errors
 
     end = time.monotonic() + _KILL_PATIENCE
@@ -265,7 +293,7 @@ def _exit_code(engine: Engine, container: str, exec_id: str) -> int:
             time.sleep(_PAUSE)
     except docker.errors.NotFound as error:
         raise _gone(engine, container) from error
-    return int(said["ExitCode"] if said["ExitCode"] is not None else _KILLED)
+    return None if said["Running"] else int(_KILLED if said["ExitCode"] is None else said["ExitCode"])
 
 
 def _wait_for_start(engine: Engine, exec_id: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from ...errors import HermesError, InfrastructureError, Unsupported
 from ...task import SandboxSpec
 from .engine import Engine, EngineFacts, first_line
+from .images import ImageGone
 
 #: Processes and threads of a container, unless the task says otherwise: a fork bomb must not take the machine along.
 DEFAULT_PIDS = 4096
@@ -44,8 +45,13 @@ def limited(spec: SandboxSpec, facts: EngineFacts) -> dict[str, Any]:
     return chosen
 
 
-def create_container(engine: Engine, config: Mapping[str, Any], host: Mapping[str, Any]) -> str:
-    """Return the id of a new container. Raises InfrastructureError when its image is gone."""
+def create_container(
+    engine: Engine, config: Mapping[str, Any], host: Mapping[str, Any], optional: Mapping[str, Any]
+) -> str:
+    """Return the id of a new container; what the engine cannot do of `optional` is left out.
+
+    Raises ImageGone when its image is.
+    """
     import docker.errors
 
     client = engine.client
@@ -55,15 +61,15 @@ def create_container(engine: Engine, config: Mapping[str, Any], host: Mapping[st
 
     try:
         try:
-            return create(host)
+            return create({**optional, **host})
         except docker.errors.APIError as error:
-            if "storage_opt" not in host or "storage-opt" not in str(error.explanation):
+            if "storage_opt" not in optional or "storage_opt" in host or "storage-opt" not in str(error.explanation):
                 raise
-            # The engine's own words do not tell before whether the file system has quotas.
+            # Nothing that the engine says of itself tells before whether the file system has quotas.
             _logger.warning("this Docker engine cannot limit storage: the task runs without that limit")
-            return create({name: value for name, value in host.items() if name != "storage_opt"})
+            return create({**{name: value for name, value in optional.items() if name != "storage_opt"}, **host})
     except docker.errors.ImageNotFound as error:
-        raise InfrastructureError(f"the image {config['image']!r} is no longer there", kind="image") from error
+        raise ImageGone(f"an image is no longer there: {first_line(str(error.explanation))}", kind="image") from error
     except (TypeError, ValueError) as error:  # what the SDK says of options that are none
         raise InfrastructureError(f"a container cannot be made with these options: {error}", kind="sandbox") from error
 
@@ -82,9 +88,9 @@ def cannot_start(why: str, image: str) -> HermesError:
     """Return what to raise for a container that did not start; `why` are the words of the engine, or of its init."""
     if "exec format error" in why.lower():
         return Unsupported(f"the image {image} is made for another architecture than this Docker engine runs")
-    if ('"sh"' in why and "not found" in why) or "exec sh failed" in why:
+    if '"/bin/sh"' in why or "exec /bin/sh failed" in why:
         return InfrastructureError(
-            f"the image {image} has no shell (`sh`), which every sandbox needs; use another", kind="image"
+            f"the image {image} has no shell (/bin/sh), which every sandbox needs; use another", kind="image"
         )
     why = first_line(why) or "its shell did not answer"
     return InfrastructureError(f"a container cannot be started: {why}", kind="sandbox")

@@ -74,7 +74,7 @@ class Engine:
         self.owner = current_owner()
         self._threads = concurrent.futures.ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="hermes-docker")
         self._reaper = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.reaper", self.owner],
+            [sys.executable, "-P", "-m", f"{__package__}.reaper", self.owner],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -98,7 +98,10 @@ class Engine:
         """Open a stream; see `open_stream`. Raises InfrastructureError when the engine cannot be reached or refuses."""
         path = f"/v{self.client.api_version}{path}"
         try:
-            return await open_stream(self.address, path, body, stdout=stdout, stderr=stderr)
+            async with asyncio.timeout(_REQUEST_TIMEOUT):
+                return await open_stream(self.address, path, body, stdout=stdout, stderr=stderr)
+        except TimeoutError:
+            raise self.lost(OSError(f"no answer within {_REQUEST_TIMEOUT} seconds")) from None
         except EngineRefused as error:
             raise InfrastructureError(f"the Docker engine refused: {first_line(str(error))}", kind="sandbox") from error
         except OSError as error:
@@ -138,7 +141,9 @@ class Engine:
             raise InfrastructureError(
                 f"the Docker engine refused: {first_line(str(error.explanation or error))}", kind="sandbox"
             ) from error
-        except (requests.RequestException, docker.errors.DockerException, OSError) as error:
+        except docker.errors.DockerException as error:
+            raise InfrastructureError(f"Docker: {first_line(str(error))}", kind="sandbox") from error
+        except (requests.RequestException, OSError) as error:
             raise self.lost(error) from error
 
     def _reap_the_dead(self) -> None:

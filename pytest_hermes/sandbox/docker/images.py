@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from ...cache import cache_folder
 from ...errors import InfrastructureError
 from ...task import SandboxSpec
 from ..activity import activity
@@ -43,29 +43,43 @@ class Image:
     workdir: str
 
 
-async def ready_image(engine: Engine, spec: SandboxSpec) -> Image:
-    """Return the image of a sandbox, pulled or built if need be.
+class ImageGone(InfrastructureError):
+    """The engine does not have an image any more that it had."""
+
+
+async def ready_image(engine: Engine, spec: SandboxSpec, platform: str | None = None) -> Image:
+    """Return the image of a sandbox, pulled or built if need be; `platform` is such as `linux/amd64`.
 
     An image that is named is used if it is there or can be pulled; else, or when `force_build` is set, the build
     context is built. Raises InfrastructureError of kind `image` for one that cannot be had.
     """
     if spec.image is not None and not (spec.force_build and spec.build_context):
         try:
-            return await _once(engine, ("pull", spec.image), lambda: _pulled(engine, spec.image or ""))
+            key = ("pull", spec.image, str(platform))
+            return await _once(engine, key, lambda: _pulled(engine, spec.image or "", platform))
         except InfrastructureError:
             if spec.build_context is None:
                 raise
     assert spec.build_context is not None
     context = Path(spec.build_context)
     digest = await asyncio.to_thread(_digest, context)
-    return await _once(engine, ("build", digest), lambda: _built(engine, context, digest, force=spec.force_build))
+    key = ("forced build" if spec.force_build else "build", digest, str(platform))
+    return await _once(engine, key, lambda: _built(engine, context, digest, platform, force=spec.force_build))
+
+
+def forget_image(image: Image) -> None:
+    """Let whoever needs this image next look for it anew."""
+    with _lock:
+        for key, future in list(_work.items()):
+            if future.done() and future.result() == image:
+                del _work[key]
 
 
 _work: dict[tuple[str, ...], Future[Image]] = {}
 _lock = threading.Lock()
 
 
-async def _once(engine: Engine, key: tuple[str, str], make: Any) -> Image:
+async def _once(engine: Engine, key: tuple[str, ...], make: Any) -> Image:
     """Let one thread do what many wait for. What failed may be tried again by who comes later."""
     key_here = (engine.address.url, *key)
     with _lock:
@@ -104,27 +118,30 @@ def _shadow(future: Future[Image]) -> Future[Image]:
     return follower
 
 
-def _found(engine: Engine, name: str) -> Image | None:
+def _found(engine: Engine, name: str, platform: str | None = None) -> Image | None:
+    """Return an image that is there, for `platform` if that is given."""
     import docker.errors
 
     try:
         said = cast(Any, engine.client).inspect_image(name)  # has no types
     except docker.errors.ImageNotFound:
         return None
+    if platform is not None and platform.split("/")[:2] != [said.get("Os"), said.get("Architecture")]:
+        return None
     return Image(said["Id"], (said.get("Config") or {}).get("WorkingDir") or "")
 
 
-def _pulled(engine: Engine, name: str) -> Image:
+def _pulled(engine: Engine, name: str, platform: str | None) -> Image:
     what = f"the image {name!r} is not on this Docker engine and cannot be pulled"
     with _problems(engine, what):
-        if (image := _found(engine, name)) is not None:
+        if (image := _found(engine, name, platform)) is not None:
             return image
         repository, tag = _split(name)
         failed: str | None = None
         layers: dict[str, tuple[int, int]] = {}
         with activity(f"pulling {name}") as tell:
             # To their end, all of them: the SDK leaves a connection open whose answer was not read.
-            for event in engine.client.pull(repository, tag=tag, stream=True, decode=True):
+            for event in engine.client.pull(repository, tag=tag, stream=True, decode=True, platform=platform):
                 failed = failed or event.get("error")
                 if event.get("status") == "Downloading" and (detail := event.get("progressDetail") or {}).get("total"):
                     layers[str(event.get("id"))] = int(detail.get("current") or 0), int(detail["total"])
@@ -145,8 +162,10 @@ def _split(name: str) -> tuple[str, str | None]:
     return (repository, tag) if colon and "/" not in tag else (name, "latest")
 
 
-def _built(engine: Engine, context: Path, digest: str, *, force: bool) -> Image:
+def _built(engine: Engine, context: Path, digest: str, platform: str | None, *, force: bool) -> Image:
     name = f"{_REPOSITORY}/{_slug(context)}:{digest[:16]}"
+    if platform is not None:
+        name += "-" + platform.replace("/", "-")
     what = f"the image of {str(context)!r} cannot be built"
     with _problems(engine, what), _one_process_at_a_time(digest):
         if not force and (image := _found(engine, name)) is not None:
@@ -155,7 +174,14 @@ def _built(engine: Engine, context: Path, digest: str, *, force: bool) -> Image:
         failed = False
         with activity(f"building {_slug(context)}") as tell:
             for event in engine.client.build(
-                path=str(context), tag=name, rm=True, forcerm=True, decode=True, timeout=_SILENCE, nocache=force
+                path=str(context),
+                tag=name,
+                rm=True,
+                forcerm=True,
+                decode=True,
+                timeout=_SILENCE,
+                nocache=force,
+                platform=platform,
             ):
                 failed = failed or "error" in event
                 said = str(event.get("error") or event.get("stream", ""))
@@ -189,8 +215,7 @@ def _one_process_at_a_time(digest: str) -> Iterator[None]:
     """Hold what other processes wait for that would build the same."""
     import fcntl
 
-    path = Path(tempfile.gettempdir()) / f"hermes-build-{os.getuid()}-{digest[:16]}.lock"
-    with open(path, "w") as lock:
+    with open(cache_folder("locks") / f"build-{digest[:16]}", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

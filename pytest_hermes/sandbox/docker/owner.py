@@ -28,7 +28,8 @@ def is_dead(owner: str) -> bool:
     pid, _, started = rest.partition(":")
     if machine != _machine() or not pid.isdigit() or not started:
         return False
-    return _started(int(pid)) != started
+    now = _started(int(pid))
+    return now != started if now else not _lives(int(pid))
 
 
 @functools.cache
@@ -38,6 +39,17 @@ def _machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
     return platform.node()
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is such a process, also where those of others cannot be looked at."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def _started(pid: int) -> str:

@@ -8,6 +8,7 @@ come after it. Standard input is a pipe that the owner holds: its end without a 
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 
@@ -20,7 +21,8 @@ def main() -> None:
     if sys.stdin.buffer.read(1):
         return  # the owner has ended in order
     # Not before: it is of no use to most runs.
-    import docker
+    import docker.errors
+    import requests
 
     from .address import engine_address
     from .reap import remove_containers
@@ -29,7 +31,9 @@ def main() -> None:
     try:
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
-            remove_containers(client, lambda owner: owner == sys.argv[1])
+            # An engine that is busy may be asked again.
+            with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+                remove_containers(client, lambda owner: owner == sys.argv[1])
             time.sleep(_PAUSE)
     finally:
         client.close()

@@ -15,6 +15,9 @@ _OF_CONTAINER = frozenset({"hostname", "platform", "user"})
 #: What decides over the life of a container is the sandbox's.
 _NOT_THEIRS = frozenset({"auto_remove", "init", "links", "lxc_conf", "port_bindings", "restart_policy", "version"})
 
+#: Of the engine's API, to check options by before there is an engine.
+_API_VERSION = "1.41"
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -28,7 +31,9 @@ class RunOptions:
         """Tell the options apart. Raises UsageError for one that does not exist or is not the user's to set."""
         if not options:
             return cls()
+        from docker.errors import DockerException
         from docker.models.containers import RUN_HOST_CONFIG_KWARGS
+        from docker.types import HostConfig
 
         of_host = {*RUN_HOST_CONFIG_KWARGS, "volumes"} - _NOT_THEIRS - _OF_CONTAINER
         for name in options:
@@ -38,4 +43,8 @@ class RunOptions:
         host = {name: value for name, value in options.items() if name in of_host}
         if "volumes" in host:
             host["binds"] = host.pop("volumes")
+        try:
+            HostConfig(version=_API_VERSION, **host)
+        except (DockerException, TypeError, ValueError, AttributeError) as error:
+            raise UsageError(f"these docker options do not fit: {error}") from error
         return cls(container, host)

@@ -23,7 +23,7 @@ from .command import ContainerCommand
 from .container import cannot_start, create_container, limited, remove_container, start_container
 from .engine import Engine, shared_engine
 from .hijack import Stream
-from .images import Image, ready_image
+from .images import Image, ImageGone, forget_image, ready_image
 from .owner import LABEL, NAME_LABEL
 from .run_options import RunOptions
 from .scripts import MAIN
@@ -59,7 +59,7 @@ class DockerSandbox(ShellSandbox):
         self._lease: Stream | None = None
         self._commands: set[ContainerCommand] = set()
         self._numbered = True
-        self._open = False
+        self._open = self._closed = False
         self._closing: asyncio.Future[None] | None = None
 
     @staticmethod
@@ -96,9 +96,9 @@ class DockerSandbox(ShellSandbox):
         engine = self._engine = await asyncio.to_thread(shared_engine)
         self._check_needs(engine)
         try:
-            image = await ready_image(engine, self._spec)
-            await self._create(engine, image)
+            image = await self._create_from_image(engine)
             await self._launch(engine, image)
+            self._check_not_closed()
             self._open = True
         except BaseException:
             await self.close()
@@ -107,6 +107,7 @@ class DockerSandbox(ShellSandbox):
     async def close(self) -> None:
         """See `Sandbox.close`."""
         self._open = False
+        self._closed = True
         for command in list(self._commands):
             command.fail(InfrastructureError("the sandbox is closed", kind="sandbox"))
         steadfast = Steadfast()
@@ -134,7 +135,7 @@ class DockerSandbox(ShellSandbox):
         """See `ShellSandbox.run`."""
         if self._engine is None or self._container is None or not self._open:
             raise InfrastructureError("the sandbox is not open", kind="sandbox")
-        running = ContainerCommand(self._engine, self._container, stdout, stderr)
+        running = ContainerCommand(self._engine, self._container, stdout, stderr, numbered=self._numbered)
         self._commands.add(running)
         running.exited.add_done_callback(lambda _: self._commands.discard(running))
         try:
@@ -163,18 +164,34 @@ class DockerSandbox(ShellSandbox):
                 f"the machine of this Docker engine has {facts.memory >> 20} MiB"
             )
 
+    def _check_not_closed(self) -> None:
+        if self._closed:
+            raise InfrastructureError("the sandbox was closed while it started", kind="sandbox")
+
+    async def _create_from_image(self, engine: Engine) -> Image:
+        platform = self._options.container.get("platform")
+        image = await ready_image(engine, self._spec, platform)
+        try:
+            await self._create(engine, image)
+        except ImageGone:
+            # It was removed since; once more, it may be pulled or built.
+            forget_image(image)
+            image = await ready_image(engine, self._spec, platform)
+            await self._create(engine, image)
+        return image
+
     async def _create(self, engine: Engine, image: Image) -> None:
         spec = self._spec
-        limits = limited(spec, engine.facts)
+        self._check_not_closed()
         slug = re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-")[:40] or "sandbox"
-        host = {**limits, "init": True, "auto_remove": True, **self._options.host}
+        host = {"init": True, "auto_remove": True, **self._options.host}
         if spec.network is False:
             host["network_mode"] = "none"
         folder = spec.workdir or image.workdir or "."
         config = {
             "image": image.id,
             "name": f"hermes-{slug}-{secrets.token_hex(4)}",
-            "entrypoint": ["sh"],
+            "entrypoint": ["/bin/sh"],
             "command": ["-c", MAIN, "sh", folder, self.scratch],
             "stdin_open": True,
             "environment": dict(spec.env),
@@ -186,7 +203,8 @@ class DockerSandbox(ShellSandbox):
         }
         # Cancelled or not: what is made must be known, or it could not be removed.
         steadfast = Steadfast()
-        making = asyncio.wrap_future(engine.submit(create_container, engine, config, host))
+        limits = limited(spec, engine.facts)
+        making = asyncio.wrap_future(engine.submit(create_container, engine, config, host, limits))
         await steadfast.wait(making)
         if making.exception() is None:
             self._container = making.result()

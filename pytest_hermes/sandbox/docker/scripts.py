@@ -2,9 +2,10 @@
 
 A command ends when its leader does. The engine, however, ends an exec's stream only when nobody holds its pipes any
 more, and never says when the leader began; closing the stream leaves everything running. So the wrapper around each
-command writes marks into both streams, which nobody else can guess beforehand, and gives the command a number that
-all of its descendants carry: the soft limit on file locks. Linux has not enforced that one since version 2.4, processes
-inherit it through `setsid`, double forks and emptied environments, and /proc shows it for those of other users as well.
+command writes marks into both streams, and gives the command a number that all of its descendants carry: the soft limit
+on file locks. Linux has not enforced that one since version 2.4, processes inherit it through `setsid`, double forks
+and emptied environments, and /proc shows it for those of other users as well. Both serve commands that mean no harm:
+whoever is root in the container can read the marks' secret, and change his number.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from __future__ import annotations
 MARK_FIELD = 3
 
 
-def mark_prefix(nonce: str) -> bytes:
-    """Return how the marks of a command begin."""
-    return b"\0hermes:" + nonce.encode() + b":"
+def mark_prefix(mark: str) -> bytes:
+    """Return how the marks of a command begin; `mark` is what the wrapper was given."""
+    return b"\0" + mark.encode()
 
 
 #: The container's main process. It says where it is, then waits until whoever started the container is gone.
@@ -37,12 +38,12 @@ while read -r line; do :; done
 #: Around each command. Arguments: how its marks begin (without the NUL), its number, the folder, the bytes of its
 #: standard input (`all`: to its end, `none`: there is none), and the command's own.
 WRAP = r"""
-mark=$1 number=$2 folder=$3 input=$4
+__hermes_mark=$1 __hermes_number=$2 __hermes_folder=$3 __hermes_input=$4
 shift 4
 exec 8>&1 9>&2 2>/dev/null
-ulimit -S -x "$number" || ulimit -S -w "$number"
-printf '\0%sbeg\n' "$mark" >&9
-run() (
+ulimit -S -x "$__hermes_number" || ulimit -S -w "$__hermes_number"
+printf '\0%sbeg\n' "$__hermes_mark" >&9
+__hermes_run() (
     case $1 in
         */*) ;;
         *) command -v "$1" >/dev/null || { printf '%s: command not found\n' "$1" >&9; exit 127; } ;;
@@ -50,25 +51,48 @@ run() (
     unset OLDPWD
     exec "$@" 2>&9 8>&- 9>&-
 )
-if ! cd -- "$folder"; then
-    printf "cannot start in '%s': there is no such folder, or it cannot be entered\n" "$folder" >&9
-    code=126
+if ! cd -- "$__hermes_folder"; then
+    printf "cannot start in '%s': there is no such folder, or it cannot be entered\n" "$__hermes_folder" >&9
+    __hermes_code=126
 else
-    case $input in
-        none) run "$@" </dev/null ;;
-        all) run "$@" ;;
-        *) head -c "$input" | run "$@" ;;
+    case $__hermes_input in
+        none) __hermes_run "$@" </dev/null ;;
+        all) __hermes_run "$@" ;;
+        *) head -c "$__hermes_input" | __hermes_run "$@" ;;
     esac
-    code=$?
+    __hermes_code=$?
 fi
-printf '\0%s%03d\n' "$mark" "$code" >&9
-printf '\0%s%03d\n' "$mark" "$code" >&8
+printf '\0%s%03d\n' "$__hermes_mark" "$__hermes_code" >&9
+printf '\0%s%03d\n' "$__hermes_mark" "$__hermes_code" >&8
 """
 
-#: Kills all that carries a number and waits until it is gone. Argument: the number.
+#: Kills all that carries a number and waits until it is gone. Arguments: the number, and where numbers cannot be given,
+#: what the wrapper's own arguments hold: then its process group is killed.
 KILL = r"""
+if [ -n "$2" ]; then
+    for folder in /proc/[0-9]*; do
+        pid=${folder#/proc/}
+        [ "$pid" = $$ ] || [ "$pid" = $PPID ] && continue
+        tr '\000' '\n' <"$folder/cmdline" 2>/dev/null | while IFS= read -r word; do
+            [ "$word" = "$2" ] && kill -KILL -- "-$pid" 2>/dev/null
+        done
+    done
+    exit 0
+fi
+if command -v grep >/dev/null; then
+    find_them() { found=$(grep -l "^Max file locks  *$1 " /proc/[0-9]*/limits 2>/dev/null); }
+else
+    find_them() {
+        found=
+        for path in /proc/[0-9]*/limits; do
+            while read -r max file locks soft rest; do
+                [ "$max $file $locks $soft" = "Max file locks $1" ] && found="$found $path"
+            done 2>/dev/null <"$path"
+        done
+    }
+fi
 last= tries=0
-while found=$(grep -l "^Max file locks  *$1 " /proc/[0-9]*/limits 2>/dev/null); [ -n "$found" ]; do
+while find_them "$1"; [ -n "$found" ]; do
     tries=$((tries + 1))
     [ "$tries" -lt 500 ] || exit 1
     pids=
