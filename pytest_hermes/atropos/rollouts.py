@@ -17,13 +17,14 @@ from atroposlib.envs.server_handling.server_baseline import APIServerConfig, Ser
 
 from ..background import BorrowedLoop
 from ..errors import InfrastructureError, UsageError
+from ..models.tokens.errors import TemplateError
 from ..redact import Redactor
 from ..rollout.attempt import AttemptPlan, Rollout
 from ..rollout.configured import sandbox_choice
 from ..rollout.engine import Engine
 from ..rollout.places import MakeSpec, attempt_place
 from ..rollout.plan import PlannedTask
-from ..rollout.rendered_tokens import PLACEHOLDER, ConversationTokens, TemplateError, tokenise
+from ..rollout.rendered_tokens import PLACEHOLDER, ConversationTokens, tokenise
 from ..rollout.results_file import ResultsFile
 from ..tools.bridge import install_bridge
 from ..tools.place import Place

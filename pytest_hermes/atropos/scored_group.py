@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..rollout.rendered_tokens import IGNORED
+from ..models.tokens.trace import IGNORED
 
 #: Fields with one row a token.
 _PER_TOKEN = ("advantages", "ref_logprobs", "inference_logprobs")

@@ -14,7 +14,7 @@ from typing import Any
 from atroposlib.envs.base import BaseEnv
 
 from ..errors import HermesError, InfrastructureError, UsageError
-from ..rollout.rendered_tokens import IGNORED
+from ..models.tokens.trace import IGNORED
 from ..rollout.transcript import transcript
 from . import wandb_use
 from .run_api import RunApi

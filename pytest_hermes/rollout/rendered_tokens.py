@@ -6,13 +6,12 @@ by other tokens than the tokenizer would, and wherever a template changes what t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-#: What a mask holds for a token that is not to be trained on, as PyTorch's cross entropy ignores it.
-IGNORED = -100
+from ..models.tokens.chat_template import for_template, render
+from ..models.tokens.trace import IGNORED
 
 #: How a sequence of tokens came about: `retokenised` from the rendered conversation, or `placeholder` for none.
 TokenSource = Literal["retokenised", "placeholder"]
@@ -41,10 +40,6 @@ class ConversationTokens:
 
 #: A sequence that trains nothing, for a model without a tokenizer.
 PLACEHOLDER = ConversationTokens([0], [IGNORED], "placeholder")
-
-
-class TemplateError(Exception):
-    """A chat template cannot render a conversation."""
 
 
 def tokenise(
@@ -113,7 +108,7 @@ class _Rendering:
         self, tokenizer: Tokenizer, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]
     ) -> None:
         self._tokenizer = tokenizer
-        self._messages = [_for_template(message) for message in messages]
+        self._messages = [for_template(message) for message in messages]
         self._tools = list(tools) or None
         self.text = self._render(len(self._messages))
 
@@ -138,29 +133,4 @@ class _Rendering:
         return self._render(turn, add_generation_prompt=True)
 
     def _render(self, count: int, **options: Any) -> str:
-        try:
-            text = self._tokenizer.apply_chat_template(
-                self._messages[:count], tools=self._tools, tokenize=False, **options
-            )
-        except Exception as error:  # templates are programs, and raise what they like
-            raise TemplateError(f"the chat template cannot render it: {type(error).__name__}: {error}") from error
-        return str(text)
-
-
-def _for_template(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message as chat templates expect it: texts for contents, objects for arguments, one reasoning field."""
-    said = {**message, "content": "" if message.get("content") is None else message["content"]}
-    if "reasoning" in said:
-        said.setdefault("reasoning_content", said.pop("reasoning"))
-    if said.get("tool_calls"):
-        said["tool_calls"] = [_call(call) for call in said["tool_calls"]]
-    return said
-
-
-def _call(call: dict[str, Any]) -> dict[str, Any]:
-    function = call["function"]
-    try:
-        arguments = json.loads(function["arguments"])
-    except (ValueError, TypeError, RecursionError):
-        return call
-    return {**call, "function": {**function, "arguments": arguments}} if isinstance(arguments, dict) else call
+        return render(self._tokenizer, self._messages[:count], self._tools, **options)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pytest_hermes.rollout.rendered_tokens import TemplateError, tokenise
+from pytest_hermes.models.tokens.errors import TemplateError
+from pytest_hermes.rollout.rendered_tokens import tokenise
 from tests.services import run_api
 from tests.services.required import require
 from tests.services.run_api import CHATML, make_tokenizer

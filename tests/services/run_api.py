@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ CHATML = (
     "{% endif %}"
     "{%- for message in messages %}"
     "{%- if message.role == 'tool' %}"
-    "<|im_start|>user\n<tool_response>\n{{ message.content }}\n</tool_response><|im_end|>\n"
+    "<|im_start|>user\n<tool_response>\n{{ message.content }}\n</tool_response>{{ '<|im_end|>\n' }}"
     "{%- else %}<|im_start|>{{ message.role }}\n{{ message.content | trim }}"
     "{%- for call in message.tool_calls or [] %}\n<tool_call>\n"
     '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}\n</tool_call>'
-    "{%- endfor %}<|im_end|>\n{%- endif %}{%- endfor %}"
+    "{%- endfor %}{{ '<|im_end|>\n' }}{%- endif %}{%- endfor %}"
     "{%- if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
@@ -36,8 +37,18 @@ def problem() -> str | None:
     return None
 
 
-def make_tokenizer(folder: Path, template: str = CHATML) -> Path:
-    """Train a byte-level BPE tokenizer on a few lines, save it with a chat template, and return its folder."""
+def make_tokenizer(
+    folder: Path,
+    template: str = CHATML,
+    *,
+    special: Sequence[str] = ("<|im_start|>", "<|im_end|>", "<|end|>"),
+    added: Sequence[str] = (),
+    eos: str = "<|im_end|>",
+) -> Path:
+    """Train a byte-level BPE tokenizer on a few lines, save it with a chat template, and return its folder.
+
+    `added` are tokens of their own that are not special, as `<think>` is to most models.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -46,16 +57,15 @@ def make_tokenizer(folder: Path, template: str = CHATML) -> Path:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=600,
-        special_tokens=["<|im_start|>", "<|im_end|>", "<|end|>"],
+        special_tokens=list(special),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(
         ["the quick brown fox calls a tool", '{"name": "terminal", "arguments": {}}'], trainer
     )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", additional_special_tokens=["<|im_start|>"]
-    )
+    tokenizer.add_tokens(list(added))
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=eos)
     fast.chat_template = template
     fast.save_pretrained(str(folder))
     return folder

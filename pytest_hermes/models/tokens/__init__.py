@@ -1,0 +1,1 @@
+"""The tokens a model really sampled: their trace, and models that are asked by token ids."""

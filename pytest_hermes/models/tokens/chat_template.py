@@ -1,0 +1,206 @@
+"""Prompts as token ids: a conversation rendered whole, or only what came after an answer."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import TemplateError
+from .guarded_text import GuardedText
+
+Messages = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What the template writes after an answer of the assistant, up to where the next one begins."""
+
+    ids: list[int]
+    #: The token by which the template closes the answer, if it has one. `ids` begins with it.
+    end_of_turn: int | None
+    #: All ids of special tokens.
+    special: frozenset[int]
+
+    def after(self, last: int, finish_reason: str) -> list[int]:
+        """Return the ids that follow an answer whose last sampled id is `last`: a turn ends once.
+
+        Whichever special token a model stopped by, it stands for the template's own. A template without one lets the
+        next turn's first token end a turn, and models sample that.
+        """
+        ids = list(self.ids)
+        if last not in self.special or (finish_reason == "length" and last != self.end_of_turn):
+            return ids
+        if ids and ids[0] == self.end_of_turn:
+            del ids[0]
+        if ids and ids[0] == last:
+            del ids[0]
+        return ids
+
+
+class ChatTemplate:
+    """A tokenizer's chat template. `options` are further variables for it, such as `enable_thinking`."""
+
+    def __init__(self, tokenizer: Any, options: Mapping[str, Any] | None = None) -> None:
+        """Raises TemplateError for a tokenizer that is not fast."""
+        self._tokenizer = tokenizer
+        self._options = dict(options or {})
+        self._text = GuardedText(tokenizer)
+        self.special = frozenset(self._text.special_ids.values())
+        self._arguments_as_text = False
+
+    def prompt(self, messages: Messages, tools: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Return the ids of a conversation, up to where the assistant's answer begins.
+
+        Raises TemplateError when the template cannot render it.
+        """
+        return self._text.encode(self._render(self._guarded(messages), tools, prompt=True))
+
+    def continuation(self, messages: Messages, new: Messages, tools: Sequence[Mapping[str, Any]]) -> Continuation:
+        """Return what follows on `messages`, which end with an answer, when `new` messages come after it.
+
+        The answer is rendered with a word in it that is found again, so nothing that the template does to the
+        conversation before it matters: trimming, dropped reasoning, another order of a call's arguments. Raises
+        TemplateError when the template cannot render it, or writes the end of an answer otherwise once it goes on.
+        """
+        word = f"anchor{secrets.token_hex(8)}"
+        guarded, following = self._guarded(messages), self._guarded(new)
+        problem: TemplateError | None = None
+        for history in _with_word(guarded, word):
+            try:
+                closed = _after(self._render(history, tools, prompt=False), word)
+                going_on = _after(self._render([*history, *following], tools, prompt=True), word)
+            except TemplateError as error:
+                problem = problem or error
+                continue
+            if closed is None or going_on is None:
+                continue
+            end = self._text.last_special(closed)
+            until = end[0] if end is not None else len(closed.rstrip())
+            if not going_on.startswith(closed[:until]):
+                continue
+            rest = going_on[until:]
+            if end is None:
+                return Continuation(self._text.encode(rest), None, self.special)
+            # With the token before it, so that what follows is not taken for the beginning of a text.
+            return Continuation(self._text.encode(end[1] + rest), self._text.special_ids[end[1]], self.special)
+        raise problem or TemplateError("the chat template does not render an answer that messages follow")
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of sampled ids, with special tokens, since calls and reasoning may be marked by them."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def endings(self) -> tuple[tuple[int, ...], list[int]]:
+        """Return the special tokens by which the template closes an answer, and those by which a model may end one.
+
+        A model may stop by the first token of the next turn where the template closes none, and by its tokenizer's own.
+        """
+        eos = self._tokenizer.eos_token_id
+        closing: set[int] = set()
+        stopping = {eos} if isinstance(eos, int) else set()
+        user: dict[str, Any] = {"role": "user", "content": "a"}
+        call = {"id": "abcdefghi", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        calling = {"role": "assistant", "content": "", "tool_calls": [call]}
+        result = {"role": "tool", "tool_call_id": "abcdefghi", "name": "f", "content": "c"}
+        ends: list[tuple[list[dict[str, Any]], dict[str, Any]]]
+        ends = [([user, {"role": "assistant", "content": "b"}], user), ([user, calling], result)]
+        for history, new in ends:
+            try:
+                found = self.continuation(history, [new], ())
+            except TemplateError:  # a template without tools, for one
+                continue
+            if found.end_of_turn is not None:
+                closing.add(found.end_of_turn)
+            else:
+                stopping |= {next(iter(found.ids), -1)} & self.special
+        return tuple(sorted(closing)), sorted(closing | stopping)
+
+    def _guarded(self, messages: Messages) -> list[dict[str, Any]]:
+        return [
+            {
+                **self._text.guard({k: v for k, v in said.items() if k != "role"}, all_added=said["role"] == "tool"),
+                "role": said["role"],
+            }
+            for said in map(for_template, messages)
+        ]
+
+    def _render(self, messages: Messages, tools: Sequence[Mapping[str, Any]], *, prompt: bool) -> str:
+        schemas = self._text.guard(list(tools), all_added=False) or None
+        if not self._arguments_as_text:
+            try:
+                return render(self._tokenizer, messages, schemas, add_generation_prompt=prompt, **self._options)
+            except TemplateError:
+                if not any(message.get("tool_calls") for message in messages):
+                    raise
+        # Some templates (DeepSeek's) put arguments together with text, so they must be text.
+        said = [_with_texts(message) for message in messages]
+        text = render(self._tokenizer, said, schemas, add_generation_prompt=prompt, **self._options)
+        self._arguments_as_text = True
+        return text
+
+
+def render(tokenizer: Any, messages: Messages, tools: Any, **options: Any) -> str:
+    """Return a conversation as the tokenizer's chat template writes it. Raises TemplateError when it cannot."""
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), tools=tools, tokenize=False, **options))
+    except Exception as error:  # templates are programs, and raise what they like
+        raise TemplateError(f"the chat template cannot render it: {type(error).__name__}: {error}") from error
+
+
+def for_template(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message as chat templates expect it: texts for contents, objects for arguments, one reasoning field."""
+    said = {**message, "content": "" if message.get("content") is None else message["content"]}
+    if "reasoning" in said:
+        said.setdefault("reasoning_content", said.pop("reasoning"))
+    if said.get("tool_calls"):
+        said["tool_calls"] = [_call(call) for call in said["tool_calls"]]
+    return said
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    try:
+        arguments = json.loads(function["arguments"])
+    except (ValueError, TypeError, RecursionError):
+        return dict(call)
+    return {**call, "function": {**function, "arguments": arguments}} if isinstance(arguments, dict) else dict(call)
+
+
+def _with_arguments(call: Mapping[str, Any], arguments: Any) -> dict[str, Any]:
+    return {**call, "function": {**call["function"], "arguments": arguments}}
+
+
+def _with_texts(message: Mapping[str, Any]) -> dict[str, Any]:
+    calls = [
+        _with_arguments(call, json.dumps(arguments, ensure_ascii=False)) if isinstance(arguments, dict) else call
+        for call in message.get("tool_calls") or ()
+        for arguments in [call["function"]["arguments"]]
+    ]
+    return {**message, "tool_calls": calls} if calls else dict(message)
+
+
+def _with_word(messages: list[dict[str, Any]], word: str) -> Iterator[list[dict[str, Any]]]:
+    """Yield conversations whose last message holds `word` where the assistant's own text ends.
+
+    First in the last call; then with one call a turn, for templates that take no more; then in the content, for those
+    that write no calls at all.
+    """
+    *before, last = messages
+    calls = last.get("tool_calls")
+    if calls:
+        named = _with_arguments(calls[-1], {"anchor": word})
+        yield [*before, {**last, "tool_calls": [*calls[:-1], named]}]
+        yield [*map(_with_one_call, before), {**last, "tool_calls": [named]}]
+    yield [*before, {**last, "content": word}]
+    yield [*before, {"role": "assistant", "content": word}]
+
+
+def _with_one_call(message: dict[str, Any]) -> dict[str, Any]:
+    return {**message, "tool_calls": message["tool_calls"][-1:]} if message.get("tool_calls") else message
+
+
+def _after(text: str, word: str) -> str | None:
+    _, found, rest = text.rpartition(word)
+    return rest if found else None

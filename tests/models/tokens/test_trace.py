@@ -1,0 +1,91 @@
+"""Traces: when a new segment begins, and that nothing that is wrong passes for right."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_hermes.models.tokens.certificate import problems
+from pytest_hermes.models.tokens.trace import IGNORED, TokenTrace
+
+END = 99
+IDS = st.lists(st.integers(0, 90), min_size=1, max_size=6)
+
+
+@st.composite
+def traces(draw: st.DrawFn) -> TokenTrace:
+    trace = TokenTrace(end_of_turn=(END,))
+    for index in range(draw(st.integers(1, 5))):
+        ended = draw(st.booleans())
+        ids = [*draw(IDS), *([END] if ended else [])]
+        logprobs = draw(st.lists(st.floats(-1e3, 0), min_size=len(ids), max_size=len(ids)))
+        anew = "changed" if index == 0 or draw(st.booleans()) else None
+        trace.append(
+            draw(IDS),
+            ids,
+            logprobs,
+            finish_reason="stop" if ended else "length",
+            stop_token=END if ended else None,
+            new_segment=anew,
+        )
+    return trace
+
+
+@given(traces())
+def test_what_was_recorded_passes_and_reads_back_equal(trace: TokenTrace) -> None:
+    assert problems(trace, 0.5) == []
+    assert TokenTrace.from_json(json.loads(json.dumps(trace.to_json(), allow_nan=False))) == trace
+
+
+@given(traces(), st.data())
+def test_one_value_that_is_wrong_is_found(trace: TokenTrace, data: st.DataObject) -> None:
+    segment = data.draw(st.sampled_from(trace.segments))
+    i = data.draw(st.integers(0, len(segment.tokens) - 1))
+    kind = data.draw(st.sampled_from(["id", "mask", "logprob", "both", "shorter", "turn"]))
+    if kind in ("id", "both"):
+        other = data.draw(st.integers(-5, 200).filter(lambda token: token != segment.tokens[i]))
+        segment.tokens[i] = other
+        if kind == "both" and segment.masks[i] != IGNORED:
+            segment.masks[i] = other
+    elif kind == "mask":
+        values = st.sampled_from([IGNORED, segment.tokens[i], 0, 1, True])
+        segment.masks[i] = data.draw(values.filter(lambda mask: mask != segment.masks[i]))
+    elif kind == "logprob":
+        values = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True), st.just(1.0))
+        segment.logprobs[i] = data.draw(values.filter(lambda value: repr(value) != repr(segment.logprobs[i])))
+    elif kind == "shorter":
+        del data.draw(st.sampled_from([segment.tokens, segment.masks, segment.logprobs]))[i]
+    else:
+        index = data.draw(st.integers(0, len(segment.turns) - 1))
+        name = data.draw(st.sampled_from(["number", "begin", "sampled", "end"]))
+        turn = segment.turns[index]
+        segment.turns[index] = replace(turn, **{name: getattr(turn, name) + data.draw(st.sampled_from([-1, 1]))})
+    assert problems(trace, 0.5) != []
+
+
+@given(traces(), st.sampled_from([float("nan"), float("inf"), None, True, "1"]))
+def test_a_score_is_a_finite_number(trace: TokenTrace, score: Any) -> None:
+    assert problems(trace, score) == [f"the score is {score!r}, not a finite number"]
+
+
+def test_a_turn_that_ends_twice_is_found() -> None:
+    trace = TokenTrace(end_of_turn=(END,))
+    trace.append([1], [2, END], [-0.1, -0.2], finish_reason="stop", stop_token=END)
+    trace.append([END, 3], [4], [-0.3], finish_reason="length", stop_token=None)
+    assert problems(trace) == [f"segment 0: turn 0 ends twice: {END} is followed by {END}"]
+
+
+def test_nothing_sampled_is_nothing_to_train_on() -> None:
+    assert problems(TokenTrace()) == ["nothing was sampled"]
+    with pytest.raises(ValueError, match="no token trace of version 1"):
+        TokenTrace.from_json({"segments": []})
+    broken = copy.deepcopy(TokenTrace().to_json())
+    del broken["segments"]
+    with pytest.raises(ValueError, match="not whole"):
+        TokenTrace.from_json(broken)
