@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .models.tokens.trace import TokenTrace
 
 #: Sums of money are exact: with the 28 digits of the default context, long sums of floats' noise are not.
 _EXACT = Context(prec=200)
@@ -87,9 +90,21 @@ class AgentResult:
     #: The reasoning of each turn, None where the model gave none.
     reasoning_per_turn: list[str | None] = field(default_factory=list)
     tool_errors: list[ToolError] = field(default_factory=list)
-    #: State of a token-exact server; None with chat completions.
-    managed_state: dict[str, Any] | None = None
+    #: The tokens as they were sampled, of a model that tells them; None with chat completions.
+    trace: TokenTrace | None = None
     #: `finished`, `max_turns`, `time`, `tokens`, `cost`, `context` (the window is full) or `length` (the last answer
     #: was cut off); empty while the loop runs.
     stop_reason: str = ""
     usage: Usage = field(default_factory=Usage)
+
+    @property
+    def managed_state(self) -> dict[str, Any] | None:
+        """The trace as nodes, one a segment, in the terms of Atropos's managed server; None without a trace."""
+        if self.trace is None:
+            return None
+        return {
+            "nodes": [
+                {"tokens": one.tokens, "masked_tokens": one.masks, "logprobs": one.inference_logprobs()}
+                for one in self.trace.segments
+            ]
+        }

@@ -80,6 +80,25 @@ class ToolCallParser(ABC):
         ]
         return _content(text, found), calls
 
+    def split_reasoning(self, text: str, *, prompt: str = "", cut_off: bool = False) -> tuple[str | None, str]:
+        """Split what a model thought first from the rest of what it wrote; None where it did not.
+
+        `prompt` is the end of what `text` was sampled after, since templates put the opening tag there. Reasoning that
+        was `cut_off` goes to the end; of one that was not closed otherwise nothing is split off.
+        """
+        start = len(text) - len(text.lstrip())
+        opened = next((opener for opener, _ in self.think_tags if text.startswith(opener, start)), "")
+        begun = any(prompt.rstrip().endswith(opener) for opener, _ in self.think_tags)
+        regions = quoted_regions(text, [(one.start, one.end) for one in self.find(text)], self.think_tags)
+        if regions and regions[0][0] <= start:
+            inside, rest = text[: regions[0][1]], text[regions[0][1] :]
+            inside = inside.removesuffix(next(closer for _, closer in self.think_tags if inside.endswith(closer)))
+        elif cut_off and (opened or begun):
+            inside, rest = text, ""
+        else:
+            return None, text
+        return inside.strip().removeprefix(opened).strip() or None, rest.lstrip("\n")
+
     def render(self, calls: Iterable[Mapping[str, Any]], content: str = "") -> str:
         """What a model of this format would write to say `content` and make `calls`.
 

@@ -6,7 +6,7 @@ The `openai` package has these types too, but importing it takes half a second t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,8 +28,10 @@ class ToolCall:
 @dataclass(frozen=True)
 class Message:
     content: str | None
-    tool_calls: Sequence[ToolCall] | None = None
+    #: In this shape, or in that of a parser.
+    tool_calls: Sequence[ToolCall | Mapping[str, Any]] | None = None
     role: str = "assistant"
+    reasoning_content: str | None = None
 
 
 @dataclass(frozen=True)

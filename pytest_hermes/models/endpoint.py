@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InfrastructureError
@@ -64,6 +65,32 @@ class Endpoint:
 
     async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Any:
         """Return the model's answer. Faults that may pass are waited out, and not on the agent's time."""
+        # What is JSON already goes by the package's side door, and is sent the same: through the front one it is
+        # looked through by type, a third of what a request costs and more with each turn.
+        rest = dict(parameters)
+        body = {"messages": messages, **(rest.pop("extra_body", None) or {})}
+        if "tools" in rest:
+            body.setdefault("tools", rest.pop("tools"))
+
+        async def ask(client: Any) -> Any:
+            said = await client.chat.completions.create(model=self.name, messages=[], extra_body=body, **rest)
+            self.answered = True
+            return check_completion(self._asked, said)
+
+        return await self._patiently(ask)
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the JSON that the endpoint answers to `body` at `path`, below the base URL or a URL of its own.
+
+        Faults that may pass are waited out. Raises what `chat_completion` raises.
+        """
+        return await self._patiently(lambda client: client.post(path, cast_to=object, body=body))
+
+    async def get(self, path: str) -> Any:
+        """Return the JSON that stands at `path`, as `post` does."""
+        return await self._patiently(lambda client: client.get(path, cast_to=object))
+
+    async def _patiently(self, ask: Callable[[Any], Awaitable[Any]]) -> Any:
         now = asyncio.get_running_loop().time
         first, tried = now(), 0
         while True:
@@ -73,7 +100,7 @@ class Endpoint:
                 began = now()
                 request_sent(began)
                 try:
-                    completion = await self._request(messages, parameters)
+                    answer = await self._request(ask)
                 except Fault as fault:
                     failed = fault
                     if fault.overloaded:
@@ -84,7 +111,7 @@ class Endpoint:
                 else:
                     request_answered(began)
                     slot.succeeded()
-                    return completion
+                    return answer
             request_waits(began)
             tried += 1
             wait = self._policy.wait(tried, now() - first, failed.retry_after)
@@ -103,22 +130,16 @@ class Endpoint:
             why = f"{tried} tries"
         return InfrastructureError(f"{fault} ({why})", kind="endpoint")
 
-    async def _request(self, messages: list[dict[str, Any]], parameters: dict[str, Any]) -> Any:
+    async def _request(self, ask: Callable[[Any], Awaitable[Any]]) -> Any:
         """Ask once. What is raised has no cause attached: a library's own text may hold the key."""
         import openai
 
-        client: Any = self._connect()
+        client = self._connect()
         limit = self._policy.request_timeout
-        # What is JSON already goes by the package's side door, and is sent the same: through the front one it is
-        # looked through by type, a third of what a request costs and more with each turn.
-        rest = dict(parameters)
-        body = {"messages": messages, **(rest.pop("extra_body", None) or {})}
-        if "tools" in rest:
-            body.setdefault("tools", rest.pop("tools"))
         try:
             # The client's own time-out starts anew with each byte: an answer that trickles in would never end.
             async with asyncio.timeout(limit):
-                completion = await client.chat.completions.create(model=self.name, messages=[], extra_body=body, **rest)
+                answer = await ask(client)
         except openai.APIStatusError as error:
             self.answered = True
             response = error.response
@@ -134,7 +155,7 @@ class Endpoint:
             said = self._asked.clean(str(error))
             raise InfrastructureError(f"{self.address}: {first_line(said)}", kind="endpoint") from None
         self.answered = True
-        return check_completion(self._asked, completion)
+        return answer
 
     def _connect(self) -> AsyncOpenAI:
         if self._client is None:

@@ -9,6 +9,7 @@ from ..result import Usage
 from ..sandbox.protocol import Sandbox
 from ..task import Task
 from .limiter import CallLimiter
+from .tokens.trace import TokenTrace
 
 
 class ContextWindowExceeded(HermesError):
@@ -35,6 +36,15 @@ class Equipped(Protocol):
 
         Raises OSError or InfrastructureError when that fails.
         """
+
+
+@runtime_checkable
+class Traced(Protocol):
+    """A model of one rollout that keeps the tokens it was given and sampled."""
+
+    @property
+    def trace(self) -> TokenTrace:
+        """What there is so far; it grows with each answer."""
 
 
 class ModelSource(Protocol):

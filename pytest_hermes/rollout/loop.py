@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InfrastructureError
 from ..models.clock import AgentClock
-from ..models.protocol import ContextWindowExceeded, Model
+from ..models.protocol import ContextWindowExceeded, Model, Traced
 from ..result import AgentResult, ToolError, Usage, dollars
 from ..tools.dispatch import ToolOutcome
 from .answer import Answer, Call, read_answer
@@ -90,6 +90,8 @@ class HermesAgentLoop:
 
     async def _run(self, messages: list[dict[str, Any]]) -> AgentResult:
         result = self.result = AgentResult(messages=[dict(message) for message in messages])
+        if isinstance(self.server, Traced):
+            result.trace = self.server.trace
         self._wire = list(result.messages)
         clock = self.clock = AgentClock(self.seconds)
         try:

@@ -1,0 +1,40 @@
+"""The format in which a model writes calls and reasoning, by the name of its parser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Protocol, cast
+
+from ...errors import UsageError
+from ...suggest import unknown
+
+GROUP = "pytest_hermes.parsers"
+
+
+class CallParser(Protocol):
+    """What a parser's entry point makes of the tools' schemas; see `ToolCallParser`."""
+
+    def parse(self, text: str) -> tuple[str, list[Mapping[str, Any]]]:
+        """Return the content, and the calls in the shape of the chat API."""
+
+    def split_reasoning(self, text: str, *, prompt: str = "", cut_off: bool = False) -> tuple[str | None, str]:
+        """Return the reasoning, None without any, and the rest."""
+
+
+class CallParserClass(Protocol):
+    def __call__(self, tools: Sequence[Mapping[str, Any]] | None = None) -> CallParser: ...
+
+
+@cache
+def call_parser(name: str) -> CallParserClass:
+    """Return the parser class of a format. Raises UsageError when there is none of that name that can be loaded."""
+    points = entry_points(group=GROUP, name=name)
+    if not points:
+        known = {point.name for point in entry_points(group=GROUP)}
+        raise UsageError(f"env.tool_call_parser: {unknown('format', name, known)}")
+    try:
+        return cast(CallParserClass, next(iter(points)).load())
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"env.tool_call_parser: the format {name!r} cannot be loaded: {error}") from error

@@ -1,0 +1,244 @@
+"""How model servers take token ids and tell those they sampled: three dialects.
+
+- `vllm_generate`: the vLLM server of Atropos (example_trainer/vllm_api_server.py)
+- `sglang`: SGLang's native API (https://docs.sglang.io/basic_usage/sampling_params.html)
+- `completions`: `vllm serve` as it is (https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from ...errors import InfrastructureError, UsageError
+from ...suggest import unknown
+
+Protocols = Literal["auto", "vllm_generate", "sglang", "completions"]
+
+#: What `extra_body` may hold whatever the dialect: variables for the chat template, which is rendered on this side.
+TEMPLATE_KEY = "chat_template_kwargs"
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One answer: equally many ids and logprobs, and why it ended: `stop` or `length`."""
+
+    ids: list[int]
+    logprobs: list[float]
+    finish_reason: str
+
+
+class BadAnswer(InfrastructureError):
+    """A server's answer does not tell what it sampled."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, kind="tokens")
+
+
+class Dialect(Protocol):
+    name: str
+    #: Whether `path` stands below the base URL, or below the root of the server.
+    below_base: bool
+    path: str
+    #: Further sampling parameters it takes.
+    parameters: frozenset[str]
+
+    def body(
+        self, model: str, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return the request's JSON; `more` are some of `parameters`."""
+
+    def read(self, answer: Any, prompt: Sequence[int]) -> Sampled:
+        """Return what was sampled. Raises BadAnswer when the answer does not tell it."""
+
+
+_COMMON = frozenset(
+    {
+        "top_p",
+        "top_k",
+        "min_p",
+        "presence_penalty",
+        "frequency_penalty",
+        "repetition_penalty",
+        "stop",
+        "stop_token_ids",
+        "ignore_eos",
+        "logit_bias",
+        "skip_special_tokens",
+        "spaces_between_special_tokens",
+    }
+)
+_VLLM = _COMMON | {"seed", "min_tokens", "bad_words", "allowed_token_ids", "include_stop_str_in_output"}
+
+
+class VllmGenerate:
+    name = "vllm_generate"
+    below_base = False
+    path = "/generate"
+    parameters = _VLLM | {"extra_args"}
+
+    def body(
+        self, model: str, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]
+    ) -> dict[str, Any]:
+        # Without a number vLLM samples 16 tokens, with null as many as fit. 0 logprobs are those of the sampled alone.
+        said = {"prompt": {"prompt_token_ids": list(prompt)}, "n": 1, "logprobs": 0, "max_tokens": max_tokens, **more}
+        return said if temperature is None else {**said, "temperature": temperature}
+
+    def read(self, answer: Any, prompt: Sequence[int]) -> Sampled:
+        try:
+            entries = [dict(entry[0]) for entry in answer["logprobs"][0]]
+            told = answer.get("token_ids")
+            ids = [int(token) for token in told[0]] if told else [int(next(iter(entry))) for entry in entries]
+            by_id = [{int(key): value for key, value in entry.items()} for entry in entries]
+            logprobs = [entry.get(token) for entry, token in zip(by_id, ids, strict=False)]
+            reason = answer["finish_reasons"][0]
+        except (KeyError, IndexError, TypeError, ValueError, StopIteration, AttributeError) as error:
+            raise _not_understood(self.name, answer, error) from None
+        _check_prompt(answer.get("prompt_token_ids"), prompt)
+        return _checked(ids, logprobs, reason)
+
+
+class Sglang:
+    name = "sglang"
+    below_base = False
+    path = "/generate"
+    parameters = _COMMON | {
+        "min_new_tokens",
+        "stop_regex",
+        "no_stop_trim",
+        "json_schema",
+        "regex",
+        "ebnf",
+        "structural_tag",
+        "custom_params",
+        "sampling_seed",
+    }
+
+    def body(
+        self, model: str, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]
+    ) -> dict[str, Any]:
+        # Without a number SGLang samples 128 tokens, with null as many as fit.
+        sampling = {"n": 1, "max_new_tokens": max_tokens, **more}
+        if temperature is not None:
+            sampling["temperature"] = temperature
+        return {
+            "input_ids": list(prompt),
+            "sampling_params": sampling,
+            "return_logprob": True,
+            "return_text_in_logprobs": False,
+        }
+
+    def read(self, answer: Any, prompt: Sequence[int]) -> Sampled:
+        try:
+            meta = (answer[0] if isinstance(answer, list) else answer)["meta_info"]
+            told = meta["output_token_logprobs"]
+            reason = meta["finish_reason"]
+            ids, logprobs = [entry[1] for entry in told], [entry[0] for entry in told]
+            reason = reason["type"] if isinstance(reason, Mapping) else reason
+        except (KeyError, IndexError, TypeError) as error:
+            raise _not_understood(self.name, answer, error) from None
+        count = meta.get("completion_tokens")
+        if isinstance(count, int) and count != len(ids):
+            raise BadAnswer(f"the server sampled {count} tokens and told {len(ids)} logprobs")
+        return _checked(ids, logprobs, reason)
+
+
+class Completions:
+    name = "completions"
+    below_base = True
+    path = "/completions"
+    parameters = _VLLM | {
+        "structured_outputs",
+        "response_format",
+        "priority",
+        "cache_salt",
+        "vllm_xargs",
+        "user",
+    }
+
+    def body(
+        self, model: str, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]
+    ) -> dict[str, Any]:
+        said = {
+            "model": model,
+            "prompt": list(prompt),
+            "n": 1,
+            "logprobs": 0,
+            "return_token_ids": True,
+            "max_tokens": max_tokens,
+            **more,
+        }
+        return said if temperature is None else {**said, "temperature": temperature}
+
+    def read(self, answer: Any, prompt: Sequence[int]) -> Sampled:
+        try:
+            choice = answer["choices"][0]
+            ids, logprobs = choice.get("token_ids"), choice["logprobs"]["token_logprobs"]
+            reason = choice["finish_reason"]
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise _not_understood(self.name, answer, error) from None
+        if ids is None:
+            raise BadAnswer("the server tells no token ids: return_token_ids needs vLLM 0.10.2 or later")
+        _check_prompt(choice.get("prompt_token_ids"), prompt)
+        return _checked(ids, logprobs, reason)
+
+
+DIALECTS: dict[str, Dialect] = {one.name: one for one in (VllmGenerate(), Sglang(), Completions())}
+
+#: Paths that only SGLang has.
+_SGLANGS = ("/get_model_info", "/model_info", "/server_info", "/get_server_info")
+
+
+def dialect_of(paths: Mapping[str, Any]) -> Dialect | None:
+    """Return the dialect of a server that has these paths in its `openapi.json`; None for one that has none of ours."""
+    if "/generate" in paths and any(path in paths for path in _SGLANGS):
+        return DIALECTS["sglang"]
+    if "/v1/completions" in paths:
+        return DIALECTS["completions"]
+    return DIALECTS["vllm_generate"] if "/generate" in paths else None
+
+
+def check_parameters(dialect: Dialect, extra_body: Mapping[str, Any] | None) -> None:
+    """Raise UsageError for a key of `extra_body` that a server of this dialect would not take, or not obey."""
+    for key, value in (extra_body or {}).items():
+        if key == TEMPLATE_KEY:
+            if not isinstance(value, Mapping):
+                raise UsageError(f"env.extra_body: {TEMPLATE_KEY} must be a mapping, not {value!r}")
+        elif key not in dialect.parameters:
+            known = {*dialect.parameters, TEMPLATE_KEY}
+            raise UsageError(f"env.extra_body for a {dialect.name} server: {unknown('parameter', key, known)}")
+
+
+def _checked(ids: Any, logprobs: Any, reason: Any) -> Sampled:
+    """Return what was sampled, if it is told of every token: what is missing must not be filled up."""
+    if not isinstance(ids, list) or not isinstance(logprobs, list) or len(ids) != len(logprobs):
+        raise BadAnswer(f"the server told {_count(logprobs)} logprobs of {_count(ids)} sampled tokens")
+    if reason == "abort":
+        raise BadAnswer("the server broke off the answer (finish_reason abort)")
+    if not ids:
+        raise BadAnswer("the server sampled nothing")
+    for index, (token, logprob) in enumerate(zip(ids, logprobs, strict=True)):
+        if isinstance(token, bool) or not isinstance(token, int) or token < 0:
+            raise BadAnswer(f"sampled token {index} has the id {token!r}")
+        if isinstance(logprob, bool) or not isinstance(logprob, int | float) or not math.isfinite(logprob):
+            raise BadAnswer(f"sampled token {index} has the logprob {logprob!r}")
+    return Sampled(ids, [float(value) for value in logprobs], "length" if reason == "length" else "stop")
+
+
+def _check_prompt(told: Any, prompt: Sequence[int]) -> None:
+    if told is not None and list(told) != list(prompt):
+        raise BadAnswer(f"the server was sent {len(prompt)} tokens and sampled after {len(told)} others")
+
+
+def _not_understood(name: str, answer: Any, error: Exception) -> BadAnswer:
+    keys = ", ".join(map(str, answer)) if isinstance(answer, Mapping) else type(answer).__name__
+    return BadAnswer(
+        f"the answer is not that of a {name} server ({type(error).__name__}: {error}; it has {keys or 'nothing'}): "
+        "check openai.token_protocol"
+    )
+
+
+def _count(values: Any) -> str:
+    return str(len(values)) if isinstance(values, list) else "no"
