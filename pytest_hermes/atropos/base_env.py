@@ -19,7 +19,7 @@ from ..tools.registry import PlaceDefaults, place_defaults
 from .env_config import HermesAgentEnvConfig, ServerConfig
 from .evaluation_view import EvaluationView
 from .rollouts import GROUP, Group, RolloutEnv
-from .scored_group import join
+from .scored_group import join, padding
 from .serving import RunFailed
 from .trajectory_file import TrajectoryFile, trajectory_lines
 
@@ -93,8 +93,8 @@ class HermesAgentBaseEnv(RolloutEnv):
     async def collect_trajectories(self, item: Any) -> tuple[Any, list[Any]]:
         """Run the group of an item and return it scored, with items to work on again.
 
-        A rollout that fails costs the others nothing: while training, a group that is short is tried once more, then
-        dropped, and said; otherwise what there is of it is kept.
+        A rollout that fails costs the others nothing: while training, `short_groups` says what becomes of a group that
+        is short; otherwise what there is of it is kept.
         """
         schemas, names = self._resolve_tools_for_group()
         group = Group(uuid.uuid4().hex[:12], schemas, frozenset(names))
@@ -119,14 +119,22 @@ class HermesAgentBaseEnv(RolloutEnv):
                 self._failures.clear()
         if causes:
             self._tell_failures(item, causes)
-        if len(scored) < self.config.group_size and causes and self.mode == "serve":
-            return None, backlog + self._requeue(item)
+        short = self.config.group_size - len(scored)
+        padded = 0
+        if short > 0 and causes and self.mode == "serve":
+            if self.config.short_groups != "pad_none" or not scored:
+                return None, backlog + self._short(item)
+            padded = short
+            scored += padding(scored, short)
+            self.rows_padded += short
         self._again.pop(id(item), None)
         if not scored:
             return None, backlog
         joined = join(scored)
         joined["hermes_group"] = group.id
         joined["hermes_records"] = [row.get("hermes_record") or {} for row in scored]
+        joined["hermes_traces"] = [row.get("hermes_trace") for row in scored]
+        joined["hermes_padded"] = padded
         joined["hermes_tools"] = group.schemas
         return joined, backlog
 
@@ -156,13 +164,15 @@ class HermesAgentBaseEnv(RolloutEnv):
         for cause, count in Counter(causes).items():
             log.warning("%s of the %s rollouts of %s failed: %s", count, self.config.group_size, task, cause)
 
-    def _requeue(self, item: Any) -> list[Any]:
-        """Return the item if it may be tried again; the object itself tells whether it was."""
-        if self._again.pop(id(item), None) is None:
+    def _short(self, item: Any) -> list[Any]:
+        """Return the item if it is to be tried again; the object itself tells whether it was."""
+        requeue = self.config.short_groups == "requeue"
+        if requeue and self._again.pop(id(item), None) is None:
             self._again[id(item)] = item
             return [item]
         self.groups_dropped["short"] += 1
-        log.warning("group dropped, short: rollouts of %s failed twice", self._as_benchmark.to_task(item).id)
+        why = "failed twice" if requeue else "failed"
+        log.warning("group dropped, short: rollouts of %s %s", self._as_benchmark.to_task(item).id, why)
         return []
 
     # What is written down.

@@ -12,6 +12,9 @@ from ..config.fields import Count, EnvConfig, MustBe, Name, OpenAIConfig, Schema
 from ..config.settings import Config
 from ..errors import UsageError
 from ..models.keys import HOW_TO_CONFIGURE
+from ..models.tokens.dialects import Protocols
+
+ShortGroups = Literal["requeue", "drop", "pad_none"]
 
 
 def _enum_by_name(value: object) -> object:
@@ -38,12 +41,18 @@ class HermesAgentEnvConfig(EnvConfig, BaseEnvConfig):  # type: ignore[misc,unuse
         -1, description="Seconds for a group while training, -1 for no limit: rollouts have limits of their own."
     )
     group_size: Count = Field(4, description="Rollouts of one item, which are scored together.")
+    short_groups: Annotated[ShortGroups, MustBe("requeue, drop or pad_none")] = Field(
+        "requeue",
+        description="What becomes of a group of which rollouts failed while training: requeue (its item is tried once "
+        "more, then dropped), drop, or pad_none (filled up with copies of its shortest rollout that teach nothing).",
+    )
 
 
 class ServerConfig(APIServerConfig):  # type: ignore[misc,unused-ignore]
     """One server as Atropos configures it; the key is in no text that is made of it."""
 
     api_key: str | None = Field("", repr=False, exclude=True)
+    token_protocol: Protocols = "auto"
 
 
 class ServerFields(OpenAIConfig):
@@ -51,6 +60,11 @@ class ServerFields(OpenAIConfig):
 
     server_type: Annotated[Literal["openai", "vllm", "sglang"], MustBe("openai, vllm or sglang")] = Field(
         "openai", description="What kind of server answers: openai (chat completions), vllm or sglang."
+    )
+    token_protocol: Annotated[Protocols, MustBe("auto, vllm_generate, sglang or completions")] = Field(
+        "auto",
+        description="How a vllm or sglang server is asked by token ids: vllm_generate (Atropos's own vLLM server), "
+        "sglang, completions (vllm serve); auto finds out.",
     )
     tokenizer_name: Name = Field("none", description="Tokenizer of this server's model, where env names none.")
     timeout: Count = Field(1200, description="Seconds for one request.")

@@ -52,17 +52,16 @@ def _describe(env: HermesAgentBaseEnv) -> str:
     return f"{env.name or type(env).__name__}: model {env.source.name}{address}, sandbox {env.describe_sandbox()}"
 
 
+async def _prepare(env: HermesAgentBaseEnv) -> None:
+    """Say who works where, and find out what would keep all rollouts from working. Raises UsageError, Refused."""
+    log.info("%s", _describe(env))
+    for dialect in await env.source.prepare():
+        log.info("asked by token ids (%s); trained on are those it samples", dialect)
+
+
 async def serve(env: HermesAgentBaseEnv) -> None:
     """Train: get items, run them in groups, send the scored groups to the run-api until the trainer has its steps."""
-    kinds = {
-        getattr(server.config, "server_type", "openai") for server in env.server.servers if hasattr(server, "config")
-    }
-    if kinds - {"openai"}:
-        raise UsageError(
-            f"this version cannot train on the tokens of a {', '.join(sorted(kinds - {'openai'}))} server; with "
-            "--openai.server_type=openai the conversations are tokenised anew"
-        )
-    log.info("%s", _describe(env))
+    await _prepare(env)
     if env.tokenizer is None:
         raise UsageError(f"serve needs a tokenizer: {env.tokenizers.problem}")
     env.open_trajectories()
@@ -92,7 +91,7 @@ async def process(env: HermesAgentBaseEnv) -> None:
         env.config.data_path_to_save_groups = f"data/{env.name or type(env).__name__}.jsonl"
     if "ensure_scores_are_not_same" not in env.config.model_fields_set:
         env.config.ensure_scores_are_not_same = False
-    log.info("%s", _describe(env))
+    await _prepare(env)
     # Before anything is paid for: one that was named and is not there ends the run.
     await asyncio.to_thread(lambda: env.tokenizer)
     await env.setup()
@@ -194,7 +193,7 @@ async def evaluate(env: HermesAgentBaseEnv) -> None:
     if (folder / "metrics.json").exists() or (folder / "results.jsonl").exists():
         folder = free_path(folder)
         env.config.data_dir_to_save_evals = str(folder)
-    log.info("%s", _describe(env))
+    await _prepare(env)
     await env.setup()
     write_config(env, folder)
     if wandb_use.wanted(env.config):

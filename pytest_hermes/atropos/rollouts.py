@@ -17,7 +17,10 @@ from atroposlib.envs.server_handling.server_baseline import APIServerConfig, Ser
 
 from ..background import BorrowedLoop
 from ..errors import InfrastructureError, UsageError
+from ..models.tokens.certificate import problems
 from ..models.tokens.errors import TemplateError
+from ..models.tokens.model import TokenSettings
+from ..models.tokens.trace import TokenTrace
 from ..redact import Redactor
 from ..rollout.attempt import AttemptPlan, Rollout
 from ..rollout.configured import sandbox_choice
@@ -84,6 +87,12 @@ class RolloutEnv(ServingEnv):
         self.config = config
         self.source = ServedSource(self.server)
         self.tokenizers = EnvTokenizer(config, self.server.servers[0])
+        tokens = TokenSettings(
+            self._needed_tokenizer, config.tool_call_parser, extra_body=config.extra_body, longest=self._longest
+        )
+        for server in self.server.servers:
+            if isinstance(server, HermesServer):
+                server.tokens = tokens
         self.redactor = Redactor.from_environment(os.environ, self._keys())
         self.run_id = uuid.uuid4().hex[:8]
         #: Records of evaluations, by their folder.
@@ -105,6 +114,15 @@ class RolloutEnv(ServingEnv):
     @tokenizer.setter
     def tokenizer(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+
+    def _needed_tokenizer(self) -> Any:
+        if self.tokenizer is None:
+            raise UsageError(f"a model that is asked by token ids needs a tokenizer: {self.tokenizers.problem}")
+        return self.tokenizer
+
+    def _longest(self) -> int | None:
+        """Return how many tokens a sequence may have: a trainer takes fewer than its `max_token_len`."""
+        return self.max_token_len - 1 if self.mode == "serve" and self.max_token_len > 0 else None
 
     # Tools.
 
@@ -213,19 +231,44 @@ class RolloutEnv(ServingEnv):
         if record.reward is None:
             kind = record.error.kind if record.error else "skipped"
             raise RolloutFailed(record.error.message if record.error else record.reason or "", kind=kind)
-        tokens = self.tokens_of(rollout.result.messages)
+        trace = rollout.result.trace
+        if trace is None:
+            tokens = self.tokens_of(rollout.result.messages)
+            row: dict[str, Any] = {"tokens": tokens.tokens, "masks": tokens.masks}
+            source: str = tokens.source
+        else:
+            row, source = self._certified(trace, record.reward), "sampled"
         return {
-            "tokens": tokens.tokens,
-            "masks": tokens.masks,
+            **row,
             "scores": record.reward,
             "messages": rollout.result.messages,
             "generation_params": {
-                "token_source": tokens.source,
+                "token_source": source,
                 "model": record.model,
                 "temperature": self.config.agent_temperature,
+                "group": self._group().id,
             },
             "hermes_record": record.model_dump(mode="json", exclude={"messages"}),
         }, []
+
+    def _certified(self, trace: TokenTrace, reward: float) -> dict[str, Any]:
+        """Return the sequence of a trace that is trained on. Raises RolloutFailed for one that must not be."""
+        if wrong := problems(trace, reward):
+            self.traces_rejected += 1
+            raise RolloutFailed("; ".join(wrong[:3]), kind="trace")
+        if len(trace.segments) > 1:
+            # A group has one row a rollout: a trainer's mean would count one with more of them more.
+            self._tell_once(
+                "an agent changed what had been said, so its tokens are several sequences; trained on is the one with "
+                f"most sampled tokens ({trace.segments[1].why})"
+            )
+        segment = trace.longest
+        return {
+            "tokens": segment.tokens,
+            "masks": segment.masks,
+            "inference_logprobs": segment.inference_logprobs(),
+            "hermes_trace": trace.to_json(),
+        }
 
     def tokens_of(self, messages: Sequence[dict[str, Any]]) -> ConversationTokens:
         """Return the tokens of a conversation; placeholders, which is said once, where they cannot be had."""

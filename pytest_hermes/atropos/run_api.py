@@ -35,8 +35,8 @@ class RunApi:
     async def post(self, path: str, body: Any, *, once: bool = False) -> Any:
         """Return the JSON that the server answers, to one of several tries.
 
-        `once`: not tried again where the server may have taken it already. Raises UsageError when no server was ever
-        there, InfrastructureError when it is gone or refuses the request.
+        `once`: not tried again where the server may have taken it already, which one that broke off or failed may have.
+        Raises UsageError when no server was ever there, InfrastructureError when it is gone or refuses the request.
         """
         return await self.ask("POST", path, body, once=once)
 
@@ -57,7 +57,7 @@ class RunApi:
                 if status < 400:
                     return json.loads(text)
                 problem = f"HTTP {status}: {text[:300]}"
-                if status < 500:
+                if status < 500 or once:
                     raise InfrastructureError(f"{self.url}{path} refuses the request: {problem}", kind="run-api")
             wait = next(waits, None)
             if wait is None:

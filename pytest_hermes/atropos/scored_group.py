@@ -46,6 +46,17 @@ def join(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return group
 
 
+def padding(items: Sequence[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Return rows that fill a group up and teach nothing: its shortest rollout with the mean of the scores.
+
+    Its advantage is zero, and that of the others is measured against the same mean. A row without anything unmasked
+    would do as well, but trainers divide by the number of unmasked tokens.
+    """
+    mean = sum(item["scores"] for item in items) / len(items)
+    shortest = min(items, key=lambda item: len(item["tokens"]))
+    return [{**shortest, "scores": mean} for _ in range(count)]
+
+
 def as_sent(group: Mapping[str, Any]) -> dict[str, Any]:
     """Return what goes over the wire: the server's fields, each message with the `content` it insists on."""
     sent = {name: value for name, value in group.items() if name in SENT}

@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from atroposlib.envs.server_handling.server_baseline import APIServer, APIServerConfig
@@ -22,28 +23,35 @@ from ..models.keys import OPENAI, Address, find_address
 from ..models.limiter import CallLimiter
 from ..models.protocol import Model, ModelSource
 from ..models.retry import RetryPolicy
+from ..models.tokens.dialects import Protocols
+from ..models.tokens.model import TokenSettings, TokenSource
 from ..result import Usage
 from ..task import Task
 
 if TYPE_CHECKING:
     from atroposlib.envs.server_handling.server_manager import ServerManager
 
+#: Values of `server_type` for servers that tell the tokens they sample.
+TOKEN_SERVERS = ("vllm", "sglang")
+
 #: Tries to reach a server that has not answered anything yet: about three seconds.
 _FIRST_CONTACT = 3
 
 
 class HermesServer(APIServer):  # type: ignore[misc,unused-ignore]
-    """One server of an environment, asked by chat completions."""
+    """One server of an environment, asked by chat completions, or by token ids where it tells those it samples."""
 
     def __init__(self, config: APIServerConfig, reasoning_config: Any = None) -> None:
         super().__init__(config, reasoning_config=reasoning_config)
+        #: How it is asked by token ids, if it is one of vLLM or SGLang.
+        self.tokens: TokenSettings | None = None
         self._source: ModelSource | None = None
 
     @property
     def source(self) -> ModelSource:
         """Where its models come from. Raises UsageError when nobody would answer."""
         if self._source is None:
-            self._source = model_source(self.config, os.environ)
+            self._source = model_source(self.config, os.environ, self.tokens)
         return self._source
 
     async def chat_completion(self, **parameters: Any) -> Any:
@@ -55,7 +63,8 @@ class HermesServer(APIServer):  # type: ignore[misc,unused-ignore]
         evaluation = parameters.pop("split", "train") != "train"
         places = self.eval_sem if evaluation else self.sem
         parameters = self._inject_reasoning_kwargs(parameters)
-        if places.locked() and isinstance(self.source, Endpoint):  # a place in flight is the server's to give
+        # A place in flight is the server's to give.
+        if places.locked() and isinstance(self.source, Endpoint | TokenSource):
             request_waits(asyncio.get_running_loop().time())
         async with places:
             started = time.time()
@@ -67,6 +76,8 @@ class HermesServer(APIServer):  # type: ignore[misc,unused-ignore]
 
     async def _ask(self, parameters: dict[str, Any]) -> Any:
         source = self.source
+        if isinstance(source, TokenSource):
+            return await source.for_task().chat_completion(**parameters)
         if not isinstance(source, Endpoint):
             return await _taskless(source).chat_completion(**parameters)
         count = parameters.get("n") or 1
@@ -110,8 +121,13 @@ def _taskless(source: ModelSource) -> Model:
     raise UsageError(f"the model {source.name!r} plays the solutions of tasks; it cannot answer anything else")
 
 
-def model_source(config: APIServerConfig, environ: Mapping[str, str]) -> ModelSource:
-    """Return the source of the server's model. Raises UsageError when there is no endpoint for it, or no key."""
+def model_source(
+    config: APIServerConfig, environ: Mapping[str, str], tokens: TokenSettings | None = None
+) -> ModelSource:
+    """Return the source of the server's model. Raises UsageError when there is no endpoint for it, or no key.
+
+    With `tokens`, servers of a type that tells token ids are asked by them.
+    """
     model, base_url = config.model_name, config.base_url or None
     if base_url is None and model in EMBEDDED:
         return EMBEDDED[model]()
@@ -121,12 +137,18 @@ def model_source(config: APIServerConfig, environ: Mapping[str, str]) -> ModelSo
         find_address(model, address.base_url, {"PYTEST_HERMES_API_KEY": config.api_key})
     else:
         address = find_address(model, base_url, environ)
-    return Endpoint(
+    endpoint = Endpoint(
         model,
         address,
         calls=CallLimiter(config.num_max_requests_at_once),
         policy=RetryPolicy(request_timeout=config.timeout, first_contact_tries=_FIRST_CONTACT),
     )
+    if tokens is None or config.server_type not in TOKEN_SERVERS:
+        return endpoint
+    protocol: Protocols = getattr(config, "token_protocol", "auto")
+    if protocol == "auto" and config.server_type == "sglang":
+        protocol = "sglang"
+    return TokenSource(endpoint, replace(tokens, protocol=protocol))
 
 
 class ServedSource:
@@ -134,6 +156,7 @@ class ServedSource:
 
     def __init__(self, manager: ServerManager) -> None:
         self._manager = manager
+        self._started = 0
 
     @property
     def _first(self) -> ModelSource:
@@ -158,7 +181,20 @@ class ServedSource:
         source = self._first
         if isinstance(source, Endpoint):
             return _Routed(self._manager.chat_completion)
+        if tellers := self._tellers:
+            # One after the other, and each rollout with one of them, which has its beginning in its cache.
+            self._started += 1
+            source = tellers[self._started % len(tellers)]
         return source.for_task(task)
+
+    @property
+    def _tellers(self) -> list[TokenSource]:
+        sources = (server.source for server in self._manager.servers if isinstance(server, HermesServer))
+        return [source for source in sources if isinstance(source, TokenSource)]
+
+    async def prepare(self) -> list[str]:
+        """Return how the servers that tell tokens are spoken to, found out now. Raises what their `prepare` does."""
+        return [(await source.prepare()).dialect.name for source in self._tellers]
 
     def priced(self, usage: Usage) -> Usage:
         return self._first.priced(usage)

@@ -54,6 +54,10 @@ class ServingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         self.groups_sent = 0
         #: Why groups did not, with their number.
         self.groups_dropped: Counter[str] = Counter()
+        #: Rollouts whose tokens did not pass their certificate.
+        self.traces_rejected = 0
+        #: Rows that took the place of rollouts that failed.
+        self.rows_padded = 0
         self.failed_evaluations = 0
         self._drops_in_a_row = 0
         self._idle = 0
@@ -303,6 +307,10 @@ class ServingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         """Log metrics; call it at the end of your own."""
         metrics = dict(wandb_metrics or {})
         metrics.update({f"train/groups_dropped/{kind.replace(' ', '_')}": n for kind, n in self.groups_dropped.items()})
+        if self.rows_padded:
+            metrics["train/rows_padded"] = self.rows_padded
+        if self.traces_rejected:
+            metrics["train/traces_rejected"] = self.traces_rejected
         if self.failed_evaluations:
             metrics["eval/failed_evaluations"] = self.failed_evaluations
         await super().wandb_log(metrics)

@@ -49,11 +49,14 @@ def trajectory_lines(
 ) -> Iterator[dict[str, Any]]:
     """Yield one line for each rollout of a scored group.
 
-    `tokens`, `masks` and `inference_logprobs` have one entry a token; `token_source` says what the tokens are.
+    `tokens`, `masks` and `inference_logprobs` have one entry a token; `token_source` says what the tokens are. `trace`
+    is the whole token trace, which `TokenTrace.from_json` reads, where there is one.
     """
     records = group.get("hermes_records") or [{}] * len(group["scores"])
     source = (group.get("generation_params") or {}).get("token_source")
-    for row, score in enumerate(group["scores"]):
+    traces = group.get("hermes_traces") or []
+    rollouts = len(group["scores"]) - (group.get("hermes_padded") or 0)
+    for row, score in enumerate(group["scores"][:rollouts]):
         record = records[row] if len(records) == len(group["scores"]) else {}
         yield {
             "schema_version": SCHEMA_VERSION,
@@ -67,6 +70,7 @@ def trajectory_lines(
             "tokens": group["tokens"][row],
             "masks": group["masks"][row],
             "inference_logprobs": _row(group, "inference_logprobs", row),
+            "trace": traces[row] if row < len(traces) else None,
             "metadata": {name: record[name] for name in _METADATA if name in record},
         }
 

@@ -175,6 +175,7 @@ TRAINING_KEYS = frozenset(
                 "num_rollouts_to_keep",
                 "reasoning_effort",
                 "rollout_server_url",
+                "short_groups",
                 "steps_per_eval",
                 "thinking_mode",
                 "tokenizer_name",
@@ -194,6 +195,7 @@ TRAINING_KEYS = frozenset(
                 "rolling_buffer_length",
                 "server_type",
                 "timeout",
+                "token_protocol",
                 "tokenizer_name",
                 "tracing_enabled",
             )

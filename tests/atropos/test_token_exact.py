@@ -1,0 +1,260 @@
+"""Training on the very tokens that were sampled, over the real run-api."""
+
+from __future__ import annotations
+
+import http.server
+import itertools
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from pytest_hermes.models.tokens.certificate import problems
+from pytest_hermes.models.tokens.trace import IGNORED, TokenTrace
+from tests.atropos.test_serve import ENV
+from tests.services.bench import Bench
+from tests.services.chat_families import FAMILIES
+from tests.services.run_api import RunApi, Trainer
+from tests.services.token_server import TokenServer
+
+pytestmark = pytest.mark.usefixtures("atropos")
+
+ITEM = {"id": "one", "prompt": "Go."}
+
+CALL = '<tool_call>\n{"name":  "terminal", "arguments": {"command": "echo WORD > out.txt"}}\n</tool_call><|im_end|>'
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return FAMILIES["qwen"].make(tmp_path_factory.mktemp("qwen"))
+
+
+@pytest.fixture
+def token_server(qwen: Path) -> Iterator[Callable[[Any], TokenServer]]:
+    """Starts a server that samples for a model of the Qwen family."""
+    from transformers import AutoTokenizer
+
+    started: list[TokenServer] = []
+
+    def start(dialect: Any) -> TokenServer:
+        started.append(TokenServer(AutoTokenizer.from_pretrained(str(qwen)), dialect))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+def half_right() -> Callable[[str], str]:
+    """A model of which every other agent writes the file, and all of which think."""
+    agents = itertools.count()
+    lock = threading.Lock()
+
+    def script(prompt: str) -> str:
+        if "</tool_response>" in prompt:
+            return "<think>\nthere\n</think>\n\nDone. <|im_end|>"
+        with lock:
+            word = "hello" if next(agents) % 2 else "nothing"
+        return "<think>\na file\n</think>\n\n" + CALL.replace("WORD", word)
+
+    return script
+
+
+Span = tuple[tuple[int, ...], tuple[float, ...]]
+
+
+def emitted(server: TokenServer) -> set[Span]:
+    return {(tuple(one.ids), tuple(one.logprobs)) for one in server.emitted}
+
+
+def spans(tokens: list[int], masks: list[int], logprobs: list[float]) -> list[Span]:
+    rows = zip(tokens, masks, logprobs, strict=True)
+    runs = [list(run) for sampled, run in itertools.groupby(rows, lambda row: row[1] != IGNORED) if sampled]
+    return [(tuple(row[0] for row in run), tuple(row[2] for row in run)) for run in runs]
+
+
+def test_a_trainer_gets_what_was_sampled(
+    bench: Bench, run_api: RunApi, trainer: Callable[..., Trainer], token_server: Any, qwen: Path
+) -> None:
+    server = token_server("vllm_generate")
+    server.script = half_right()
+    bench.file("my_env.py", ENV)
+    bench.env(HF_HUB_OFFLINE="1", MODEL_URL=server.url)
+    trained = trainer(batches=2)
+    code, said = bench.python(
+        "my_env.py", "serve", "--env.rollout_server_url", run_api.url, "--env.tokenizer_name", str(qwen),
+        "--env.total_steps", "1", "--openai.server_type", "vllm", "--env.tool_call_parser", "qwen",
+    )  # fmt: skip
+    assert code == 0, said
+    assert "asked by token ids (vllm_generate)" in said
+    trained.wait()
+    told = emitted(server)
+    for group in itertools.chain(*trained.batches):
+        assert group["generation_params"]["token_source"] == "sampled"
+        for tokens, masks, logprobs in zip(group["tokens"], group["masks"], group["inference_logprobs"], strict=True):
+            found = spans(tokens, masks, logprobs)
+            assert len(found) == 2
+            assert told.issuperset(found)
+            assert {logprob for logprob, mask in zip(logprobs, masks, strict=True) if mask == IGNORED} == {1.0}
+
+
+def test_traces_are_written_and_read_back(bench: Bench, token_server: Any, qwen: Path) -> None:
+    server = token_server("sglang")
+    server.script = half_right()
+    bench.file("my_env.py", ENV)
+    bench.env(HF_HUB_OFFLINE="1", MODEL_URL=server.url)
+    arguments = [
+        "my_env.py", "process", "--env.tokenizer_name", str(qwen), "--env.data_path_to_save_groups", "out.jsonl",
+        "--env.total_steps", "1", "--openai.server_type", "sglang", "--env.tool_call_parser", "qwen",
+    ]  # fmt: skip
+    status, said = bench.python(*arguments)
+    assert status == 0, said
+    lines = [json.loads(line) for line in (bench.path / "out.jsonl").read_text().splitlines()]
+    assert sorted(line["reward"] for line in lines) == [0.0, 1.0]
+    read = []
+    for line in lines:
+        trace = TokenTrace.from_json(line["trace"])
+        assert problems(trace, line["reward"]) == []
+        (segment,) = trace.segments
+        assert (line["tokens"], line["masks"]) == (segment.tokens, segment.masks)
+        assert [message.get("reasoning_content") for message in line["messages"]] == [None, "a file", None, "there"]
+        read += spans(segment.tokens, segment.masks, segment.inference_logprobs())
+    assert set(read) == emitted(server)
+    # The documentation's exporter gives the same.
+    text = (Path(__file__).parents[2] / "docs" / "rl.md").read_text()
+    code = text[text.index("import json\n\nfrom pytest_hermes.models.tokens") :].partition("```")[0]
+    documented: dict[str, Any] = {}
+    exec(code, documented)
+    samples = list(documented["samples"](bench.path / "out.jsonl"))
+    assert {(tuple(one["response_ids"]), tuple(one["response_logprobs"])) for one in samples} == set(read)
+    assert {tuple(one["prompt_ids"]) for one in samples} == {tuple(one.prompt) for one in server.emitted}
+
+    # What no server of this kind takes is told before anybody is asked.
+    asked = len(server.emitted)
+    status, said = bench.python(*arguments, "--env.extra_body", '{"truncate_prompt_tokens": 10}')
+    assert status == 2
+    assert "unknown parameter 'truncate_prompt_tokens'" in said
+    status, said = bench.python(*arguments, "--env.tool_call_parser", "qwn")
+    assert status == 2
+    assert "did you mean 'qwen'?" in said
+    assert len(server.emitted) == asked
+
+
+@pytest_asyncio.fixture
+async def env(token_server: Any, qwen: Path) -> AsyncIterator[Any]:
+    from pytest_hermes.atropos import HermesAgentBaseEnv, HermesAgentEnvConfig
+    from pytest_hermes.atropos.env_config import ServerConfig
+
+    class Env(HermesAgentBaseEnv):
+        name = "exact"
+        scripted: TokenServer
+
+        async def get_next_item(self) -> Any:
+            return ITEM
+
+        async def evaluate(self, *args: Any, **kwargs: Any) -> None:
+            pass
+
+        def format_prompt(self, item: Any) -> str:
+            return str(item["prompt"])
+
+        async def compute_reward(self, item: Any, result: Any, ctx: Any) -> float:
+            return float(result.messages[-1]["content"])
+
+    server = token_server("completions")
+    config = HermesAgentEnvConfig(
+        enabled_toolsets=["terminal"], tokenizer_name=str(qwen), tool_call_parser="qwen", group_size=3, use_wandb=False
+    )
+    env = Env(config, [ServerConfig(base_url=server.url, model_name="m", server_type="vllm")])
+    env.scripted = server
+    env.mode = "serve"
+    yield env
+    await env.close()
+
+
+async def test_a_short_group_is_filled_up_with_what_teaches_nothing(env: Any) -> None:
+    env.config.short_groups = "pad_none"
+    texts = iter(["1<|im_end|>", "not a number<|im_end|>", "0.5<|im_end|>"])
+    env.scripted.script = lambda prompt: next(texts)
+    group, backlog = await env.collect_trajectories(ITEM)
+    assert sorted(group["scores"]) == [0.5, 0.75, 1.0]
+    assert group["scores"][2] == 0.75
+    assert group["tokens"][2] in group["tokens"][:2]
+    assert (backlog, group["hermes_padded"], env.rows_padded) == ([], 1, 1)
+
+    env.config.short_groups = "drop"
+    texts = iter(["1<|im_end|>", "not a number<|im_end|>", "0.5<|im_end|>"])
+    assert await env.collect_trajectories(ITEM) == (None, [])
+    assert env.groups_dropped == {"short": 1}
+
+
+async def test_what_does_not_pass_its_certificate_is_rejected_and_counted(
+    env: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    env.config.short_groups = "drop"
+    env.scripted.script = lambda prompt: "1<|im_end|>"
+    rollout = env.rollout
+    corrupted = itertools.count()
+
+    async def corrupting(item: Any) -> Any:
+        found = await rollout(item)
+        if next(corrupted) == 0:
+            found.result.trace.segments[0].tokens[0] += 1
+        return found
+
+    monkeypatch.setattr(env, "rollout", corrupting)
+    assert await env.collect_trajectories(ITEM) == (None, [])
+    assert env.traces_rejected == 1
+    assert "trace: segment 0: turn 0 is not what the server was sent and gave" in caplog.text
+
+
+async def test_a_sequence_ends_below_the_trainers_limit(env: Any) -> None:
+    env.scripted.script = lambda prompt: "1" * 50 + "<|im_end|>"
+    env.max_token_len = 20_000
+    group, _ = await env.collect_trajectories(ITEM)
+    longest = max(map(len, group["tokens"]))
+    env.max_token_len = longest - 10
+    group, _ = await env.collect_trajectories(ITEM)
+    assert {len(row) for row in group["tokens"]} == {longest - 11}
+    assert {one.finish_reason for one in env.scripted.emitted[3:]} == {"length"}
+    assert env._why_not(group | {"scores": [0, 1, 1]}, True, True) is None
+
+
+async def test_a_judge_is_asked_by_token_ids_as_well(env: Any) -> None:
+    env.scripted.script = lambda prompt: "It is fine.<|im_end|>"
+    said = await env.server.chat_completion(messages=[{"role": "user", "content": "Well?"}])
+    assert said.choices[0].message.content == "It is fine."
+
+
+@pytest.mark.parametrize("breaks", [True, False])
+async def test_a_group_that_may_have_been_taken_is_not_sent_again(env: Any, breaks: bool) -> None:
+    taken = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            taken.append(self.path)
+            if breaks:
+                self.connection.close()
+                self.close_connection = True
+                return
+            self.send_response(500)
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        env.api.url = f"http://127.0.0.1:{server.server_port}"
+        group = {"tokens": [[1], [2]], "masks": [[1], [2]], "scores": [0.0, 1.0], "group_overrides": {"group_size": 2}}
+        await env.handle_send_to_api(group, ITEM)
+        server.shutdown()
+        thread.join()
+    assert taken == ["/scored_data"]
+    assert env.groups_dropped == {"not taken": 1}
