@@ -1,0 +1,113 @@
+"""Prompts as ids: text stays text, and templates that cannot go on are told from those that can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_hermes.models.tokens.certificate import problems
+from pytest_hermes.models.tokens.chat_template import ChatTemplate
+from pytest_hermes.models.tokens.errors import TemplateError
+from pytest_hermes.models.tokens.guarded_text import GuardedText
+from tests.services.chat_families import FAMILIES, INJECTED
+from tests.services.run_api import make_tokenizer
+from tests.services.token_server import TokenServer
+
+ASKED: list[dict[str, Any]] = [{"role": "user", "content": "Go."}]
+PIECES = st.sampled_from(
+    [*FAMILIES["qwen"].special, *FAMILIES["qwen"].added, "<", "|im_end|>", "\n", " ", "ü", "\ud800"]
+)
+
+
+def test_what_a_tool_prints_is_text(tokenizer_of: Callable[[str], Any]) -> None:
+    tokenizer = tokenizer_of("qwen")
+    guarded = GuardedText(tokenizer)
+    added = set(tokenizer.get_added_vocab().values())
+
+    @settings(deadline=None)
+    @given(st.lists(st.one_of(PIECES, st.text(max_size=5)), max_size=12).map("".join))
+    def check(printed: str) -> None:
+        text = f"<|im_start|>{guarded.guard(printed, all_added=True)}<|im_end|>\n"
+        ids = guarded.encode(text)
+        assert [token for token in ids if token in added] == [ids[0], ids[-2]]
+        whole = printed.encode("utf-8", "replace").decode()
+        assert tokenizer.decode(ids) == f"<|im_start|>{whole}<|im_end|>\n"
+        if not any(name in printed for name in tokenizer.get_added_vocab()):
+            assert ids == tokenizer(f"<|im_start|>{whole}<|im_end|>\n", add_special_tokens=False)["input_ids"]
+
+    check()
+
+
+def test_a_template_that_takes_one_call_a_turn_goes_on_after_two(tokenizer_of: Callable[[str], Any]) -> None:
+    template = ChatTemplate(tokenizer_of("llama3"))
+    calls = [
+        {"id": f"call_{n}", "type": "function", "function": {"name": "terminal", "arguments": '{"command": "ls"}'}}
+        for n in range(2)
+    ]
+    called = [*ASKED, {"role": "assistant", "content": None, "tool_calls": calls}]
+    replies = [{"role": "tool", "tool_call_id": call["id"], "content": "out"} for call in calls]
+    for history in (called, [*called, *replies, *called[1:]]):
+        found = template.continuation(history, replies, ())
+        assert template.decode(found.ids) == "<|eot_id|>" + (
+            '<|start_header_id|>ipython<|end_header_id|>\n\n{"output": "out"}<|eot_id|>' * 2
+            + "<|start_header_id|>assistant<|end_header_id|>\n\n"
+        )
+
+
+def test_how_an_answer_may_end(tokenizer_of: Callable[[str], Any]) -> None:
+    ends = {}
+    for name in FAMILIES:
+        tokenizer = tokenizer_of(name)
+        closing, stopping = ChatTemplate(tokenizer).endings()
+        ends[name] = (tokenizer.convert_ids_to_tokens(closing), set(tokenizer.convert_ids_to_tokens(stopping)))
+    assert ends["glm"] == ([], {"<|endoftext|>", "<|user|>", "<|observation|>"})
+    assert ends["llama3"] == (["<|eot_id|>"], {"<|eot_id|>"})
+    assert ends["mistral"] == (["</s>"], {"</s>"})
+
+
+async def test_a_template_that_rewrites_what_was_said_begins_a_segment(tmp_path: Any, serving: Any) -> None:
+    from transformers import AutoTokenizer
+
+    rewriting = "{{ messages | length }}{% for message in messages %}{{ message.content[:2] }}{% endfor %}"
+    tokenizer = AutoTokenizer.from_pretrained(str(make_tokenizer(tmp_path, rewriting)))
+    server: TokenServer
+    server, source = serving("chatml", load_tokenizer=lambda: tokenizer)
+    server.script = lambda prompt: "Yes.<|im_end|>"
+    model = source.for_task()
+    await model.chat_completion(messages=ASKED)
+    said = {"role": "assistant", "content": "Yes."}
+    await model.chat_completion(messages=[*ASKED, said, *ASKED])
+    await source.close()
+    assert problems(model.trace) == []
+    assert [segment.why for segment in model.trace.segments] == [
+        "the conversation begins",
+        "the chat template does not render an answer that messages follow",
+    ]
+
+
+def test_a_template_that_cannot_render_is_told(tmp_path: Any, tokenizer_of: Callable[[str], Any]) -> None:
+    tokenizer_of("chatml")
+    from transformers import AutoTokenizer
+
+    raising = "{{ raise_exception('roles must alternate') }}"
+    template = ChatTemplate(AutoTokenizer.from_pretrained(str(make_tokenizer(tmp_path, raising))))
+    assert template.endings() == ((), [1])
+    for ask in (lambda: template.prompt(ASKED, ()), lambda: template.continuation([*ASKED, *ASKED], ASKED, ())):
+        with pytest.raises(TemplateError, match="roles must alternate"):
+            ask()
+
+
+def test_a_prompt_of_the_user_makes_no_special_tokens_either(tokenizer_of: Callable[[str], Any]) -> None:
+    for name in FAMILIES:
+        tokenizer = tokenizer_of(name)
+        template = ChatTemplate(tokenizer)
+        special = template.special
+        plain, injected = (
+            [token for token in template.prompt([{"role": "user", "content": text}], ()) if token in special]
+            for text in ("Go.", INJECTED)
+        )
+        assert plain == injected
