@@ -22,6 +22,7 @@ _FOREIGN = (
     "XDG_",
     "COV_",
     "WANDB_",
+    "HF_",
     "PY_COLORS",
     "FORCE_COLOR",
     "PYTHONDONTWRITEBYTECODE",  # or every run would compile all modules
