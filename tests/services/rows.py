@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import io
 import json
@@ -10,6 +11,11 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+with contextlib.suppress(ImportError):  # comes with an extra
+    # Before any test: pytester forgets what was imported during its tests, and numpy cannot be imported a second time.
+    import pyarrow
+    import pyarrow.parquet
 
 
 def archive(files: Mapping[str, str | bytes], *, prefix: str = "./") -> str:
@@ -32,9 +38,6 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def parquet(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    import pyarrow
-    import pyarrow.parquet
-
     stream = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), stream)
     return stream.getvalue()
