@@ -25,7 +25,7 @@ else echo 0 > /logs/verifier/reward.txt; fi
 echo compared
 """
 SOLVE = "#!/bin/bash\ncp /solution/right answer\n"
-DOCKERFILE = f"FROM {IMAGE}\nWORKDIR /work\nCOPY start /work/start\n"
+DOCKERFILE = f"FROM {IMAGE}\nWORKDIR /app\nCOPY start /app/start\n"
 
 
 @pytest.fixture(autouse=True)

@@ -66,7 +66,7 @@ class Agent:
 @asynccontextmanager
 async def place_with(**spec: object) -> AsyncIterator[Place]:
     need("docker")
-    place = Place(functools.partial(docker_sandbox, SandboxSpec(**{"workdir": "/work", **spec}), name="verify"))  # type: ignore[arg-type]
+    place = Place(functools.partial(docker_sandbox, SandboxSpec(**{"workdir": "/app", **spec}), name="verify"))  # type: ignore[arg-type]
     try:
         yield place
     finally:
@@ -87,8 +87,8 @@ class TestVerdict:
         for fresh in (False, True):
             done = await agent.scored(fresh=fresh)
             assert (done.reward, done.source, done.sandbox) == (1.0, "reward.txt", "fresh" if fresh else "same")
-            assert done.output == "in /work as :g\n"
-            assert done.files["test-stdout.txt"] == b"in /work as :g\n"
+            assert done.output == "in /app as :g\n"
+            assert done.files["test-stdout.txt"] == b"in /app as :g\n"
 
     async def test_where_the_reward_stands_and_what_else_is_kept(self, agent: Agent) -> None:
         by_exit = await agent.scored("exit 0\n")
@@ -120,7 +120,7 @@ CHEATS = {
         mkdir -p /logs/verifier; echo 1 > /logs/verifier/reward.txt; echo '{"reward": 1}' > /logs/verifier/reward.json
     """,
     "makes the logs a link": """
-        mkdir -p /logs /work/mine; echo 1 > /work/mine/reward.txt; ln -s /work/mine /logs/verifier
+        mkdir -p /logs /app/mine; echo 1 > /app/mine/reward.txt; ln -s /app/mine /logs/verifier
     """,
     "replaces the tests": r"""
         mkdir -p /tests; printf '#!/bin/sh\necho 1 > /logs/verifier/reward.txt\n' > /tests/test.sh
@@ -128,8 +128,8 @@ CHEATS = {
     """,
     "makes the tests a link": "mkdir /elsewhere; ln -s /elsewhere /tests",
     "leaves things in its shell": r"""
-        export PATH=/work/bin:$PATH EVIL=1 BASH_ENV=/work/evil ENV=/work/evil; mkdir bin
-        printf '#!/bin/sh\necho 42 > /work/answer\n' > bin/pytest; cp bin/pytest evil; chmod +x bin/pytest
+        export PATH=/app/bin:$PATH EVIL=1 BASH_ENV=/app/evil ENV=/app/evil; mkdir bin
+        printf '#!/bin/sh\necho 42 > /app/answer\n' > bin/pytest; cp bin/pytest evil; chmod +x bin/pytest
         cat() { echo 42; }; export -f cat; cp evil ~/.bashrc; cp evil ~/.profile
     """,
 }
@@ -149,7 +149,7 @@ class TestCheating:
         await agent.does(cheat)
         verdict = await agent.scored()
         assert (verdict.reward, verdict.source) == (0.0, "reward.txt")
-        assert verdict.output == "in /work as :g\n"
+        assert verdict.output == "in /app as :g\n"
 
     @pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
     async def test_what_still_runs_is_ended(self, agent: Agent, loop: str) -> None:
@@ -164,7 +164,7 @@ class TestCheating:
         self, agent: Agent
     ) -> None:
         await agent.does(
-            "printf '#!/bin/sh\\necho 42 > /work/answer\\n' > /usr/local/bin/pytest; chmod +x /usr/local/bin/pytest"
+            "printf '#!/bin/sh\\necho 42 > /app/answer\\n' > /usr/local/bin/pytest; chmod +x /usr/local/bin/pytest"
         )
         assert (await agent.scored()).reward == 1.0
         await agent.does("rm answer")
