@@ -54,6 +54,9 @@ _CREDENTIALS = (
     ".ssh",
 )
 
+#: How often a start that fails for a passing reason is made in all.
+ATTEMPTS = 10
+
 _probing = threading.Lock()
 
 
@@ -75,6 +78,15 @@ def probe() -> Probe:
 async def probe_async() -> Probe:
     """The same, without holding up the event loop."""
     return await asyncio.to_thread(probe)
+
+
+def passing(complaint: str) -> bool:
+    """Whether what bubblewrap said may not be so the next time.
+
+    It reads the list of mounts and then changes each of them: one that goes away in between, as those of containers
+    do all the time, ends it (https://github.com/containers/bubblewrap/issues/650).
+    """
+    return "bind mount" in complaint and "mount flags" in complaint
 
 
 def hidden_folders() -> list[str]:
@@ -150,6 +162,14 @@ def _probe() -> Probe:
 
 def _attempt(*, network: bool) -> str | None:
     """Return None if it worked, else one line."""
+    for _ in range(ATTEMPTS):
+        problem = _attempt_once(network=network)
+        if problem is None or not passing(problem):
+            break
+    return problem
+
+
+def _attempt_once(*, network: bool) -> str | None:
     args = [arg for arg in arguments(None, network=network) if arg != "--die-with-parent"]
     try:
         done = subprocess.run(

@@ -104,22 +104,35 @@ class LocalSandbox(ShellSandbox):
             if not isolated:
                 privacy.hide()
                 self._hiding = True
-            self._spawner = Spawner()
-            prefix: list[str] = []
-            if isolated:
-                prefix = bubblewrap.arguments(self._folder.path, network=self._spec.network is not False)
-            await self._spawner.start(
-                prefix,
-                isolated=isolated,
-                folder=self._folder.path,
-                masks=bubblewrap.hidden_folders() if isolated else [],
-                env=_host_environment(),
-            )
+            self._spawner = await self._supervised(isolated)
             if not self._has_workdir:
                 await self._make_workdir(isolated)
         except BaseException:
             await self.close()
             raise
+
+    async def _supervised(self, isolated: bool) -> Spawner:
+        prefix: list[str] = []
+        if isolated:
+            prefix = bubblewrap.arguments(self._folder.path, network=self._spec.network is not False)
+        attempts_left = bubblewrap.ATTEMPTS
+        while True:
+            attempts_left -= 1
+            spawner = Spawner()
+            try:
+                await spawner.start(
+                    prefix,
+                    isolated=isolated,
+                    folder=self._folder.path,
+                    masks=bubblewrap.hidden_folders() if isolated else [],
+                    env=_host_environment(),
+                )
+            except BaseException as error:
+                await spawner.close()
+                if attempts_left and isinstance(error, InfrastructureError) and bubblewrap.passing(str(error)):
+                    continue
+                raise
+            return spawner
 
     async def close(self) -> None:
         """See `Sandbox.close`."""

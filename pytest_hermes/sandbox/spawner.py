@@ -122,7 +122,8 @@ class Spawner:
         self._loop.add_reader(self._channel, self._receive)
         await asyncio.wait([self._ready, self._ended], timeout=_START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         if not self._ready.done():
-            why = self._said() or f"it did not answer within {_START_TIMEOUT:g} seconds"
+            silence = "it ended" if self._ended.done() else f"it did not answer within {_START_TIMEOUT:g} seconds"
+            why = self._said() or silence
             raise InfrastructureError(f"a local sandbox cannot be started: {why}", kind="sandbox")
 
     def run(

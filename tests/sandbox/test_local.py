@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -225,6 +226,40 @@ def _visible_folder() -> Path:
         if os.access(parent, os.W_OK) and not any(Path(parent).is_relative_to(path) for path in hidden_folders()):
             return Path(tempfile.mkdtemp(prefix="hermes-test-", dir=parent))
     pytest.skip("no folder that the sandbox could see can be written to")
+
+
+@asynchronous
+async def test_bubblewrap_starts_although_a_mount_went_away_meanwhile(tmp_path: Path) -> None:
+    need("bubblewrap")
+    # Bubblewrap itself says this now and then where containers come and go: here it does so every other time.
+    (tmp_path / "bwrap").write_text(
+        f"""#!/bin/sh
+if mkdir "$0.lately" 2>/dev/null; then
+    echo "bwrap: Can't bind mount /oldroot/ on /newroot/: Unable to apply mount flags: remount /newroot/x: Gone" >&2
+    exit 1
+fi
+rmdir "$0.lately"
+exec {shutil.which("bwrap")} "$@"
+"""
+    )
+    (tmp_path / "bwrap").chmod(0o755)
+    script = """
+        import asyncio
+        from pytest_hermes.sandbox.local import LocalSandbox
+        from pytest_hermes.task import SandboxSpec
+
+        async def main():
+            for _ in range(2):
+                sandbox = LocalSandbox(SandboxSpec(), name="test", isolation="bubblewrap")
+                await sandbox.start()
+                print((await sandbox.exec("echo works")).stdout.decode().strip())
+                await sandbox.close()
+
+        print(LocalSandbox.describe())
+        asyncio.run(main())
+    """
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    assert await _python(script, PATH=path) == ["local (bubblewrap)", "works", "works"]
 
 
 @asynchronous
