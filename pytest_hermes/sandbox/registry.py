@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
@@ -39,6 +40,7 @@ def sandbox_names() -> list[str]:
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
+@functools.cache  # looking through what is installed takes milliseconds, and every sandbox of a run asks
 def sandbox_class(name: str) -> SandboxClass:
     """Return the backend `name`. Raises UsageError when there is none, or when it cannot be imported."""
     points = entry_points(group=GROUP, name=name)
