@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from ..errors import HermesError, InfrastructureError, UsageError
 from ..sandbox.protocol import Sandbox
@@ -22,6 +22,8 @@ class LazySandbox:
         self._sandbox: Sandbox | None = None
         self._start: asyncio.Task[None] | None = None
         self._close: asyncio.Task[None] | None = None
+        #: Whether nothing is left of it.
+        self.released = False
         #: Seconds that the start took; None while there was none that ended.
         self.start_seconds: float | None = None
 
@@ -54,17 +56,13 @@ class LazySandbox:
 
     async def close(self) -> None:
         """Close the sandbox if it was ever made. May be called twice; finishes even when cancelled."""
-        if self._close is None:
+        await close_all([self])
+
+    def _closing(self) -> asyncio.Task[None]:
+        # One that is cancelled before its first step never begins.
+        if self._close is None or (self._close.done() and not self.released):
             self._close = asyncio.create_task(self._close_now(), name="close sandbox")
-        cancellation: asyncio.CancelledError | None = None
-        while not self._close.done():
-            try:
-                await asyncio.wait([self._close])
-            except asyncio.CancelledError as error:
-                cancellation = error
-        self._close.result()
-        if cancellation is not None:
-            raise cancellation
+        return self._close
 
     async def _start_now(self) -> None:
         started = time.perf_counter()
@@ -85,8 +83,25 @@ class LazySandbox:
         if self._start is not None and not self._start.done():
             self._start.cancel()
             await asyncio.wait([self._start])
-        if self._sandbox is not None:
-            await self._sandbox.close()
+        try:
+            if self._sandbox is not None:
+                await self._sandbox.close()
+        finally:
+            self.released = True
+
+
+async def close_all(sandboxes: Sequence[LazySandbox]) -> None:
+    """Close them side by side; finishes even when cancelled. Raises what the first of them raised."""
+    cancellation: asyncio.CancelledError | None = None
+    while closing := [sandbox._closing() for sandbox in sandboxes if not sandbox.released]:
+        try:
+            await asyncio.wait(closing)
+        except asyncio.CancelledError as error:
+            cancellation = error
+    for sandbox in sandboxes:
+        sandbox._closing().result()
+    if cancellation is not None:
+        raise cancellation
 
 
 def _look_at_the_error(task: asyncio.Task[None]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ..background import default_loop, on_loop
 from ..sandbox.protocol import Process, Sandbox
 from ..sandbox.shell import Shell
-from .lazy_sandbox import LazySandbox, MakeSandbox
+from .lazy_sandbox import LazySandbox, MakeSandbox, close_all
 
 T = TypeVar("T")
 
@@ -130,10 +130,17 @@ class Place:
         """Kill what runs and release the sandbox. May be called twice, also while it starts; finishes even when
         cancelled.
         """
-        await self._at_home(self._close())
-
-    async def _close(self) -> None:
-        await asyncio.gather(*(lazy.close() for lazy in (self._lazy, *self._others)))
+        sandboxes = (self._lazy, *self._others)
+        cancellation: asyncio.CancelledError | None = None
+        # Again, since what is cancelled before its first step on another loop never begins.
+        while cancellation is None or not all(sandbox.released for sandbox in sandboxes):
+            try:
+                await self._at_home(close_all(sandboxes))
+                break
+            except asyncio.CancelledError as error:
+                cancellation = error
+        if cancellation is not None:
+            raise cancellation
 
     async def _at_home(self, coro: Coroutine[Any, Any, T]) -> T:
         return await on_loop(self.loop, coro)

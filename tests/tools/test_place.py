@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -161,6 +162,42 @@ class TestClose:
         with pytest.raises(asyncio.CancelledError):
             await closing
         assert sandbox.calls[-1] == "closed"
+
+    @pytest.mark.parametrize("steps", [1, 2, 3])
+    async def test_it_finishes_although_all_that_it_started_is_cancelled_before_it_began(self, steps: int) -> None:
+        sandbox = CountingSandbox()
+        place = Place(lambda: sandbox)
+        await place.start()
+        closing = asyncio.create_task(place.close())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        # As a loop does that ends.
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert "close" in sandbox.calls
+        assert not os.path.exists(sandbox.home)
+
+    async def test_it_finishes_although_it_is_cancelled_before_it_began_on_its_own_loop(self) -> None:
+        home = BackgroundLoop()
+        try:
+            sandbox = home.run(_made())
+            place = Place(lambda: sandbox, loop=home.loop)
+            await place.start()
+            home.loop.call_soon_threadsafe(time.sleep, 0.1)
+            closing = asyncio.create_task(place.close())
+            await asyncio.sleep(0)
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+            assert sandbox.calls[-1] == "closed"
+        finally:
+            home.close()
+
+
+async def _made() -> CountingSandbox:
+    return CountingSandbox()
 
 
 class TestHomeLoop:
