@@ -18,7 +18,7 @@ from ..errors import InfrastructureError
 from . import supervisor
 from .launch import launch
 from .memory_file import memory_file
-from .nursery import Nursery
+from .nursery import REUSABLE, IdleSupervisor, Nursery
 from .pipes import PipeReader
 from .steadfast import Steadfast
 
@@ -90,6 +90,8 @@ class Spawner:
         self._diagnostics = -1
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
+        #: The supervisor says that nothing of the sandbox is left, and waits for another.
+        self._cleared: asyncio.Future[None] = self._loop.create_future()
         self._closing = False
         self._inbox = b""
         self._outbox: collections.deque[tuple[bytes, list[int]]] = collections.deque()
@@ -104,27 +106,37 @@ class Spawner:
 
         Raises InfrastructureError when it does not come up. Call `close` in any case.
         """
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._channel.setblocking(False)
-        self._diagnostics = memory_file()
         try:
             if isolated:
-                arguments = ["isolated", folder, *masks]
-                self._popen = launch(prefix, theirs, arguments, diagnostics=self._diagnostics, env=env)
+                with self._new_channel() as theirs:
+                    arguments = ["isolated", folder, *masks]
+                    self._popen = launch(prefix, theirs, arguments, diagnostics=self._diagnostics, env=env)
                 self.pid = self._popen.pid
             else:
                 self._nursery = Nursery.enter(env)
-                await self._nursery.fork(theirs, self._diagnostics, folder)
+                idle = self._nursery.take()
+                if idle is not None:
+                    self._channel, self._diagnostics, self.pid = idle.channel, idle.diagnostics, idle.pid
+                    self._post(b"S", 0, [memory_file(os.fsencode(folder))])
+                else:
+                    with self._new_channel() as theirs:
+                        await self._nursery.fork(theirs, self._diagnostics, folder)
         except OSError as error:
             raise InfrastructureError(f"a local sandbox cannot be started: {error}", kind="sandbox") from error
-        finally:
-            theirs.close()
-        self._loop.add_reader(self._channel, self._receive)
+        if self._channel is not None and not self._ended.done():
+            self._loop.add_reader(self._channel, self._receive)
         await asyncio.wait([self._ready, self._ended], timeout=_START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         if not self._ready.done():
             silence = "it ended" if self._ended.done() else f"it did not answer within {_START_TIMEOUT:g} seconds"
             why = self._said() or silence
             raise InfrastructureError(f"a local sandbox cannot be started: {why}", kind="sandbox")
+
+    def _new_channel(self) -> socket.socket:
+        """Open the channel and return the supervisor's end of it."""
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._channel.setblocking(False)
+        self._diagnostics = memory_file()
+        return theirs
 
     def run(
         self,
@@ -166,25 +178,37 @@ class Spawner:
         steadfast = Steadfast()
         if not self._closing:
             self._closing = True
-            if self._channel is not None:
-                with contextlib.suppress(OSError):
-                    self._channel.shutdown(socket.SHUT_WR)
+            if REUSABLE and self._nursery is not None and self._ready.done() and not self._ended.done():
+                self._post(b"C", 0, [])
+            else:
+                self._hang_up()
         if self._popen is not None:
             if not await steadfast.wait(self._ended, _END_TIMEOUT):
                 self._kill_hard(self._popen)
             await steadfast.wait(self._loop.run_in_executor(None, self._reap, self._popen))
-        elif self.pid is not None and not await steadfast.wait(self._ended, _END_TIMEOUT):
-            assert self._nursery is not None
-            self._nursery.kill(self.pid)  # its shepherds see it die
+        elif self.pid is not None and not await steadfast.wait(self._cleared, _END_TIMEOUT):
+            self._hang_up()
+            if self._nursery is not None:
+                self._nursery.kill(self.pid)  # its shepherds see it die
             await steadfast.wait(self._ended, _END_TIMEOUT)
-        self._finish()
         if self._nursery is not None:
             nursery, self._nursery = self._nursery, None
+            if not self._ended.done() and self._cleared.done() and self.pid is not None and self._channel is not None:
+                self._loop.remove_reader(self._channel)
+                nursery.keep(IdleSupervisor(self.pid, self._channel, self._diagnostics))
+                self._channel, self._diagnostics = None, -1
+            self._finish()
             try:
                 await nursery.leave()
             except asyncio.CancelledError as error:
                 steadfast.remember(error)
+        self._finish()
         steadfast.release()
+
+    def _hang_up(self) -> None:
+        if self._channel is not None:
+            with contextlib.suppress(OSError):
+                self._channel.shutdown(socket.SHUT_WR)
 
     def _reap(self, popen: subprocess.Popen[bytes]) -> None:
         try:
@@ -266,6 +290,9 @@ class Spawner:
                 self.pid = self.pid or status
                 self._ready.set_result(None)
             return
+        if letter == b"C":
+            self._cleared.set_result(None)
+            return
         command = self._commands.get(number)
         if command is None:
             return
@@ -280,6 +307,8 @@ class Spawner:
         if self._ended.done():
             return
         self._ended.set_result(None)
+        if not self._cleared.done():
+            self._cleared.set_result(None)
         if self._channel is not None:
             self._loop.remove_reader(self._channel)
             self._loop.remove_writer(self._channel)

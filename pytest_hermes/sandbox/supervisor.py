@@ -5,12 +5,15 @@ The engine sends 5-byte frames (one letter, a 4-byte number) over a socket, and 
 
     E n   run a command: its description (marshal of argv, env, cwd), stdout, stderr and perhaps stdin are attached
     K n   kill command n and every descendant of it
+    C 0   the sandbox is closed: kill everything and empty its folder
+    S 0   serve another sandbox: a file with the path of its folder is attached
 
 and is sent 9-byte frames (letter, number, 4-byte status):
 
     R 0   ready; the status is the supervisor's process id
     X n   the leader of command n has ended, with this exit code
     G n   nothing of command n is left; the exit code counts only if no X came before (its shepherd was killed)
+    C 0   nothing of the sandbox is left
 
 Each command has a shepherd: a fork of this process that adopts whatever the command leaves behind, so that "kill
 the command" means "kill all descendants of its shepherd", whatever sessions they made for themselves. A shepherd
@@ -103,9 +106,11 @@ def main(channel_fd: int, kind: str, folder: str = "", *masks: str) -> None:
 def supervise(channel: socket.socket, folder: str) -> None:
     if _LINUX:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    Supervisor(channel).serve()
+    supervisor = Supervisor(channel, folder)
+    supervisor.serve()
     exterminate()
-    empty(folder)
+    if supervisor.folder:
+        empty(supervisor.folder)
 
 
 class Nursery:
@@ -124,9 +129,9 @@ class Nursery:
             try:
                 data, fds = _take(self._channel)
             except ConnectionError:
-                return
+                data = b""
             if len(data) < FRAME_IN:
-                return
+                break
             # Which of the processes have ended must not change before it is used.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
             try:
@@ -138,6 +143,9 @@ class Nursery:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             for fd in fds:
                 os.close(fd)
+        deadline = time.monotonic() + _PATIENCE
+        while self._supervisors and time.monotonic() < deadline:
+            time.sleep(0.001)  # they end: who waits for this process waits for all
 
     def _fork(self, channel: int, diagnostics: int, path: int) -> None:
         parent = os.getpid()
@@ -159,11 +167,9 @@ class Nursery:
             os.dup2(diagnostics, 1)
             os.dup2(diagnostics, 2)
             os.close(diagnostics)
-            with open(path, "rb") as file:
-                folder = os.fsdecode(file.read())
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
-            supervise(socket.socket(fileno=channel), folder)
+            supervise(socket.socket(fileno=channel), _path_in(path))
         except BaseException as error:
             _complain(2, f"{type(error).__name__}: {error}")
         finally:
@@ -181,7 +187,9 @@ class Nursery:
 
 
 class Supervisor:
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, folder: str) -> None:
+        #: Of the sandbox; empty between two sandboxes.
+        self.folder = folder
         self._channel = channel
         #: Command numbers by the pid of their shepherd, and the other way round.
         self._numbers: dict[int, int] = {}
@@ -234,11 +242,36 @@ class Supervisor:
         number = int.from_bytes(data[1:], "big")
         if data[:1] == b"E":
             self._run(number, data, fds)
+        elif data[:1] == b"C":
+            return self._clear_up()
+        elif data[:1] == b"S":
+            self.folder = _path_in(fds[0])
+            self._report(b"R", 0, os.getpid())
         elif number in self._shepherds:
             pid = self._shepherds[number]
             # It may be about to say that it is idle: a command that it was given then would die for this one.
             self._doomed.add(pid)
             os.kill(pid, _END)
+        return True
+
+    def _clear_up(self) -> bool:
+        """End the sandbox, but not this process: another sandbox then costs no fork. False if that cannot be."""
+        spare = tuple(self._idle[:1])
+        try:
+            if not exterminate(spare):
+                return False
+            empty(self.folder)
+        except OSError:
+            return False
+        for pid in set(self._sockets).difference(spare):
+            for end in self._forget(pid):
+                end.close()
+        self._idle = list(spare)
+        self._numbers.clear()
+        self._shepherds.clear()
+        self._doomed.clear()
+        self.folder = ""
+        self._report(b"C", 0, 0)
         return True
 
     def _run(self, number: int, order: bytes, fds: list[int]) -> None:
@@ -297,9 +330,7 @@ class Supervisor:
 
     def _bury(self, pid: int) -> None:
         """A shepherd has ended. A command that it did not get to see goes to another one."""
-        ours, theirs = self._sockets.pop(pid)
-        del self._pids[ours.fileno()]
-        self._poll.unregister(ours.fileno())
+        ours, theirs = self._forget(pid)
         if pid in self._idle:
             self._idle.remove(pid)
         try:
@@ -316,6 +347,12 @@ class Supervisor:
         self._doomed.discard(pid)
         ours.close()
         theirs.close()
+
+    def _forget(self, pid: int) -> tuple[socket.socket, socket.socket]:
+        ours, theirs = self._sockets.pop(pid)
+        del self._pids[ours.fileno()]
+        self._poll.unregister(ours.fileno())
+        return ours, theirs
 
     def _gone(self, pid: int) -> None:
         number = self._numbers.pop(pid, None)
@@ -383,6 +420,11 @@ def _take(source: socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
     return data, fds
 
 
+def _path_in(fd: int) -> str:
+    with open(fd, "rb") as file:
+        return os.fsdecode(file.read())
+
+
 def launch(fds: list[int]) -> tuple[int | None, int]:
     """Start the command that is described in `fds`; return its process id, or None and the exit code it gets.
 
@@ -435,14 +477,17 @@ def _text(error: Exception) -> str:
     return str(error)
 
 
-def exterminate() -> None:
-    """Kill and reap every descendant of this process."""
+def exterminate(spare: tuple[int, ...] = ()) -> bool:
+    """Kill and reap every descendant of this process but the children in `spare`, which have none themselves.
+
+    Returns whether all of them are gone.
+    """
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         if os.getpid() == 1:
             _kill(-1, signal.SIGKILL)  # all that there is in bubblewrap, at one go
         else:
-            for pid in _stopped_descendants():
+            for pid in _stopped_descendants(spare):
                 _kill(pid, signal.SIGKILL)
         pause = 0.0002
         while time.monotonic() < deadline:
@@ -450,15 +495,21 @@ def exterminate() -> None:
                 if os.waitpid(-1, os.WNOHANG)[0]:
                     continue
             except ChildProcessError:
-                return
+                return not spare
+            if spare and not _stopped_descendants(spare):
+                return True
             if pause > 0.01:
                 break  # something new may have come: look again
             time.sleep(pause)
             pause *= 2
+    return False
 
 
-def _stopped_descendants() -> set[int]:
-    """Stop all descendants, parents first, so that nothing forks faster than it is found; return them."""
+def _stopped_descendants(spare: tuple[int, ...] = ()) -> set[int]:
+    """Stop all descendants, parents first, so that nothing forks faster than it is found; return them.
+
+    Those in `spare` are passed over, their own descendants are not.
+    """
     found: set[int] = set()
     before = -1
     while before < len(found):
@@ -466,7 +517,7 @@ def _stopped_descendants() -> set[int]:
         ahead = [os.getpid()]
         while ahead:
             for child in children(ahead.pop()):
-                if child not in found:
+                if child not in found and child not in spare:
                     found.add(child)
                     _kill(child, signal.SIGSTOP)
                 ahead.append(child)
