@@ -10,7 +10,6 @@ from ..benchmark import Benchmark
 from ..errors import UsageError
 from .fields import TESTING, Schema
 from .settings import Layer, Origin, Setting
-from .yaml_text import read_settings
 
 #: Class attribute -> key.
 _ATTRIBUTES = {
@@ -65,6 +64,8 @@ def _of_file(benchmark: Benchmark, cls: type, schema: Schema) -> list[Setting]:
     name = vars(cls)["default_config"]
     if name is None:
         return []
+    from .yaml_text import read_settings  # YAML is a tenth of a start, and often there is none
+
     path = Path(inspect.getfile(cls)).parent / name
     settings = read_settings(path, f"{benchmark.name}/{path.name}", Layer.BENCHMARK, schema)
     for setting in settings:

@@ -12,7 +12,6 @@ from ..benchmark import Benchmark
 from ..config.of_benchmark import benchmark_settings
 from ..config.settings import Config, Layer, Origin, Setting, resolve
 from ..config.unused import BENCHMARK_KEYS, describe_unused, why_not_obeyed
-from ..config.yaml_text import parse_assignment, read_settings
 from ..models.protocol import ModelSource
 from ..models.resolve import resolve_model
 from ..rollout.configured import blame, endpoint_of
@@ -105,6 +104,8 @@ def _names(config: Config, key: str, *, from_benchmark: bool) -> Sequence[str]:
 
 
 def _settings(options: Options, cwd: Path) -> Iterator[Setting]:
+    if options.config is not None or options.assignments:
+        from ..config.yaml_text import parse_assignment, read_settings  # YAML is slow to import
     if options.config is not None:
         yield from read_settings(cwd / options.config, options.config)
     for place, text in options.assignments:

@@ -177,7 +177,7 @@ class TestClose:
         with pytest.raises(asyncio.CancelledError):
             await closing
         assert "close" in sandbox.calls
-        assert not os.path.exists(sandbox.home)
+        assert not await asyncio.to_thread(os.path.exists, sandbox.home)
 
     async def test_it_finishes_although_it_is_cancelled_before_it_began_on_its_own_loop(self) -> None:
         home = BackgroundLoop()
