@@ -1,21 +1,14 @@
-"""What only containers have: images, limits, an engine that may fail, and owners that may die."""
+"""What only containers have: images, limits, options."""
 
-# ruff: noqa: ASYNC110, ASYNC220, ASYNC230, ASYNC240 - nothing else runs on the loop
+# ruff: noqa: ASYNC230, ASYNC240 - nothing else runs on the loop
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import random
 import secrets
-import signal
-import subprocess
-import sys
-import textwrap
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +16,16 @@ import docker
 import pytest
 
 from pytest_hermes.errors import InfrastructureError, Unsupported, UsageError
-from pytest_hermes.sandbox.docker.address import Address
-from pytest_hermes.sandbox.docker.owner import LABEL, current_owner
+from pytest_hermes.sandbox.docker.owner import current_owner
 from pytest_hermes.sandbox.docker.run_options import RunOptions
 from pytest_hermes.sandbox.docker.sandbox import DockerSandbox
-from pytest_hermes.sandbox.protocol import Sandbox
 from pytest_hermes.task import SandboxSpec
 from pytest_hermes.tools.dispatch import dispatch
 from pytest_hermes.tools.file import TOOLSET as FILE_TOOLS
 from pytest_hermes.tools.place import Place
-from tests.services.required import require
 
 from .backends import BACKENDS, opened
-from .test_contract import marker
+from .containers import labelled, output
 
 asynchronous = pytest.mark.asyncio
 pytestmark = pytest.mark.usefixtures("docker_image")
@@ -56,17 +46,6 @@ def context(tmp_path: Path, docker_image: str) -> Path:
 
 def image_of(context: Path) -> str:
     return "pytest-hermes/" + context.parent.name.lower().replace(" ", "-")
-
-
-async def output(sandbox: Sandbox, command: str) -> str:
-    result = await sandbox.exec(command)
-    assert result.exit_code == 0, result
-    return result.stdout.decode()
-
-
-def labelled(docker_engine: docker.APIClient, owner: str | None = None) -> list[str]:
-    wanted = LABEL if owner is None else f"{LABEL}={owner}"
-    return [container["Id"] for container in docker_engine.containers(all=True, filters={"label": wanted})]
 
 
 # Images
@@ -171,6 +150,19 @@ async def test_a_session_and_the_file_tools_work_without_bash(context: Path) -> 
         await place.close()
 
 
+@asynchronous
+async def test_an_image_that_was_removed_is_had_again(context: Path, docker_engine: docker.APIClient) -> None:
+    spec = SandboxSpec(build_context=context)
+    for _ in range(2):
+        sandbox = DockerSandbox(spec, name="again")
+        try:
+            await sandbox.start()
+        finally:
+            await sandbox.close()
+        for image in docker_engine.images(name=image_of(context)):
+            docker_engine.remove_image(image["Id"], force=True)
+
+
 # Needs and limits
 
 
@@ -245,208 +237,3 @@ def test_options_that_do_not_exist() -> None:
         RunOptions.parse({"auto_remove": False})
     with pytest.raises(UsageError, match=r"these docker options do not fit: .*lots"):
         RunOptions.parse({"shm_size": "lots"})
-
-
-# What goes wrong
-
-
-@asynchronous
-async def test_killing_all_in_the_container_is_an_infrastructure_error() -> None:
-    async with opened("docker") as sandbox:
-        other = asyncio.create_task(sandbox.exec("sleep 60"))
-        await asyncio.sleep(0.3)
-        with pytest.raises(InfrastructureError, match="the sandbox has died: its container ended, or all in it was"):
-            await sandbox.exec("kill -9 -1; sleep 60")
-        with pytest.raises(InfrastructureError, match="died"):
-            await other
-        with pytest.raises(InfrastructureError):
-            await sandbox.exec("echo on")
-
-
-@asynchronous
-async def test_a_connection_that_breaks_is_no_exit_code(docker_image: str) -> None:
-    async with opened("docker") as sandbox:
-        assert isinstance(sandbox, DockerSandbox)
-        running = asyncio.create_task(sandbox.exec("echo one; sleep 2; echo two"))
-        await asyncio.sleep(0.5)
-        for command in sandbox._commands:
-            assert command._stream is not None
-            assert command._stream._transport is not None
-            command._stream._transport.abort()
-        with pytest.raises(InfrastructureError, match="the connection to a command's streams was lost"):
-            await running
-
-
-@asynchronous
-@pytest.mark.parametrize("missing", ["the limit", "grep"])
-async def test_a_timeout_kills_without_what_it_usually_kills_by(
-    missing: str, alive: Callable[[str], list[int]]
-) -> None:
-    locks = {"options": {"ulimits": [{"Name": "locks", "Soft": 100, "Hard": 100}]}}
-    sandbox = BACKENDS["docker"](SandboxSpec(), name="x", **(locks if missing == "the limit" else {}))
-    try:
-        await sandbox.start()
-        assert sandbox.capabilities.hard_kill == (missing != "the limit")
-        if missing == "grep":
-            await output(sandbox, "rm /bin/grep")
-        seconds = marker()
-        result = await sandbox.exec(f"sleep {seconds} & sleep {seconds}", timeout=0.5)
-        assert result.timed_out
-        assert not alive(seconds)
-        assert await output(sandbox, "echo next") == "next\n"
-    finally:
-        await sandbox.close()
-
-
-@asynchronous
-async def test_a_sandbox_that_is_closed_while_it_starts_leaves_nothing(docker_engine: docker.APIClient) -> None:
-    for seconds in (0, 0.03, 0.1, 0.2):
-        sandbox = BACKENDS["docker"](SandboxSpec(), name="x")
-        starting = asyncio.create_task(sandbox.start())
-        await asyncio.sleep(seconds)
-        await sandbox.close()
-        with contextlib.suppress(InfrastructureError):
-            await starting
-        with pytest.raises(InfrastructureError):
-            await sandbox.exec("true")
-    assert labelled(docker_engine, current_owner()) == []
-
-
-@asynchronous
-async def test_an_image_that_was_removed_is_had_again(context: Path, docker_engine: docker.APIClient) -> None:
-    spec = SandboxSpec(build_context=context)
-    for _ in range(2):
-        sandbox = DockerSandbox(spec, name="again")
-        try:
-            await sandbox.start()
-        finally:
-            await sandbox.close()
-        for image in docker_engine.images(name=image_of(context)):
-            docker_engine.remove_image(image["Id"], force=True)
-
-
-@asynchronous
-async def test_an_agent_that_removes_the_shell_has_done_so_itself() -> None:
-    async with opened("docker") as sandbox:
-        await sandbox.exec("rm -f /bin/sh")
-        result = await sandbox.exec("echo on")
-        assert (result.exit_code, result.stderr) == (127, b"/bin/sh: not found\n")
-
-
-@asynchronous
-async def test_input_has_an_end_where_connections_cannot_half_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Address, "can_half_close", property(lambda self: False))
-    async with opened("docker") as sandbox:
-        data = os.urandom(300_000)
-        result = await sandbox.exec("cat; echo end >&2; exit 5", stdin=data, timeout=20)
-        assert (result.exit_code, result.stdout == data, result.stderr) == (5, True, b"end\n")
-
-
-@asynchronous
-async def test_an_engine_that_ends_is_an_infrastructure_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    require("docker", None if os.geteuid() == 0 else "another engine can be started by root only")
-    script = 'echo "$DOCKER_HOST $HERMES_TEST_IMAGE"; read -r line'
-    services = subprocess.Popen(
-        [ROOT / ".ci" / "services", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert services.stdout is not None
-    try:
-        host, image = services.stdout.readline().split()
-        monkeypatch.setenv("DOCKER_HOST", host)
-        sandbox = DockerSandbox(SandboxSpec(image=image), name="x")
-        await sandbox.start()
-        running = asyncio.create_task(sandbox.exec("sleep 60"))
-        await asyncio.sleep(0.3)
-        os.kill(int(Path(host.removeprefix("unix://")).with_name("pid").read_text()), signal.SIGTERM)
-        with pytest.raises(InfrastructureError, match=r"does not answer|has died"):
-            await asyncio.wait_for(running, 30)
-        await sandbox.close()
-        with pytest.raises(InfrastructureError):
-            await sandbox.exec("true")
-        end = time.monotonic() + 20
-        while Path(host.removeprefix("unix://")).exists() and time.monotonic() < end:
-            await asyncio.sleep(0.05)
-        with pytest.raises(InfrastructureError, match="does not answer"):
-            await DockerSandbox(SandboxSpec(image=image), name="y").start()
-    finally:
-        services.communicate("\n", timeout=30)
-
-
-# What is left when its owner dies
-
-
-def test_what_dead_owners_left_is_removed_and_nothing_else(docker_engine: docker.APIClient, docker_image: str) -> None:
-    machine, pid, started = current_owner().split(":")
-    owners = {
-        "dead": f"{machine}:{pid}:{int(started) - 1}",  # had this number before
-        "gone": f"{machine}:{2**22 + 1}:77",
-        "alive": current_owner(),
-        "elsewhere": f"another-machine:{2**22 + 1}:77",
-        "unreadable": "who knows",
-    }
-    made = {
-        what: docker_engine.create_container(docker_image, ["true"], labels={LABEL: owner})["Id"]
-        for what, owner in owners.items()
-    }
-    try:
-        script = "from pytest_hermes.sandbox.docker.engine import shared_engine; shared_engine()"
-        subprocess.run([sys.executable, "-c", script], check=True)
-        left = labelled(docker_engine)
-        assert [what for what in made if made[what] in left] == ["alive", "elsewhere", "unreadable"]
-    finally:
-        for container in made.values():
-            with contextlib.suppress(docker.errors.APIError):
-                docker_engine.remove_container(container, force=True)
-
-
-BUSY = """
-import asyncio, pathlib, secrets, sys, tempfile
-from pytest_hermes.sandbox.docker.owner import current_owner
-from pytest_hermes.sandbox.docker.sandbox import DockerSandbox
-from pytest_hermes.task import SandboxSpec
-
-async def one(spec):
-    while True:
-        sandbox = DockerSandbox(spec, name="busy")
-        await sandbox.start()
-        await sandbox.exec("sleep 1000 & setsid sleep 1000 & echo hi")
-        await sandbox.close()
-
-async def main():
-    folder = pathlib.Path(sys.argv[2])
-    (folder / "Dockerfile").write_text(f"FROM {sys.argv[1]}\\nRUN echo {secrets.token_hex(4)} && sleep 0.3\\n")
-    print(current_owner(), flush=True)
-    await asyncio.gather(
-        one(SandboxSpec(image=sys.argv[1])), one(SandboxSpec(image=sys.argv[1])), one(SandboxSpec(build_context=folder))
-    )
-
-asyncio.run(main())
-"""
-
-
-def test_nothing_is_left_two_seconds_after_a_kill(
-    docker_engine: docker.APIClient, docker_image: str, tmp_path: Path
-) -> None:
-    (tmp_path / "busy.py").write_text(textwrap.dedent(BUSY))
-
-    def started() -> tuple[str, subprocess.Popen[str]]:
-        folder = tmp_path / secrets.token_hex(4)
-        folder.mkdir()
-        command = [sys.executable, tmp_path / "busy.py", docker_image, folder]
-        busy = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert busy.stdout is not None
-        owner = busy.stdout.readline().strip()
-        while not labelled(docker_engine, owner):
-            assert busy.poll() is None
-            time.sleep(0.02)
-        return owner, busy
-
-    for _ in range(4):
-        owners = dict(started() for _ in range(4))
-        for owner, busy in owners.items():
-            time.sleep(random.uniform(0, 0.6))
-            assert busy.poll() is None, owner
-            busy.kill()
-            busy.communicate()
-        time.sleep(2)
-        assert {owner: labelled(docker_engine, owner) for owner in owners} == {owner: [] for owner in owners}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import secrets
@@ -12,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from ...errors import InfrastructureError
-from ..output import HeadTail
 from ..running import Output
 from ..steadfast import Steadfast
 from .engine import Engine, first_line
+from .execs import KILLED, ContainerGone, create_exec, exit_code, is_about_the_shell, run_plainly, wait_for_start
 from .hijack import Stream
 from .marks import MarkedStream
 from .scripts import KILL, WRAP, mark_prefix
@@ -23,13 +24,14 @@ from .scripts import KILL, WRAP, mark_prefix
 #: Linux takes no single argument or variable of more: MAX_ARG_STRLEN of include/uapi/linux/binfmts.h, in bytes.
 _LONGEST_ARGUMENT = 131072
 _TOO_LARGE = b"arguments and environment are larger than the system allows"
+_NO_ROOM = b"no process can be started: the sandbox has as many as it may have"
 
 #: Exit codes of what cannot be executed or found, as shells have them.
 _NOT_EXECUTABLE = 126
 _NOT_FOUND = 127
 
-#: Exit code of what was killed.
-_KILLED = 137
+#: Those of shells that cannot fork: of dash and busybox, of bash.
+_CANNOT_FORK = (2, 254)
 
 #: What is above was a signal's doing.
 _LAST_OF_ITS_OWN = 128
@@ -39,14 +41,10 @@ _NUMBERS = (1 << 40, 1 << 50)
 
 _CHUNK = 1 << 18  # bytes
 _START_TIMEOUT = 120.0  # seconds
-_KILL_PATIENCE = 10.0
-_PAUSE = 0.01
-_LOOK_PATIENCE = 2.0
-_NOTICE_PATIENCE = 0.5
+_KILL_PATIENCE = 60.0
+_START_PATIENCE = 10.0
 
-
-class ContainerGone(InfrastructureError):
-    """The container is not there any more, or does not run."""
+_logger = logging.getLogger(__name__)
 
 
 class ContainerCommand:
@@ -92,7 +90,7 @@ class ContainerCommand:
             size = "all" if self._engine.address.can_half_close else str(await asyncio.to_thread(_remaining, stdin))
         wrapped = ["/bin/sh", "-c", WRAP, "sh", self._mark, str(self._number), cwd, size, *argv]
         self._exec = await self._engine.call(
-            _create_exec, self._engine, self._container, wrapped, stdin=has_input, environment=dict(env), user=user
+            create_exec, self._engine, self._container, wrapped, stdin=has_input, environment=dict(env), user=user
         )
         out, err = self._marked
         self._stream = await self._engine.stream(
@@ -110,36 +108,34 @@ class ContainerCommand:
     async def kill(self) -> None:
         """End it and all its descendants; return when they are gone. Raises InfrastructureError when that fails."""
         if not self._exec:
-            self._settle(_KILLED)
+            self._settle(KILLED)
             return
         steadfast = Steadfast()
         if self._stream is not None:
             # What the engine is about to start cannot be found yet.
-            await steadfast.wait(self._begun, _KILL_PATIENCE)
+            await steadfast.wait(self._begun, _START_PATIENCE)
         killing = asyncio.create_task(self._kill_descendants(), name="docker kill")
         await steadfast.wait(killing)
-        self._settle(_KILLED)
+        self._settle(KILLED)
         self._close()
         steadfast.release()
         killing.result()
 
     async def _kill_descendants(self) -> None:
         if not self._begun.done():
-            await self._engine.call(_wait_for_start, self._engine, self._exec)
-        said = HeadTail(1000)
-        killer = ContainerCommand(self._engine, self._container, said, said)
-        try:
-            # As root: what the command started may run as anybody.
-            script = ["/bin/sh", "-c", KILL, "sh", str(self._number), "" if self._numbered else self._mark]
-            await killer.start(script, cwd="/", env={}, stdin=b"", user="0")
-            await asyncio.wait([killer.exited], timeout=_KILL_PATIENCE)
-            if not killer.exited.done() or killer.exited.result():
-                why = first_line(said.value().decode(errors="replace"))
-                raise InfrastructureError(f"a command cannot be killed within its container: {why}", kind="sandbox")
-        except ContainerGone:
-            pass  # and so is what ran in it
-        finally:
-            killer._close()
+            await self._engine.call(wait_for_start, self._engine, self._exec)
+        # As root: what the command started may run as anybody.
+        script = ["/bin/sh", "-c", KILL, "sh", str(self._number), "" if self._numbered else self._mark]
+        with contextlib.suppress(ContainerGone):  # and so is what ran in it
+            code, said = await run_plainly(self._engine, self._container, script, user="0", timeout=_KILL_PATIENCE)
+            if is_about_the_shell(said):
+                # What the agent broke, the end of its container repairs.
+                _logger.warning("a command goes on although it should end: %s", first_line(said))
+            elif code != 0:
+                raise InfrastructureError(
+                    f"a command cannot be killed within its container: {first_line(said) or 'it does not end'}",
+                    kind="sandbox",
+                )
 
     def collect(self) -> None:
         """Do nothing: what it writes is taken as it comes, all of it before the end is known."""
@@ -197,26 +193,29 @@ class ContainerCommand:
 
     async def _explain_end(self) -> None:
         try:
-            code = await self._engine.call(_exit_code, self._engine, self._container, self._exec)
+            code = await self._engine.call(exit_code, self._engine, self._container, self._exec)
         except InfrastructureError as error:
             self._settle(error)
             return
         if self._begun.done() and self._begun.result():
-            if code is None or code <= _LAST_OF_ITS_OWN:
+            if code in _CANNOT_FORK:
+                self._refuse(_NO_ROOM)
+            elif code is None or code <= _LAST_OF_ITS_OWN:
                 # The wrapper goes on, or ended as it should: its last words are lost, and perhaps output before them.
                 lost = "the connection to a command's streams was lost"
                 self._settle(InfrastructureError(lost, kind="sandbox"))
             else:
                 self._settle(code)
             return
-        said = first_line("\n".join(output.value().decode(errors="replace") for output in self._outputs))
+        said = "\n".join(output.value().decode(errors="replace") for output in self._outputs)
         if "argument list too long" in said:
             self._refuse(_TOO_LARGE)
-        elif "/bin/sh" in said and ("not found" in said or "no such file" in said):
-            # It was there when the sandbox started.
-            self._refuse(b"/bin/sh: not found", _NOT_FOUND)
+        elif is_about_the_shell(said):
+            # It was there, and worked, when the sandbox started.
+            self._refuse(b"/bin/sh cannot be run any more", _NOT_FOUND)
         else:
-            self._settle(InfrastructureError(f"the Docker engine cannot start a command: {said}", kind="sandbox"))
+            why = first_line(said)
+            self._settle(InfrastructureError(f"the Docker engine cannot start a command: {why}", kind="sandbox"))
 
     def _refuse(self, why: bytes, code: int = _NOT_EXECUTABLE) -> None:
         self._outputs[1].feed(why + b"\n")
@@ -262,56 +261,3 @@ def _remaining(stdin: bytes | BinaryIO) -> int:
     size = stdin.seek(0, os.SEEK_END) - here
     stdin.seek(here)
     return size
-
-
-def _create_exec(engine: Engine, container: str, argv: list[str], **options: Any) -> str:
-    import docker.errors
-
-    try:
-        return str(engine.client.exec_create(container, argv, **options)["Id"])
-    except docker.errors.NotFound as error:
-        raise _gone(engine, container) from error
-    except docker.errors.APIError as error:
-        if error.status_code == 409:  # it does not run
-            raise _gone(engine, container) from error
-        raise
-
-
-def _exit_code(engine: Engine, container: str, exec_id: str) -> int | None:
-    """Return the exit code of an exec whose stream has ended, None when it still runs."""
-    import docker.errors
-
-    end = time.monotonic() + _KILL_PATIENCE
-    try:
-        while (said := engine.client.exec_inspect(exec_id))["Running"] and time.monotonic() < end:
-            time.sleep(_PAUSE)
-        # It was killed along with its wrapper, and perhaps with all else: the engine may not have noticed yet.
-        end = time.monotonic() + _NOTICE_PATIENCE
-        while time.monotonic() < end:
-            if not engine.client.inspect_container(container)["State"]["Running"]:
-                raise _gone(engine, container)
-            time.sleep(_PAUSE)
-    except docker.errors.NotFound as error:
-        raise _gone(engine, container) from error
-    return None if said["Running"] else int(_KILLED if said["ExitCode"] is None else said["ExitCode"])
-
-
-def _wait_for_start(engine: Engine, exec_id: str) -> None:
-    """Wait until an exec runs whose start may be on its way, or may never have reached the engine."""
-    import docker.errors
-
-    end = time.monotonic() + _LOOK_PATIENCE
-    with contextlib.suppress(docker.errors.NotFound):
-        while time.monotonic() < end and not engine.client.exec_inspect(exec_id)["Pid"]:
-            time.sleep(_PAUSE)
-
-
-def _gone(engine: Engine, container: str) -> ContainerGone:
-    import docker.errors
-
-    try:
-        state = engine.client.inspect_container(container)["State"]
-    except docker.errors.DockerException:
-        state = {}
-    why = "ran out of memory" if state.get("OOMKilled") else "ended, or all in it was killed"
-    return ContainerGone(f"the sandbox has died: its container {why}", kind="sandbox")

@@ -199,6 +199,8 @@ class DockerSandbox(ShellSandbox):
             "working_dir": folder if folder.startswith("/") else None,
             "labels": {LABEL: engine.owner, NAME_LABEL: self.name},
             "healthcheck": {"test": ["NONE"]},
+            # What the others mean, the main process ignores.
+            "stop_signal": "SIGKILL",
             **self._options.container,
         }
         # Cancelled or not: what is made must be known, or it could not be removed.
@@ -216,8 +218,10 @@ class DockerSandbox(ShellSandbox):
         arrived = asyncio.get_running_loop().create_future()
 
         def hear(data: bytes) -> None:
+            if arrived.done():
+                return  # what others write to its terminal later, without end perhaps, is nobody's
             said.extend(data)
-            if said.endswith(b"\0.") and not arrived.done():
+            if said.endswith(b"\0."):
                 arrived.set_result(None)
 
         # Attached before it starts: its standard input, which this process holds, is what it lives by.

@@ -28,6 +28,8 @@ case $1 in
     *) cd -- "$HOME" 2>/dev/null || cd / && mkdir -p -- "$1" || exit 1 ;;
 esac
 cd -- "$1" && umask 077 && mkdir -p -- "$2" || exit 1
+# Not to be ended by what an agent sends to processes by a part of their names.
+trap '' TERM HUP INT QUIT
 bash=; command -v bash >/dev/null && bash=1
 numbered=; (ulimit -S -x 77777 || ulimit -S -w 77777) 2>/dev/null && numbered=1
 printf '%s\0%s\0%s\0%s\0.' "$HOME" "$PWD" "$bash" "$numbered"
@@ -66,8 +68,9 @@ printf '\0%s%03d\n' "$__hermes_mark" "$__hermes_code" >&9
 printf '\0%s%03d\n' "$__hermes_mark" "$__hermes_code" >&8
 """
 
-#: Kills all that carries a number and waits until it is gone. Arguments: the number, and where numbers cannot be given,
-#: what the wrapper's own arguments hold: then its process group is killed.
+#: Kills all that carries a number and waits until it is gone, at first without a process of its own: there may be no
+#: room for one until something is killed. Arguments: the number, and where numbers cannot be given, what the wrapper's
+#: own arguments hold: then its process group is killed.
 KILL = r"""
 if [ -n "$2" ]; then
     for folder in /proc/[0-9]*; do
@@ -79,31 +82,28 @@ if [ -n "$2" ]; then
     done
     exit 0
 fi
-if command -v grep >/dev/null; then
-    find_them() { found=$(grep -l "^Max file locks  *$1 " /proc/[0-9]*/limits 2>/dev/null); }
-else
-    find_them() {
-        found=
-        for path in /proc/[0-9]*/limits; do
-            while read -r max file locks soft rest; do
-                [ "$max $file $locks $soft" = "Max file locks $1" ] && found="$found $path"
-            done 2>/dev/null <"$path"
-        done
-    }
-fi
+find_them() {
+    found=
+    for path in /proc/[0-9]*/limits; do
+        while read -r max file locks soft rest; do
+            [ "$max $file $locks" = "Max file locks" ] || continue
+            [ "$soft" = "$1" ] && path=${path#/proc/} found="$found ${path%%/*}"
+            break
+        done 2>/dev/null <"$path"
+    done
+}
 last= tries=0
 while find_them "$1"; [ -n "$found" ]; do
     tries=$((tries + 1))
     [ "$tries" -lt 500 ] || exit 1
-    pids=
-    for path in $found; do path=${path#/proc/} pids="$pids ${path%%/*}"; done
     if [ "$found" != "$last" ]; then
         # Stopped before they are killed: what forks cannot outrun this loop.
-        kill -STOP $pids 2>/dev/null
+        kill -STOP $found 2>/dev/null
         last=$found
     else
-        kill -KILL $pids 2>/dev/null
-        sleep 0.01 2>/dev/null || sleep 1
+        kill -KILL $found 2>/dev/null
+        # By then some have gone, and there is room for a process.
+        [ "$tries" -lt 20 ] || sleep 0.01 2>/dev/null || sleep 1
     fi
 done
 """

@@ -1,0 +1,107 @@
+"""Execs of the engine, which run what is in a container: made, watched, asked about."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+from ...errors import InfrastructureError
+from ..output import HeadTail
+from .engine import Engine
+
+#: Exit code of what was killed.
+KILLED = 137
+
+#: Seconds.
+_PAUSE = 0.01
+_PATIENCE = 10.0
+_LOOK_PATIENCE = 2.0
+_NOTICE_PATIENCE = 0.5
+
+
+class ContainerGone(InfrastructureError):
+    """The container is not there any more, or does not run."""
+
+
+def create_exec(engine: Engine, container: str, argv: list[str], **options: Any) -> str:
+    """Return the id of a new exec; `options` are the SDK's. Raises ContainerGone."""
+    import docker.errors
+
+    try:
+        # Not in the container's own working directory: it may be gone by now, and nothing would start there.
+        return str(engine.client.exec_create(container, argv, workdir="/", **options)["Id"])
+    except docker.errors.NotFound as error:
+        raise _gone(engine, container) from error
+    except docker.errors.APIError as error:
+        if error.status_code == 409:  # it does not run
+            raise _gone(engine, container) from error
+        raise
+
+
+async def run_plainly(
+    engine: Engine, container: str, argv: list[str], *, user: str, timeout: float
+) -> tuple[int | None, str]:
+    """Run what leaves nothing in the background, without a wrapper; return its exit code and what it said.
+
+    The code is None when it has not ended within `timeout` seconds. Unlike a wrapped command, it works where no process
+    can be forked any more.
+    """
+    said = HeadTail(1000)
+    exec_id = await engine.call(create_exec, engine, container, argv, stdin=False, user=user)
+    start = {"Detach": False, "Tty": False}
+    stream = await engine.stream(f"/exec/{exec_id}/start", start, stdout=said.feed, stderr=said.feed)
+    try:
+        ended, _ = await asyncio.wait([stream.ended], timeout=timeout)
+        code = await engine.call(exit_code, engine, container, exec_id) if ended else None
+    finally:
+        stream.close()
+    return code, said.value().decode(errors="replace")
+
+
+def is_about_the_shell(said: str) -> bool:
+    """Whether an engine, or the loader, says that it cannot run the container's shell."""
+    return "/bin/sh" in said
+
+
+def exit_code(engine: Engine, container: str, exec_id: str) -> int | None:
+    """Return the exit code of an exec whose stream has ended, None when it still runs. Raises ContainerGone."""
+    import docker.errors
+
+    end = time.monotonic() + _PATIENCE
+    try:
+        while (said := engine.client.exec_inspect(exec_id))["Running"] and time.monotonic() < end:
+            time.sleep(_PAUSE)
+        if said["ExitCode"] == 0:
+            return 0
+        # It was killed along with its wrapper, and perhaps with all else: the engine may not have noticed yet.
+        end = time.monotonic() + _NOTICE_PATIENCE
+        while time.monotonic() < end:
+            if not engine.client.inspect_container(container)["State"]["Running"]:
+                raise _gone(engine, container)
+            time.sleep(_PAUSE)
+    except docker.errors.NotFound as error:
+        raise _gone(engine, container) from error
+    return None if said["Running"] else int(KILLED if said["ExitCode"] is None else said["ExitCode"])
+
+
+def wait_for_start(engine: Engine, exec_id: str) -> None:
+    """Wait until an exec runs whose start may be on its way, or may never have reached the engine."""
+    import docker.errors
+
+    end = time.monotonic() + _LOOK_PATIENCE
+    with contextlib.suppress(docker.errors.NotFound):
+        while time.monotonic() < end and not engine.client.exec_inspect(exec_id)["Pid"]:
+            time.sleep(_PAUSE)
+
+
+def _gone(engine: Engine, container: str) -> ContainerGone:
+    import docker.errors
+
+    try:
+        state = engine.client.inspect_container(container)["State"]
+    except docker.errors.DockerException:
+        state = {}
+    why = "ran out of memory" if state.get("OOMKilled") else "ended, or all in it was killed"
+    return ContainerGone(f"the sandbox has died: its container {why}", kind="sandbox")
