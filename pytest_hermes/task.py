@@ -106,7 +106,7 @@ class Solution:
 
     folder: Path
     script: str = "solve.sh"
-    #: Environment variables for the script.
+    #: Environment variables for the script; `${NAME}` and `${NAME:-default}` in them are this process's own.
     env: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -5,15 +5,20 @@ They prove a benchmark sound without a key: every task must pass with `oracle` a
 
 from __future__ import annotations
 
+import asyncio
 import shlex
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, BinaryIO, cast
 
+from ..dataset.harbor import resolved
 from ..errors import Unsupported
 from ..result import Usage
 from ..sandbox.protocol import Sandbox
-from ..sandbox.transfer import upload_dir
+from ..sandbox.tar_commands import read_unpack_result, unpack_command
+from ..sandbox.transfer import write_tar
 from ..task import Solution, Task
 from . import completion
 from .protocol import Model
@@ -49,18 +54,24 @@ class OracleWithFiles:
     """Brings the reference solution's folder along, and runs its script."""
 
     solution: Solution
+    env: Mapping[str, str]
 
     async def equip(self, sandbox: Sandbox) -> None:
-        await upload_dir(sandbox, self.solution.folder, SOLUTION)
+        with tempfile.TemporaryFile(prefix="hermes-") as file:
+            tar = cast(BinaryIO, file)
+            await asyncio.to_thread(write_tar, self.solution.folder, tar, executable=self.solution.script)
+            tar.seek(0)
+            # Whoever the solution runs as, a folder at the root is made by root.
+            root = sandbox.capabilities.as_root
+            read_unpack_result(await sandbox.exec(unpack_command(SOLUTION), stdin=tar, user=root), SOLUTION)
 
     async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Any:
         if any(message["role"] == "assistant" for message in messages):
             return completion.text("Done.")
         script = shlex.quote(f"{SOLUTION}/{self.solution.script}")
         # As Harbor's own oracle does it, which these solutions are written for.
-        env = {"DEBIAN_FRONTEND": "noninteractive", **self.solution.env}
-        variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in env.items())
-        command = f"chmod +x {script} && {variables} {script}"
+        env = {"DEBIAN_FRONTEND": "noninteractive", **self.env}
+        command = " ".join([*(f"{name}={shlex.quote(value)}" for name, value in env.items()), script])
         return completion.call("call_solution", "terminal", {"command": command, "timeout": _LONGEST})
 
 
@@ -72,7 +83,9 @@ class OracleSource:
     def for_task(self, task: Task) -> Model:
         if task.solution is None:
             raise Unsupported("the task has no reference solution for the oracle to play (rows of a dataset never do)")
-        return Oracle(task.solution) if isinstance(task.solution, str) else OracleWithFiles(task.solution)
+        if isinstance(task.solution, str):
+            return Oracle(task.solution)
+        return OracleWithFiles(task.solution, resolved(task.solution.env))
 
     def priced(self, usage: Usage) -> Usage:
         return replace(usage, cost=Decimal(0))

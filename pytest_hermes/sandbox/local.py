@@ -158,6 +158,7 @@ class LocalSandbox(ShellSandbox):
         stdin: bytes | BinaryIO,
         stdout: Output,
         stderr: Output,
+        user: str,
     ) -> Command:
         """See `ShellSandbox.run`."""
         if self._spawner is None or self._closed:

@@ -31,6 +31,15 @@ class Capabilities:
     images: bool
     #: Commands see the processes of their sandbox in /proc and no others.
     own_processes: bool = False
+    #: Commands run as root unless told otherwise.
+    root: bool = False
+    #: `exec` can run commands as another user.
+    users: bool = False
+
+    @property
+    def as_root(self) -> str:
+        """The `user` to run a command as that only root may; empty where that is so anyway, or cannot be chosen."""
+        return "0" if self.users and not self.root else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +116,14 @@ class Sandbox(Protocol):
         stdin: bytes | BinaryIO = b"",
         max_output: int = DEFAULT_MAX_OUTPUT,
         stdout_to: BinaryIO | None = None,
+        user: str = "",
     ) -> ExecResult:
         """Run a command and wait for its leader to exit; its background children go on.
 
         A text is run by `shell` with `-c`, a sequence is an argument vector. `timeout` is in seconds; when it ends,
         the command and its descendants are killed. `env` adds to the sandbox's variables. `stdin` is what the command
-        reads, then end of file. `stdout_to` receives all of stdout as it comes, instead of the result.
+        reads, then end of file. `stdout_to` receives all of stdout as it comes, instead of the result. `user` is who
+        runs it, a name or a number, where that can be chosen; when it is empty, whoever runs the others.
         Cancelling the call kills the command.
         """
 

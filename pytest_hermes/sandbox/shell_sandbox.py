@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
+from ..errors import Unsupported
 from .background_process import BackgroundProcess
 from .output import Forward, HeadTail
-from .protocol import DEFAULT_MAX_OUTPUT, ExecResult, Process
+from .protocol import DEFAULT_MAX_OUTPUT, Capabilities, ExecResult, Process
 from .running import Output, RunningCommand, run_to_end
 from .tar_commands import pack_command, read_pack_result, read_unpack_result, unpack_command
 
@@ -16,7 +17,13 @@ from .tar_commands import pack_command, read_pack_result, read_unpack_result, un
 class ShellSandbox(ABC):
     """Implements `exec`, `spawn`, `upload` and `download` of `Sandbox` by way of `run`."""
 
+    backend: str
     _processes = 0
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """See `Sandbox.capabilities`."""
 
     @abstractmethod
     async def run(
@@ -27,6 +34,7 @@ class ShellSandbox(ABC):
         stdin: bytes | BinaryIO,
         stdout: Output,
         stderr: Output,
+        user: str,
     ) -> RunningCommand:
         """Start a command; the arguments are those of `Sandbox.exec`. Raises InfrastructureError."""
 
@@ -40,11 +48,14 @@ class ShellSandbox(ABC):
         stdin: bytes | BinaryIO = b"",
         max_output: int = DEFAULT_MAX_OUTPUT,
         stdout_to: BinaryIO | None = None,
+        user: str = "",
     ) -> ExecResult:
         """See `Sandbox.exec`. The time begins when the command does, however long it takes to be started."""
+        if user and not self.capabilities.users:
+            raise Unsupported(f"the sandbox {self.backend!r} cannot run a command as user {user!r}")
         stdout = HeadTail(max_output) if stdout_to is None else Forward(stdout_to)
         stderr = HeadTail(max_output)
-        running = await self.run(command, cwd, env, stdin, stdout, stderr)
+        running = await self.run(command, cwd, env, stdin, stdout, stderr, user)
         return await run_to_end(running, stdout, stderr, timeout)
 
     async def spawn(
@@ -58,7 +69,7 @@ class ShellSandbox(ABC):
     ) -> Process:
         """See `Sandbox.spawn`."""
         stdout, stderr = HeadTail(max_output), HeadTail(max_output)
-        running = await self.run(command, cwd, env, stdin, stdout, stderr)
+        running = await self.run(command, cwd, env, stdin, stdout, stderr, "")
         self._processes += 1
         return BackgroundProcess(f"bg_{self._processes}", running, stdout, stderr)
 

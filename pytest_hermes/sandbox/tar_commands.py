@@ -10,7 +10,7 @@ from .protocol import ExecResult
 
 _NO_SUCH_PATH = 44
 
-_UNPACK = 'mkdir -p -- "$1" && exec tar -x -p -o -f - -C "$1"'
+_UNPACK = 'mkdir -p -- "$1" && exec tar -x -p $2 -f - -C "$1"'
 
 _PACK = f"""
 path=$1
@@ -24,9 +24,12 @@ exec tar -c -f - -- "${{name:-.}}"
 """
 
 
-def unpack_command(path: str) -> list[str]:
-    """Return the command that unpacks its standard input into the folder `path`."""
-    return ["sh", "-c", _UNPACK, "sh", path]
+def unpack_command(path: str, *, owners: bool = False) -> list[str]:
+    """Return the command that unpacks its standard input into the folder `path`.
+
+    The files belong to whoever runs it, or, when root does and `owners` is set, to those whom the archive names.
+    """
+    return ["sh", "-c", _UNPACK, "sh", path, "" if owners else "-o"]
 
 
 def pack_command(path: str) -> list[str]:

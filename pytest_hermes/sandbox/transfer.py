@@ -58,12 +58,12 @@ async def upload_dir(sandbox: Sandbox, local: str | os.PathLike[str], remote: st
 def write_tar(local: str | os.PathLike[str], stream: BinaryIO, *, executable: str | None = None) -> None:
     """Write a tar of what is in the folder `local` to `stream`; names begin with `./`, nobody owns the files.
 
-    The file `executable` in it may be executed whatever its mode is. Raises OSError when something cannot be read.
+    Everybody may read them, and execute the file `executable`, whatever their modes are. Raises OSError when something
+    cannot be read.
     """
 
     def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        if member.name == f"./{executable}":
-            member.mode |= 0o755
+        member.mode |= 0o555 if member.isdir() or member.name == f"./{executable}" else 0o444
         return _anonymous(member)
 
     _write(stream, lambda archive: _pack_dir(local, archive, anonymous))
@@ -139,7 +139,7 @@ def _write(stream: BinaryIO, pack: Callable[[tarfile.TarFile], None]) -> None:
 
 async def _download(sandbox: Sandbox, remote: str, stream: BinaryIO, max_bytes: int) -> None:
     # Headers and padding come on top of the files.
-    await sandbox.download(remote, cast(BinaryIO, _Bounded(stream, max_bytes + max_bytes // 8 + (1 << 26))))
+    await sandbox.download(remote, cast(BinaryIO, BoundedFile(stream, max_bytes + max_bytes // 8 + (1 << 26))))
     stream.seek(0)
 
 
@@ -149,8 +149,8 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-class _Bounded:
-    """A file that refuses to grow beyond `size` bytes."""
+class BoundedFile:
+    """Passes on to a file what is written, at most `size` bytes; raises OSError for more."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file

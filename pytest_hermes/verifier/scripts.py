@@ -2,7 +2,8 @@
 
 One command does everything, because each one costs the engine of a container as much time as all of this: it ends what
 the agent left running, empties the folders, unpacks the tests from its standard input, runs them, and writes what they
-left. Its own commands come from the system's folders first, whatever is in PATH.
+left. Where an image's commands do not run as root, root does the first half in a command of its own. The scripts' own
+commands come from the system's folders first, whatever is in PATH.
 """
 
 from __future__ import annotations
@@ -51,28 +52,32 @@ end_others() {
 }
 """
 
-_SYSTEM_PATH = "/bin:/usr/bin:/sbin:/usr/sbin"
-
-#: Ends what runs. Argument: `all`, or `none` where the processes are not the sandbox's own.
-END = f"""
+_START = """
+given=$PATH
+PATH=/bin:/usr/bin:/sbin:/usr/sbin:$PATH
 umask 022
-{_END_OTHERS}
-[ "$1" = none ] || end_others || exit {NOT_KILLED}
 """
 
-#: Arguments: `all` or `none` as above, the folders of tests and logs, the bytes that are kept of a log and of any
-#: other file, and the command. Standard input: a tar of the tests. Writes a line `exit CODE KILLED`, where KILLED is
-#: how many processes were killed for want of memory meanwhile, then for each file a line `file NAME BYTES` and its
-#: content, and a line `end`.
-RUN = f"""
-given=$PATH
-PATH={_SYSTEM_PATH}:$PATH
-{END}
-tests=$2 logs=$3 longest=$4 large=$5
-shift 5
-rm -rf -- "$tests" "$logs" && mkdir -p -- "$tests" "$logs" || exit {NOT_EMPTIED}
-tar -x -o -f - -C "$tests" || exit {NOT_UNPACKED}
-killed() {{
+#: Arguments: `all`, or `none` where the processes are not the sandbox's own.
+_END = f"""
+{_END_OTHERS}
+[ "$1" = none ] || end_others || exit {NOT_KILLED}
+shift
+"""
+
+#: Arguments: the folders of tests and of logs. Standard input: a tar of the tests.
+_PUT = f"""
+rm -rf -- "$1" "$2" && mkdir -p -- "$1" "$2" || exit {NOT_EMPTIED}
+tar -x -o -f - -C "$1" || exit {NOT_UNPACKED}
+"""
+
+#: Arguments: the folder of logs, the bytes that are kept of a log and of any other file, and the command. Writes a line
+#: `exit CODE KILLED`, where KILLED is how many processes were killed for want of memory meanwhile, then for each file a
+#: line `file NAME BYTES` and its content, and a line `end`.
+_TEST = """
+logs=$1 longest=$2 large=$3
+shift 3
+killed() {
     count=0
     # Of control groups in their second version, and in their first.
     for events in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
@@ -81,7 +86,7 @@ killed() {{
             [ "$key" = oom_kill ] && count=$value
         done <"$events"
     done
-}}
+}
 killed
 before=$count
 PATH=$given "$@" </dev/null >"$logs/test-stdout.txt" 2>&1
@@ -100,6 +105,19 @@ for name in reward.json reward.txt ctrf.json test-stdout.txt; do
 done
 echo end
 """
+
+#: Ends what runs. Arguments as above.
+END = _START + _END
+
+#: Ends what runs, and puts the tests where whoever runs them can read them and leave a reward. Arguments as above.
+PREPARE = _START + _END + _PUT + f'chmod -R a+rX -- "$1" && chmod 777 -- "$2" || exit {NOT_UNPACKED}'
+
+#: Runs tests that were put there, and reports. Arguments as above.
+TEST = _START + _TEST
+
+#: All of it, where one user may do everything. Arguments: those of `_END`, of `_PUT` and of `_TEST`; the folder of logs
+#: once.
+RUN = _START + _END + _PUT + "shift\n" + _TEST
 
 #: Reads what tests that ran out of time had printed. Arguments: the logs' folder, bytes.
 LOG = 'tail -c "$2" -- "$1/test-stdout.txt" 2>/dev/null'

@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 
 from ..errors import InfrastructureError
 from ..sandbox.protocol import ExecResult, Sandbox
-from .scripts import END, LOG, NOT_EMPTIED, NOT_KILLED, NOT_UNPACKED, RUN
+from .scripts import END, LOG, NOT_EMPTIED, NOT_KILLED, NOT_UNPACKED, PREPARE, RUN, TEST
 
 #: Where Harbor's tasks expect them.
 TESTS, LOGS = "/tests", "/logs/verifier"
@@ -20,10 +20,9 @@ LONGEST_LOG = 16 << 20
 LARGEST_FILE = 4 << 20
 
 #: Seconds for what surrounds the tests.
-_OVERHEAD = 60.0
+_OVERHEAD = 600.0
 
 _PROBLEMS = {
-    NOT_KILLED: "what the agent left running cannot be ended",
     NOT_EMPTIED: f"{TESTS} and {LOGS} cannot be emptied",
     NOT_UNPACKED: f"the tests cannot be written to {TESTS}",
 }
@@ -52,8 +51,10 @@ class TestsRun:
 
     __test__ = False
 
-    #: None when it ran out of time.
-    exit_code: int | None
+    #: None when it ran out of time, or could not begin.
+    exit_code: int | None = None
+    #: Why the tests could not run in that sandbox, or not to their end.
+    problem: str | None = None
     #: Processes that were killed for want of memory.
     out_of_memory: int = 0
     #: `reward.json`, `reward.txt`, `ctrf.json` and `test-stdout.txt`, where the tests left them.
@@ -67,32 +68,40 @@ class TestsRun:
 async def run_tests(sandbox: Sandbox, tests: TaskTests, timeout: float) -> TestsRun:
     """End what runs in the sandbox, empty the tests' folders, run the tests for at most `timeout` seconds.
 
-    Raises InfrastructureError when the tests could not be run at all.
+    All but the tests themselves is done as root where that is possible; they run as whoever runs the other commands.
+    Raises InfrastructureError when the sandbox fails.
     """
-    with tempfile.TemporaryFile(prefix="hermes-") as tar, tempfile.TemporaryFile(prefix="hermes-") as out:
-        await asyncio.to_thread(tests.write, cast(BinaryIO, tar))
+    command = [LOGS, str(LONGEST_LOG), str(LARGEST_FILE), *tests.interpreter, f"{TESTS}/{tests.script}"]
+    with tempfile.TemporaryFile(prefix="hermes-") as archive, tempfile.TemporaryFile(prefix="hermes-") as file:
+        tar, out = cast(BinaryIO, archive), cast(BinaryIO, file)
+        await asyncio.to_thread(tests.write, tar)
         tar.seek(0)
-        # Not by way of a shell of the agent's: an argument vector, in the sandbox's own environment.
-        result = await sandbox.exec(
-            [
-                "/bin/sh", "-c", RUN, "sh", _whose(sandbox), TESTS, LOGS, str(LONGEST_LOG), str(LARGEST_FILE),
-                *tests.interpreter, f"{TESTS}/{tests.script}",
-            ],
-            timeout=timeout,
-            env=tests.env,
-            stdin=cast(BinaryIO, tar),
-            stdout_to=cast(BinaryIO, out),
-        )  # fmt: skip
+        # Not by way of a shell of the agent's: argument vectors, in the sandbox's own environment.
+        if root := sandbox.capabilities.as_root:
+            prepare = ["/bin/sh", "-c", PREPARE, "sh", _whose(sandbox), TESTS, LOGS]
+            prepared = await sandbox.exec(prepare, timeout=_OVERHEAD, stdin=tar, user=root)
+            if (problem := _problem(prepared)) is not None:
+                return TestsRun(problem=problem)
+            test = ["/bin/sh", "-c", TEST, "sh", *command]
+            result = await sandbox.exec(test, timeout=timeout, env=tests.env, stdout_to=out)
+        else:
+            run = ["/bin/sh", "-c", RUN, "sh", _whose(sandbox), TESTS, *command]
+            result = await sandbox.exec(run, timeout=timeout, env=tests.env, stdin=tar, stdout_to=out)
         if result.timed_out:
-            return TestsRun(exit_code=None, files={"test-stdout.txt": await _log(sandbox)})
-        _check(result)
+            return TestsRun(files={"test-stdout.txt": await _log(sandbox)})
+        if (problem := _problem(result)) is not None:
+            return TestsRun(problem=problem)
         out.seek(0)
-        return _parsed(cast(BinaryIO, out), result)
+        return _parsed(out)
 
 
-async def end_processes(sandbox: Sandbox) -> None:
-    """End what the agent left running. Raises InfrastructureError when that cannot be done."""
-    _check(await sandbox.exec(["/bin/sh", "-c", END, "sh", _whose(sandbox)], timeout=_OVERHEAD))
+async def end_processes(sandbox: Sandbox) -> str | None:
+    """End what the agent left running. Return what in the sandbox keeps that from being done, None when it is done.
+
+    Raises InfrastructureError when the sandbox fails.
+    """
+    command = ["/bin/sh", "-c", END, "sh", _whose(sandbox)]
+    return _problem(await sandbox.exec(command, timeout=_OVERHEAD, user=sandbox.capabilities.as_root))
 
 
 def _whose(sandbox: Sandbox) -> str:
@@ -106,26 +115,38 @@ async def _log(sandbox: Sandbox) -> bytes:
     return read.stdout
 
 
-def _check(result: ExecResult) -> None:
+def _problem(result: ExecResult) -> str | None:
+    """Return what kept a script from its end, in the sandbox as it is.
+
+    Raises InfrastructureError for what may be nobody's doing who was in it.
+    """
     if result.exit_code == 0:
-        return
-    problem = _PROBLEMS.get(result.exit_code, "the verifier cannot run in this sandbox")
+        return None
     said = result.stderr.decode(errors="replace").strip().splitlines()
     why = said[-1] if said else f"exit code {result.exit_code}"
-    raise InfrastructureError(f"{problem}: {why}", kind="verifier")
+    if result.timed_out:
+        raise InfrastructureError(f"the tests cannot be prepared within {_OVERHEAD:g} seconds", kind="verifier")
+    if result.exit_code == NOT_KILLED:
+        raise InfrastructureError(f"what the agent left running cannot be ended: {why}", kind="verifier")
+    return f"{_PROBLEMS.get(result.exit_code, 'the verifier cannot run in this sandbox')}: {why}"
 
 
-def _parsed(out: BinaryIO, result: ExecResult) -> TestsRun:
-    """Read what RUN wrote. A stream that ends early is what is left when its shell was killed."""
-    words = out.readline().split()
-    if len(words) != 3 or words[0] != b"exit":
-        raise InfrastructureError("the verifier was killed before it could tell its result", kind="verifier")
+def _parsed(out: BinaryIO) -> TestsRun:
+    """Read what TEST wrote. A stream that ends early is what is left when its shell was killed."""
+    try:
+        return _read(out)
+    except ValueError:
+        return TestsRun(problem="the verifier was killed before it could tell its result")
+
+
+def _read(out: BinaryIO) -> TestsRun:
+    first, code, killed = out.readline().split()
+    if first != b"exit":
+        raise ValueError(first)
     files: dict[str, bytes] = {}
-    while (line := out.readline().split()) and line[0] == b"file":
-        size = int(line[2])
-        files[line[1].decode()] = content = out.read(size)
-        if len(content) < size:
-            break
-    if line != [b"end"]:
-        raise InfrastructureError("the verifier was killed before it could tell its result", kind="verifier")
-    return TestsRun(exit_code=int(words[1]), out_of_memory=int(words[2]), files=files)
+    while (line := out.readline().split()) != [b"end"]:
+        _, name, size = line
+        files[name.decode()] = content = out.read(int(size))
+        if len(content) != int(size):
+            raise ValueError(name)
+    return TestsRun(exit_code=int(code), out_of_memory=int(killed), files=files)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import posixpath
 import re
-import tempfile
-from collections.abc import Sequence
-from functools import partial
-from typing import BinaryIO, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from ..errors import InfrastructureError, Unsupported
+from ..errors import Unsupported
 from ..sandbox.protocol import Sandbox
 from ..tools.place import Place
 from ..verdict import Verdict
+from .artifacts import Spoiled, copy_artifact
 from .report import read_report
-from .reward import NoReward, Reward, read_reward
+from .reward import EXIT_CODE, NoReward, Reward, read_reward
 from .tests_run import TaskTests, TestsRun, end_processes, run_tests
 
 #: Exit codes by which shells say that a script cannot be executed, or its interpreter not be found.
@@ -25,22 +23,19 @@ _KILLED = 128 + 9
 #: What shells and downloads say when there is nothing to test with.
 _MISSING = re.compile(
     r"command not found|: not found|No such file or directory|Could not resolve|Temporary failure|"
-    r"Network is unreachable|Connection (refused|timed out|reset)|Failed to (fetch|connect)",
+    r"Network is unreachable|Connection (refused|timed out|reset)|Failed to (fetch|connect)|Max retries exceeded|"
+    r"returned error: (429|5\d\d)|(429|50\d) [A-Z]",
     re.IGNORECASE,
 )
 
-#: Makes way for a path, or, with a second argument, removes it. A folder that is somebody's working directory is only
-#: emptied: it cannot always be removed.
-_CLEAR = """
-if [ -z "$2" ] && [ -d "$1" ] && [ ! -L "$1" ]; then
-    cd -- "$1" && rm -rf -- ./* ./.[!.]* ./..?*
-else
-    rm -rf -- "$1"
-fi
-"""
 
-#: Seconds for copying what the agent made.
-_COPYING = 600.0
+@dataclass(frozen=True)
+class _Problem:
+    """Why tests came to no result."""
+
+    text: str
+    #: Whether they may come to one when they are run again: something that they fetch could not be had.
+    may_pass: bool = False
 
 
 async def verify(
@@ -53,33 +48,67 @@ async def verify(
     may take, in seconds. Tests that come to no result are run once more in an untouched sandbox, unless the agent
     did nothing (`agent_acted`): if they cannot do better there, it is an error and not the agent's.
     """
+
+    async def run() -> TestsRun:
+        if fresh:
+            return await _run_fresh(place, tests, timeout, artifacts)
+        return await run_tests(await place.start(), tests, timeout)
+
+    here = await run()
+    problem = _problem(here, tests)
+    if problem is not None and agent_acted:
+        async with place.another() as untouched:
+            control = await run_tests(untouched, tests, timeout)
+        solvable = _problem(control, tests) is None
+        if solvable and problem.may_pass:
+            # What could not be had in one minute may be had in the next, whatever the agent did.
+            here = await run()
+            problem = _problem(here, tests)
+        if solvable and problem is not None:
+            # What the agent made is in their way.
+            source = f"{problem.text}; in an untouched sandbox they come to a result"
+            return _verdict(here, fresh, reward=0.0, source=source)
+    if problem is not None:
+        return _verdict(here, fresh, error=problem.text)
+    reward = _reward(here)
+    assert isinstance(reward, Reward)
+    return _verdict(here, fresh, reward=reward.value, metrics=reward.metrics, source=reward.source)
+
+
+async def _run_fresh(place: Place, tests: TaskTests, timeout: float, artifacts: Sequence[str]) -> TestsRun:
     sandbox = await place.start()
-    if fresh:
-        run = await _run_fresh(place, sandbox, tests, timeout, artifacts)
-    else:
-        run = await run_tests(sandbox, tests, timeout)
-    problem = _problem(run, tests)
+    if (problem := await end_processes(sandbox)) is not None:
+        return TestsRun(problem=problem)
+    async with place.another() as other:
+        try:
+            for path in _paths(sandbox, artifacts):
+                await copy_artifact(sandbox, other, path)
+        except Spoiled as spoiled:
+            return TestsRun(problem=str(spoiled))
+        return await run_tests(other, tests, timeout)
+
+
+def _verdict(
+    run: TestsRun,
+    fresh: bool,
+    *,
+    reward: float | None = None,
+    error: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+    source: str = "",
+) -> Verdict:
     report = read_report(run.files.get("ctrf.json"))
-    seen = partial(
-        Verdict,
-        failed_tests=report.failed,
+    return Verdict(
+        reward=reward,
+        error=error,
+        metrics={**report.counts, **(metrics or {})},
+        source=source,
         sandbox="fresh" if fresh else "same",
         exit_code=run.exit_code,
+        failed_tests=report.failed,
         output=run.output,
         files=run.files,
     )
-    if problem is None:
-        reward = _reward(run)
-        if isinstance(reward, Reward):
-            return seen(reward=reward.value, metrics={**report.counts, **reward.metrics}, source=reward.source)
-        return seen(error=reward)
-    if agent_acted:
-        async with place.another() as untouched:
-            control = await run_tests(untouched, tests, timeout)
-        if _problem(control, tests) is None:
-            # What the agent made is in their way.
-            return seen(reward=0.0, source=f"{problem}, and in an untouched sandbox they come to a result")
-    return seen(error=problem)
 
 
 def check_artifacts(sandbox: Sandbox, artifacts: Sequence[str]) -> None:
@@ -98,22 +127,25 @@ def _reward(run: TestsRun) -> Reward | str:
         return str(problem)
 
 
-def _problem(run: TestsRun, tests: TaskTests) -> str | None:
+def _problem(run: TestsRun, tests: TaskTests) -> _Problem | None:
     """Return why the tests came to no result, None when they did."""
+    if run.problem is not None:
+        return _Problem(run.problem)
     if run.exit_code is None:
-        return "the tests ran out of time"
+        return _Problem("the tests ran out of time")
     reward = _reward(run)
     passed = isinstance(reward, Reward) and reward.value > 0
-    left_reward = isinstance(reward, str) or reward.source != "exit code"
+    left_reward = isinstance(reward, str) or reward.source != EXIT_CODE
     if run.out_of_memory and not passed:
-        return "the tests were killed for want of memory"
+        return _Problem("the tests were killed for want of memory")
     if not left_reward and run.exit_code in _CANNOT_START:
-        return f"{tests.script} cannot start{_because(run)}"
+        return _Problem(f"{tests.script} cannot start{_because(run)}")
     if not left_reward and run.exit_code == _KILLED:
-        return "the tests were killed"
+        return _Problem("the tests were killed")
     if tests.writes_report and "ctrf.json" not in run.files and not passed and _MISSING.search(run.output):
-        return f"the tests did not run: {tests.script} left no report of them{_because(run)}"
-    return None
+        why = f"the tests did not run: {tests.script} left no report of them{_because(run)}"
+        return _Problem(why, may_pass=True)
+    return _Problem(reward) if isinstance(reward, str) else None
 
 
 def _because(run: TestsRun) -> str:
@@ -121,41 +153,5 @@ def _because(run: TestsRun) -> str:
     return f" ({lines[-1][:200]})" if lines else ""
 
 
-async def _run_fresh(
-    place: Place, sandbox: Sandbox, tests: TaskTests, timeout: float, artifacts: Sequence[str]
-) -> TestsRun:
-    await end_processes(sandbox)
-    async with place.another() as other:
-        for path in _paths(sandbox, artifacts):
-            await asyncio.wait_for(_copy(sandbox, other, path), _COPYING)
-        return await run_tests(other, tests, timeout)
-
-
 def _paths(sandbox: Sandbox, artifacts: Sequence[str]) -> list[str]:
     return [posixpath.normpath(posixpath.join(sandbox.workdir, path)) for path in artifacts or (".",)]
-
-
-async def _copy(source: Sandbox, target: Sandbox, path: str) -> None:
-    """Make `path` in `target` what it is in `source`, also when it is gone there."""
-    with tempfile.TemporaryFile(prefix="hermes-") as file:
-        tar = cast(BinaryIO, file)
-        try:
-            await source.download(path, tar)
-            there = True
-        except FileNotFoundError:
-            there = False
-        except OSError as error:
-            raise _cannot_copy(path, str(error)) from error
-        cleared = await target.exec(["/bin/sh", "-c", _CLEAR, "sh", path, *([] if there else ["gone"])], cwd="/")
-        if cleared.exit_code:
-            raise _cannot_copy(path, cleared.stderr.decode(errors="replace").strip().partition("\n")[0])
-        if there:
-            tar.seek(0)
-            try:
-                await target.upload(tar, posixpath.dirname(path))
-            except OSError as error:
-                raise _cannot_copy(path, str(error)) from error
-
-
-def _cannot_copy(path: str, why: str) -> InfrastructureError:
-    return InfrastructureError(f"{path!r} cannot be copied to the fresh sandbox: {why}", kind="verifier")

@@ -24,7 +24,7 @@ if [ "$(cat answer)" = "$(cat /tests/expected)" ]; then echo 1 > /logs/verifier/
 else echo 0 > /logs/verifier/reward.txt; fi
 echo compared
 """
-SOLVE = "#!/bin/bash\ncp /solution/right answer\n"
+SOLVE = '[ "$MINE" = here ] && cp /solution/right answer\n'
 DOCKERFILE = f"FROM {IMAGE}\nWORKDIR /app\nCOPY start /app/start\n"
 
 
@@ -129,14 +129,18 @@ def test_task_directories_of_a_team_s_own(bench: Bench, where: str) -> None:
     for name in ("one", "two", "three"):
         folder = write_task(
             bench.path / "tasks" / name,
-            toml='[metadata]\ncategory = "mine"\n[environment]\nmemory_mb = 256\nallow_internet = false\n',
-            dockerfile=DOCKERFILE,
+            toml='[metadata]\ncategory = "mine"\n[environment]\nmemory_mb = 256\nallow_internet = false\n'
+            '[solution.env]\nMINE = "${HERMES_TEST_UNSET:-here}"\n',
+            # Tests and solutions stand in folders that only root can make, and their files are only the host's user's.
+            dockerfile=DOCKERFILE + "RUN chown user /app\nUSER user\n" * (name == "two"),
             test=TEST,
             solution=SOLVE,
         )
         (folder / "environment" / "start").write_text(name)
         (folder / "tests" / "expected").write_text("42\n")
         (folder / "solution" / "right").write_text("42\n")
+        (folder / "solution" / "right").chmod(0o600)
+        (folder / "tests" / "expected").chmod(0o600)
     gpu = write_task(bench.path / "tasks" / "gpu", toml="[environment]\ngpus = 1\n", dockerfile=DOCKERFILE)
     broken = write_task(bench.path / "tasks" / "broken", test=None)
     assert gpu.is_dir()

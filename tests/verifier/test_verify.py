@@ -6,6 +6,7 @@ import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import BinaryIO
 
 import pytest
@@ -143,6 +144,18 @@ LOOPS = {
 }
 
 
+#: The shell of busybox has a tar of its own.
+NO_TAR = "ln -sf bash /bin/sh; rm /bin/tar"
+
+#: A tar whose archives have a pytest in them; what it writes is unpacked by root in the fresh sandbox.
+FORGED_TAR = r"""
+    mkdir -p x/usr/local/bin; cd x
+    printf '#!/bin/sh\necho 42 > /app/answer\n' > usr/local/bin/pytest; chmod +x usr/local/bin/pytest
+    tar -c -f /tmp/forged usr; ln -sf bash /bin/sh
+    printf '#!/bin/sh\ncat /tmp/forged\n' > /bin/tar; chmod +x /bin/tar
+"""
+
+
 class TestCheating:
     @pytest.mark.parametrize("cheat", CHEATS.values(), ids=CHEATS)
     async def test_what_is_there_beforehand_counts_for_nothing(self, agent: Agent, cheat: str) -> None:
@@ -201,12 +214,53 @@ class TestFresh:
             assert "/tmp/.hidden" in verdict.output.split()
             assert "/root" not in verdict.output.split()
 
+    @pytest.mark.parametrize(
+        ("deed", "problem"),
+        [
+            (FORGED_TAR, "the agent's sandbox sent 'usr/' as a part of 'app'"),
+            (NO_TAR, "the agent's sandbox cannot pack '/app' any more"),
+            ("rm /bin/sh", "the verifier cannot run in this sandbox"),
+        ],
+        ids=["forged", "no tar", "no shell"],
+    )
+    async def test_what_keeps_work_from_being_had_is_a_zero(self, agent: Agent, deed: str, problem: str) -> None:
+        await agent.does(deed)
+        verdict = await agent.scored(fresh=True)
+        assert verdict.reward == 0.0
+        assert verdict.source.startswith(problem)
+
+    async def test_more_than_this_machine_may_hold_is_an_error(
+        self, agent: Agent, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pytest_hermes.verifier.artifacts.DEFAULT_MAX_BYTES", 1 << 20)
+        await agent.does("truncate -s 1G large")
+        with pytest.raises(InfrastructureError, match=r"'/app' cannot be copied to the fresh sandbox: .* larger"):
+            await agent.scored(fresh=True)
+
     async def test_without_artifacts_the_working_directory_must_not_be_the_root(self) -> None:
         async with place_with(workdir="/") as place:
             sandbox = await place.start()
             with pytest.raises(Unsupported, match="declares no artifacts, and works in '/'"):
                 check_artifacts(sandbox, ())
             check_artifacts(sandbox, ("/root",))
+
+
+class TestUsers:
+    @pytest.mark.parametrize("fresh", [False, True])
+    async def test_the_tests_run_as_whom_the_image_names_and_the_rest_as_root(
+        self, tmp_path: Path, docker_image: str, fresh: bool
+    ) -> None:
+        made = f"RUN mkdir /work && chown user /work && ln -s /work /app {'# fresh' * fresh}"
+        (tmp_path / "Dockerfile").write_text(f"FROM {docker_image}\n{made}\nUSER user\nWORKDIR /app\n")
+        async with place_with(image=None, build_context=tmp_path, workdir=None) as place:
+            agent = Agent(place)
+            await agent.does("echo 42 > answer; chmod 600 answer")
+            await agent.does("sleep 1000", background=True)
+            verdict = await agent.scored(
+                f"{HONEST}stat -c '%U %a' answer; id -un; ls -ld /tests | cut -c1-10\n", fresh=fresh
+            )
+        assert verdict.reward == 1.0
+        assert verdict.output.split() == ["in", "/app", "as", ":g", "user", "600", "user", "drwxr-xr-x"]
 
 
 class TestNoResult:
@@ -249,18 +303,35 @@ class TestNoResult:
         assert (await agent.scored(f"{script}echo {{}} > /logs/verifier/ctrf.json\n", writes_report=True)).reward == 0.0
 
     @pytest.mark.parametrize(
-        ("deed", "script"),
+        ("deed", "script", "problem"),
         [
-            ("echo 'sleep 100' > answer", "[ ! -f answer ] || . ./answer\n"),
-            ("rm /bin/env", "#!/bin/env bash\n"),
+            ("echo 'sleep 100' > answer", "[ ! -f answer ] || . ./answer\n", "the tests ran out of time"),
+            ("rm /bin/env", "#!/bin/env bash\n", "test.sh cannot start ("),
+            (NO_TAR, "", "the tests cannot be written to /tests: "),
+            ("rm /bin/sh", "", "the verifier cannot run in this sandbox: /bin/sh cannot be run any more"),
+            ("echo nan > answer", "cat answer > /logs/verifier/reward.txt && exit\n", "reward.txt holds 'nan'"),
         ],
-        ids=["hangs", "breaks"],
+        ids=["hangs", "breaks", "no tar", "no shell", "no number"],
     )
-    async def test_what_the_agent_brought_about_is_a_zero(self, agent: Agent, deed: str, script: str) -> None:
+    async def test_what_the_agent_brought_about_is_a_zero(
+        self, agent: Agent, deed: str, script: str, problem: str
+    ) -> None:
         await agent.does(deed)
         verdict = await agent.scored(f"{script}echo 0 > /logs/verifier/reward.txt\n", timeout=1)
         assert verdict.reward == 0.0
-        assert "in an untouched sandbox they come to a result" in verdict.source
+        assert verdict.source.startswith(problem)
+        assert verdict.source.endswith("; in an untouched sandbox they come to a result")
+
+    async def test_tests_that_could_not_be_fetched_once_run_again(self, agent: Agent) -> None:
+        await agent.does("echo 42 > answer")
+        script = """
+            if [ -e answer ] && [ ! -e /tried ]; then
+                touch /tried; echo "curl: (6) Could not resolve host"; echo 0 > /logs/verifier/reward.txt; exit
+            fi
+            echo '{}' > /logs/verifier/ctrf.json; [ -e answer ] && echo 1 > /logs/verifier/reward.txt
+        """
+        verdict = await agent.scored(script, writes_report=True)
+        assert (verdict.reward, verdict.source) == (1.0, "reward.txt")
 
     async def test_a_sandbox_that_is_gone_is_an_error(self, agent: Agent) -> None:
         sandbox: Sandbox = await agent.place.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import random
@@ -68,13 +69,18 @@ class ContainerCommand:
         self._begun: asyncio.Future[bool] = loop.create_future()
         self._ends_to_come = 2
         prefix = mark_prefix(self._mark)
-        self._marked = [MarkedStream(prefix, sink.feed, begun=self._begin, ended=self._end) for sink in self._outputs]
+        self._marked = [
+            MarkedStream(prefix, functools.partial(self._take, sink), begun=self._begin, ended=self._end)
+            for sink in self._outputs
+        ]
+        #: What came before it began, which may be an engine's words rather than a command's.
+        self._early: list[tuple[Output, bytes]] = []
         self._stream: Stream | None = None
         self._exec = ""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(
-        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: bytes | BinaryIO, user: str = ""
+        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: bytes | BinaryIO, user: str
     ) -> None:
         """Start it, and return when it runs or has ended. Raises InfrastructureError when the engine cannot.
 
@@ -156,10 +162,19 @@ class ContainerCommand:
         if self._stream is not None:
             self._stream.close()
 
+    def _take(self, output: Output, data: bytes) -> None:
+        if self._begun.done():
+            output.feed(data)
+        else:
+            self._early.append((output, data))
+
     def _begin(self) -> None:
         if not self._begun.done():
             self.started = time.monotonic()
             self._begun.set_result(True)
+            for output, data in self._early:
+                output.feed(data)
+            self._early.clear()
 
     def _end(self, code: int) -> None:
         self._ends_to_come -= 1
@@ -207,7 +222,7 @@ class ContainerCommand:
             else:
                 self._settle(code)
             return
-        said = "\n".join(output.value().decode(errors="replace") for output in self._outputs)
+        said = b"".join(data for _, data in self._early).decode(errors="replace")
         if "argument list too long" in said:
             self._refuse(_TOO_LARGE)
         elif is_about_the_shell(said):

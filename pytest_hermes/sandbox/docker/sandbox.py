@@ -59,6 +59,7 @@ class DockerSandbox(ShellSandbox):
         self._lease: Stream | None = None
         self._commands: set[ContainerCommand] = set()
         self._numbered = True
+        self._root = True
         self._open = self._closed = False
         self._closing: asyncio.Future[None] | None = None
 
@@ -89,6 +90,8 @@ class DockerSandbox(ShellSandbox):
             images=True,
             # Not where containers are started in the host's namespace.
             own_processes="pid_mode" not in self._options.host,
+            root=self._root,
+            users=True,
         )
 
     async def start(self) -> None:
@@ -131,6 +134,7 @@ class DockerSandbox(ShellSandbox):
         stdin: bytes | BinaryIO,
         stdout: Output,
         stderr: Output,
+        user: str,
     ) -> ContainerCommand:
         """See `ShellSandbox.run`."""
         if self._engine is None or self._container is None or not self._open:
@@ -140,7 +144,7 @@ class DockerSandbox(ShellSandbox):
         running.exited.add_done_callback(lambda _: self._commands.discard(running))
         try:
             await running.start(
-                self._argv(command), cwd=posixpath.join(self.workdir, cwd or "."), env=env or {}, stdin=stdin
+                self._argv(command), cwd=posixpath.join(self.workdir, cwd or "."), env=env or {}, stdin=stdin, user=user
             )
         except BaseException:
             with contextlib.suppress(InfrastructureError):
@@ -234,7 +238,8 @@ class DockerSandbox(ShellSandbox):
         await asyncio.wait([arrived, self._lease.ended], timeout=_START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         if not arrived.done():
             raise cannot_start(complaints.value().decode(errors="replace"), name)
-        home, workdir, bash, numbered, _ = bytes(said).decode(errors="surrogateescape").split("\0")
+        home, workdir, bash, numbered, user, _ = bytes(said).decode(errors="surrogateescape").split("\0")
         self.home, self.workdir = home, workdir
         self.shell = "bash" if bash else "sh"
         self._numbered = bool(numbered)
+        self._root = user == "0"

@@ -32,7 +32,9 @@ cd -- "$1" && umask 077 && mkdir -p -- "$2" || exit 1
 trap '' TERM HUP INT QUIT
 bash=; command -v bash >/dev/null && bash=1
 numbered=; (ulimit -S -x 77777 || ulimit -S -w 77777) 2>/dev/null && numbered=1
-printf '%s\0%s\0%s\0%s\0.' "$HOME" "$PWD" "$bash" "$numbered"
+user=
+while read -r key real effective rest; do [ "$key" = Uid: ] && user=$effective; done <"/proc/$$/status"
+printf '%s\0%s\0%s\0%s\0%s\0.' "$HOME" "$PWD" "$bash" "$numbered" "$user"
 command -v cat >/dev/null && exec cat >/dev/null
 while read -r line; do :; done
 """

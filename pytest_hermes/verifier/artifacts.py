@@ -1,0 +1,117 @@
+"""What an agent made, brought to a sandbox it never saw."""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+import tempfile
+from typing import BinaryIO, cast
+
+from ..errors import InfrastructureError
+from ..sandbox.protocol import Sandbox
+from ..sandbox.tar_commands import pack_command, read_pack_result, read_unpack_result, unpack_command
+from ..sandbox.tar_reader import HARD_LINK, SYMLINK, TarError, TarReader
+from ..sandbox.transfer import DEFAULT_MAX_BYTES, BoundedFile
+
+#: Seconds for copying one of them.
+_COPYING = 600.0
+
+#: Exit codes of shells that cannot run a command.
+_NO_COMMAND = (126, 127)
+
+#: Writes where a path leads in a sandbox: what the agent works on may be a symlink in the image.
+_LOCATE = """
+if [ -d "$1" ]; then
+    cd -- "$1" && pwd -P
+else
+    printf '%s\\n' "$1"
+fi
+"""
+
+#: Makes way for a path, or, with a second argument, removes it. A folder that is somebody's working directory is only
+#: emptied: it cannot always be removed.
+_CLEAR = """
+if [ -z "$2" ] && [ -d "$1" ] && [ ! -L "$1" ]; then
+    cd -- "$1" && rm -rf -- ./* ./.[!.]* ./..?*
+else
+    rm -rf -- "$1"
+fi
+"""
+
+
+class Spoiled(Exception):
+    """What the agent did to its sandbox keeps its work from being had from there; the text says in what way."""
+
+
+async def copy_artifact(source: Sandbox, target: Sandbox, path: str) -> None:
+    """Make the absolute `path` in `target` what it is in `source`, with its owners, also when it is gone there.
+
+    `target` is still as its image. Raises Spoiled for what an intact `source` would not do, and InfrastructureError
+    when it cannot be done.
+    """
+    try:
+        async with asyncio.timeout(_COPYING):
+            with tempfile.TemporaryFile(prefix="hermes-") as file:
+                await _copy(source, target, path, cast(BinaryIO, file))
+    except OSError as error:
+        why = f"not within {_COPYING:g} seconds" if isinstance(error, TimeoutError) else str(error)
+        raise InfrastructureError(f"{path!r} cannot be copied to the fresh sandbox: {why}", kind="verifier") from error
+
+
+async def _copy(source: Sandbox, target: Sandbox, path: str, tar: BinaryIO) -> None:
+    path = await _run(target, _LOCATE, path)
+    folder, name = posixpath.split(path)
+    there = await _pack(source, path, tar)
+    await _run(target, _CLEAR, path, *([] if there else ["gone"]))
+    if there:
+        await asyncio.to_thread(_check, tar, name)
+        tar.seek(0)
+        unpack = unpack_command(folder, owners=True)
+        read_unpack_result(await target.exec(unpack, stdin=tar, user=target.capabilities.as_root), folder)
+
+
+async def _pack(source: Sandbox, path: str, tar: BinaryIO) -> bool:
+    """Return whether there is such a path."""
+    packed = cast(BinaryIO, BoundedFile(tar, DEFAULT_MAX_BYTES))
+    result = await source.exec(pack_command(path), stdout_to=packed, user=source.capabilities.as_root)
+    if result.exit_code in _NO_COMMAND:
+        raise Spoiled(f"the agent's sandbox cannot pack {path!r} any more")
+    try:
+        read_pack_result(result, path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+async def _run(sandbox: Sandbox, script: str, *arguments: str) -> str:
+    result = await sandbox.exec(["/bin/sh", "-c", script, "sh", *arguments], cwd="/", user=sandbox.capabilities.as_root)
+    if result.exit_code:
+        raise OSError(result.stderr.decode(errors="replace").strip().partition("\n")[0])
+    return result.stdout.decode(errors="surrogateescape").removesuffix("\n")
+
+
+def _check(tar: BinaryIO, name: str) -> None:
+    """Raise Spoiled unless all of an archive lies at `name` or below, whatever unpacks it.
+
+    It was packed by a program that the agent may have replaced, and is unpacked by root.
+    """
+    links: set[tuple[str, ...]] = set()
+    try:
+        reader = TarReader(tar)
+        while (member := reader.next()) is not None:
+            parts = _parts(member.name, name)
+            if member.type == HARD_LINK:
+                _parts(member.link, name)
+            if any(parts[:length] in links for length in range(1, len(parts))):
+                raise Spoiled(f"the agent's sandbox sent {member.name!r}, which lies behind a symlink")
+            if member.type == SYMLINK:
+                links.add(parts)
+    except TarError as error:
+        raise Spoiled(f"what the agent's sandbox sent of {name!r} is no archive: {error}") from error
+
+
+def _parts(path: str, name: str) -> tuple[str, ...]:
+    parts = tuple(part for part in path.split("/") if part not in ("", "."))
+    if path.startswith("/") or ".." in parts or parts[:1] != (name,):
+        raise Spoiled(f"the agent's sandbox sent {path!r} as a part of {name!r}")
+    return parts
