@@ -63,9 +63,8 @@ def repack(text: str, target: BinaryIO, *, top: str, files: Mapping[str, bytes] 
 def unpacked(text: str, *, top: str, name: str) -> Path:
     """Return a folder with the content of the archive in `text`, from the cache if it was unpacked before.
 
-    `name` is part of the folder's, for people.
-
-    Raises what `repack` raises, and OSError.
+    `name` is part of the folder's, for people. Its symlinks are for an image's file system: they may lead anywhere, and
+    nobody may follow them here. Raises what `repack` raises, and OSError.
     """
     folder = cache_folder("environments")
     target = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -76,7 +75,7 @@ def unpacked(text: str, *, top: str, name: str) -> Path:
         # Somebody else may be at it: whoever is first wins, and it is the same.
         made = Path(tempfile.mkdtemp(dir=folder, prefix="new-"))
         try:
-            left_out = extract_tree(cast(BinaryIO, plain), made, max_bytes=MAX_BYTES)
+            left_out = extract_tree(cast(BinaryIO, plain), made, max_bytes=MAX_BYTES, any_links=True)
             if left_out:
                 raise ArchiveError(left_out[0])
             made.chmod(0o755)

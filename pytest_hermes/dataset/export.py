@@ -7,13 +7,14 @@ last line of its output is another: `path` and `revision`, or `error`.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 _NEEDS = "reading {what} needs pytest-hermes[datasets]: pip install 'pytest-hermes[datasets]'"
 
@@ -62,7 +63,8 @@ def _hub(name: str, split: str, revision: str | None, stem: str) -> dict[str, An
     target = Path(f"{stem}-{commit}.jsonl")
     if not target.exists():
         _write(_loaded(name, split, commit), target)
-    pointer.write_text(commit, encoding="utf-8")
+    with _replacing(pointer) as file:
+        file.write(commit)
     return {"path": str(target), "revision": commit}
 
 
@@ -135,10 +137,17 @@ def _rows_of(builder: Any, name: str, split: str) -> Iterator[dict[str, Any]]:
 
 
 def _write(rows: Iterable[dict[str, Any]], target: Path) -> None:
+    with _replacing(target) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, default=_as_json) + "\n")
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[IO[str]]:
+    """Open a file that becomes `target` when it is whole."""
     with tempfile.NamedTemporaryFile("w", dir=target.parent, encoding="utf-8", delete=False) as file:
         try:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False, default=_as_json) + "\n")
+            yield file
         except BaseException:
             os.unlink(file.name)
             raise

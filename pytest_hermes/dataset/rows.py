@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ class RowRef:
     #: Bytes.
     offset: int
     length: int
+    #: CRC-32 of the line.
+    checksum: int
     #: What messages call it: `row 3 of tasks.parquet`.
     label: str
 
@@ -34,9 +37,13 @@ class RowRef:
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
-                return _parsed(file.read(self.length))
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"{self.label} cannot be read again: {error}; did {self.path} change?") from error
+                line = file.read(self.length)
+        except OSError as error:
+            raise DatasetError(f"{self.label} cannot be read again: {error}") from error
+        if zlib.crc32(line) != self.checksum:
+            # It may be a row all the same: another task's.
+            raise DatasetError(f"{self.label} cannot be read again: {self.path} was changed while it was in use")
+        return _parsed(line)
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ def list_rows(path: Path, source: str, large: Collection[str]) -> Iterator[Row]:
             if not line.strip():
                 continue
             number += 1
-            ref = RowRef(path, start, len(line), f"row {number} of {source}")
+            ref = RowRef(path, start, len(line), zlib.crc32(line), f"row {number} of {source}")
             try:
                 values = _parsed(line)
             except ValueError as error:

@@ -41,7 +41,10 @@ class Manifest(BaseModel):
         """Raises OSError when that is not possible."""
         run_dir.mkdir(parents=True, exist_ok=True)
         new = run_dir / f"{MANIFEST}.new"
-        new.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        with new.open("w", encoding="utf-8") as file:
+            file.write(self.model_dump_json(indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut may leave its name without its content
         os.replace(new, run_dir / MANIFEST)
 
 

@@ -33,17 +33,18 @@ class _LeftOut(Exception):
     """The member is not made; the text says why."""
 
 
-def extract_tree(stream: BinaryIO, target: Path, *, max_bytes: int) -> list[str]:
+def extract_tree(stream: BinaryIO, target: Path, *, max_bytes: int, any_links: bool = False) -> list[str]:
     """Unpack `stream` into the folder `target`, without the first component of its members' names.
 
-    Makes regular files, folders, symlinks that stay inside, and hard links among these files. Returns a line for
-    each member that was left out. Raises OSError when `target` cannot be written or the files have more than
-    `max_bytes` together.
+    Makes regular files, folders, symlinks that stay inside, and hard links among these files; with `any_links` all
+    symlinks, for who reads the folder without following them. Nothing is written through one. Returns a line for each
+    member that was left out. Raises OSError when `target` cannot be written or the files have more than `max_bytes`
+    together.
     """
     target.mkdir(parents=True, exist_ok=True)
     top = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return _Extraction(top, max_bytes).run(stream)
+        return _Extraction(top, max_bytes, any_links).run(stream)
     finally:
         os.close(top)
 
@@ -74,8 +75,9 @@ def extract_file(stream: BinaryIO, target: Path, *, max_bytes: int) -> str | Non
 
 
 class _Extraction:
-    def __init__(self, top: int, max_bytes: int) -> None:
+    def __init__(self, top: int, max_bytes: int, any_links: bool) -> None:
         self._top = top
+        self._any_links = any_links
         self._left = max_bytes
         self._left_out: list[str] = []
         #: Names of the files made so far: what a hard link may point to.
@@ -117,7 +119,8 @@ class _Extraction:
             raise _LeftOut("it is in the place of the folder itself")
         with self._folder(name[:-1], make=True) as parent:
             if member.type == tar_reader.SYMLINK:
-                _check_link(member.link, depth=len(name) - 1)
+                if not self._any_links:
+                    _check_link(member.link, depth=len(name) - 1)
                 self._clear(parent, name)
                 os.symlink(member.link, name[-1], dir_fd=parent)
             elif member.type == tar_reader.HARD_LINK:

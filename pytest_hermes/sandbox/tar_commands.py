@@ -5,10 +5,14 @@ They need `sh`, `mkdir` and `tar` inside, as busybox has them.
 
 from __future__ import annotations
 
+import re
+
 from ..errors import InfrastructureError
 from .protocol import ExecResult
 
 _NO_SUCH_PATH = 44
+
+_CHANGED = re.compile(rb"changed as we read it|removed before we read it|shrank by \d+ bytes")
 
 _UNPACK = 'mkdir -p -- "$1" && exec tar -x -p $2 -f - -C "$1"'
 
@@ -47,8 +51,8 @@ def read_pack_result(result: ExecResult, path: str) -> None:
     """Raise what `pack_command` met: FileNotFoundError, OSError, or InfrastructureError when there is no tar."""
     if result.exit_code == _NO_SUCH_PATH:
         raise FileNotFoundError(f"there is no {path!r} in the sandbox")
-    # GNU tar's exit code 1: a file grew while it was read, as logs do. What was read of it is there.
-    if result.exit_code == 1 and b"changed as we read it" in result.stderr:
+    # GNU tar's exit code 1: a file grew, shrank or went while it was read, as logs do. What was read is there.
+    if result.exit_code == 1 and _CHANGED.search(result.stderr):
         return
     if result.exit_code:
         _fail(result, f"{path!r} cannot be read from the sandbox")

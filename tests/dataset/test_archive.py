@@ -65,6 +65,28 @@ def test_one_folder_around_everything_is_left_out(tmp_path: Path, monkeypatch: p
     assert not list(tmp_path.glob("environments/new-*"))
 
 
+def test_links_of_an_environment_may_lead_anywhere_in_its_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_HERMES_CACHE_DIR", str(tmp_path))
+
+    def packed(*names: str) -> str:
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as tar:
+            for name in names:
+                info = tarfile.TarInfo(name)
+                if name == "link":
+                    info.type, info.linkname = tarfile.SYMTYPE, str(tmp_path)
+                tar.addfile(info)
+        return base64.b64encode(stream.getvalue()).decode()
+
+    folder = unpacked(packed("Dockerfile", "link"), top="environment", name="task")
+    assert (folder / "link").readlink() == tmp_path
+    with pytest.raises(ArchiveError, match="its way leads through 'link', which is not a folder"):
+        unpacked(packed("link", "link/through"), top="environment", name="task")
+    assert not (tmp_path / "through").exists()
+
+
 def test_files_replace_what_the_archive_has_and_can_be_executed() -> None:
     out = io.BytesIO()
     repack(archive({"test.sh": "old", "other": "kept"}), out, top="tests", files={"test.sh": b"new"})

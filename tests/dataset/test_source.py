@@ -119,6 +119,16 @@ def test_a_dataset_of_the_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.Monk
         open_dataset(NAME)
 
 
+def test_a_file_that_changes_under_its_reader_is_told(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    (_, second, third) = list_rows(path, "rows.jsonl", ())
+    text = path.read_text()
+    path.write_text(text.replace("zwei", "drei"))
+    with pytest.raises(DatasetError, match=r"row 2 of rows.jsonl cannot be read again: .* was changed while it was"):
+        second.ref.read()
+    assert third.ref.read() == ROWS[2]
+
+
 def test_a_folder_of_tasks(tmp_path: Path) -> None:
     for name in ("b", "a", ".hidden"):
         write_task(tmp_path / "tasks" / name)

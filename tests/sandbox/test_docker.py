@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
 import time
 from pathlib import Path
@@ -75,11 +76,14 @@ async def test_an_image_is_built_once_for_all_who_wait(context: Path, docker_eng
 async def test_a_build_that_fails_shows_the_end_of_its_log(context: Path) -> None:
     with open(context / "Dockerfile", "a") as file:
         file.write("RUN echo before; echo the compiler is missing >&2; exit 3\n")
-    with pytest.raises(
-        InfrastructureError, match=r"environment' cannot be built: .*compiler is missing.* code: 3"
-    ) as e:
-        await DockerSandbox(SandboxSpec(build_context=context), name="x").start()
+    spec = SandboxSpec(image="127.0.0.1:9/none:1", build_context=context)
+    with pytest.raises(InfrastructureError) as e:
+        await DockerSandbox(spec, name="x").start()
     assert e.value.kind == "image"
+    # Whoever reads it should know what was tried first.
+    pulled, _, built = str(e.value).partition("; and ")
+    assert re.match(r"the image '127.0.0.1:9/none:1' is not on this Docker engine and cannot be pulled: .+", pulled)
+    assert re.search(r"environment' cannot be built: .*compiler is missing.* code: 3", built)
 
 
 @asynchronous

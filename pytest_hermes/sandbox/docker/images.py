@@ -6,6 +6,7 @@ import asyncio
 import collections
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import threading
@@ -30,8 +31,10 @@ _LOG_LINES = 5
 #: How the engine says how far a build has come.
 _STEP = re.compile(r"Step \d+/\d+")
 
-#: Seconds that the engine may be silent in a pull or a build.
+#: Seconds that the engine may be silent in a build; a pull has time limits of its own there.
 _SILENCE = 3600
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,22 @@ async def ready_image(engine: Engine, spec: SandboxSpec, platform: str | None = 
     An image that is named is used if it is there or can be pulled; else, or when `force_build` is set, the build
     context is built. Raises InfrastructureError of kind `image` for one that cannot be had.
     """
-    if spec.image is not None and not (spec.force_build and spec.build_context):
+    if spec.image is None or (spec.force_build and spec.build_context):
+        return await _ready_build(engine, spec, platform)
+    try:
+        key = ("pull", spec.image, str(platform))
+        return await _once(engine, key, lambda: _pulled(engine, spec.image or "", platform))
+    except InfrastructureError as missing:
+        if spec.build_context is None:
+            raise
+        _logger.warning("%s; it is built from its Dockerfile instead", missing)
         try:
-            key = ("pull", spec.image, str(platform))
-            return await _once(engine, key, lambda: _pulled(engine, spec.image or "", platform))
-        except InfrastructureError:
-            if spec.build_context is None:
-                raise
+            return await _ready_build(engine, spec, platform)
+        except InfrastructureError as error:
+            raise InfrastructureError(f"{missing}; and {error}", kind="image") from error
+
+
+async def _ready_build(engine: Engine, spec: SandboxSpec, platform: str | None) -> Image:
     assert spec.build_context is not None
     context = Path(spec.build_context)
     digest = await asyncio.to_thread(_digest, context)
