@@ -40,7 +40,8 @@ __hermes_save() {
     trap - EXIT
     {
         ( umask 077 && export -p >"$__hermes_new" && printf '%s\n' "$PWD" >"$__hermes_new.cwd" ) &&
-            mv -f -- "$__hermes_new.cwd" "$__hermes_state.cwd" && mv -f -- "$__hermes_new" "$__hermes_state"
+            mv -f -- "$__hermes_new.cwd" "$__hermes_state.cwd" && mv -f -- "$__hermes_new" "$__hermes_state" ||
+            printf 'hermes: the disk is full; the next command starts as this one did\n'
     } 2>/dev/null
     exit "$1"
 }

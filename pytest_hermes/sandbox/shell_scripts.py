@@ -6,7 +6,8 @@ their name.
 
 The session's state is one file, replaced whole, of fields that each end with a NUL: the folder, the number of
 functions, the names of the variables that a bash of this sandbox is born with, the exported variables and each
-function, both as bash code. What follows these is of no meaning.
+function, both as bash code, and the number of the bash that wrote it, which shows that it is whole: a disk may be full.
+What follows these is of no meaning.
 
 Agents run many small commands, so what surrounds them is kept cheap. No process is started where the state stays the
 same: what a builtin prints is read back from a file, since `$(...)` forks. Such files are written over (`<>`), because
@@ -73,6 +74,7 @@ __hermes_dump() {
                 builtin printf 'builtin declare %s -- %q\n' "$__hermes_text" "$__hermes_name"
             builtin printf '\0'
         done
+        builtin printf '%s\0' "$$"
     } 1<>"$1"
     __hermes_load "$1"
 }
@@ -80,7 +82,8 @@ __hermes_dump() {
 __hermes_load() {
     builtin local IFS=$'\x1e'
     builtin mapfile -d '' -t __hermes_fields <"$1"
-    __hermes_fields=("${__hermes_fields[@]:0:4+${__hermes_fields[1]}}")
+    __hermes_end=${__hermes_fields[4+${__hermes_fields[1]:-0}]}
+    __hermes_fields=("${__hermes_fields[@]:0:4+${__hermes_fields[1]:-0}}")
     __hermes_text="${__hermes_fields[*]}"
 }
 
@@ -153,6 +156,10 @@ __hermes_save() {
     [[ -n $__hermes_trap ]] && builtin unset -f trap
     builtin umask 077
     __hermes_dump "$__hermes_new"
+    if ! builtin test "$__hermes_end" = "$$"; then
+        builtin printf 'hermes: the disk is full; the next command starts as this one did\n'
+        return 0
+    fi
     __hermes_after=$__hermes_text __hermes_text=$__hermes_born
     [[ -r $__hermes_state ]] && __hermes_load "$__hermes_state"
     # Not by [[, which knows no case where the command wanted that.

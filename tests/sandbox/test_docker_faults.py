@@ -22,7 +22,7 @@ from pytest_hermes.sandbox.docker.owner import current_owner
 from pytest_hermes.sandbox.docker.sandbox import DockerSandbox
 from pytest_hermes.sandbox.shell import Shell
 from pytest_hermes.task import SandboxSpec
-from tests.services.required import require
+from tests.services.required import container_image, require
 
 from .backends import BACKENDS, opened
 from .containers import labelled, output
@@ -120,6 +120,24 @@ async def test_a_folder_that_is_gone_keeps_no_command_from_starting() -> None:
         assert await output(sandbox, "pwd", cwd="/") == "/\n"
         assert b"cannot start in '/app" in (await sandbox.exec("pwd")).stderr
         assert (await Shell(sandbox).run("pwd")).stdout.endswith(b"this command starts in /root\n/root\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+async def test_a_session_survives_a_full_disk(shell: str) -> None:
+    sandbox = DockerSandbox(SandboxSpec(image=container_image()), name="x", options={"tmpfs": {"/tmp": "size=64k"}})
+    try:
+        await sandbox.start()
+        sandbox.shell = shell
+        session = Shell(sandbox)
+        await session.run("cd /usr; export KEPT=1; f() { echo 2; }")
+        fill, note = "head -c 1m /dev/zero >/tmp/full 2>/dev/null", b"hermes: the disk is full; the next command starts"
+        assert note in (await session.run(f"cd /etc; {fill}; export LARGE=$(seq 20000)")).stdout
+        kept = await session.run(f"pwd; echo $KEPT; {'f' if shell == 'bash' else 'echo 2'}")
+        assert kept.stdout.startswith(b"/usr\n1\n2\n")
+        await session.run("rm /tmp/full; cd /etc; export KEPT=3")
+        assert (await session.run("pwd; echo $KEPT")).stdout == b"/etc\n3\n"
+    finally:
+        await sandbox.close()
 
 
 async def test_what_is_aimed_at_other_processes_does_not_end_the_container() -> None:
