@@ -10,7 +10,7 @@ import pytest
 
 from .items import TaskItem
 from .outcomes import AttemptNotScored
-from .rollouts import LOOP
+from .rollouts import LOOP, ROLLOUT
 from .separate_prints import add_sections
 
 if TYPE_CHECKING:
@@ -66,9 +66,6 @@ def rollout(request: pytest.FixtureRequest) -> Rollout:
     if record.status == "error":
         raise AttemptNotScored(rollout)
     return rollout
-
-
-ROLLOUT: pytest.StashKey[Rollout] = pytest.StashKey()
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from ..report.spending import unrecorded_text
 from ..report.summary import summary_lines
 from ..report.validation import validation_lines
 from ..rollout.resume import key_of
-from .fixtures import ROLLOUT
 from .items import TaskItem
 from .outcomes import AttemptFailed, AttemptNotScored, Said
+from .rollouts import ROLLOUT
 
 if TYPE_CHECKING:
     from .bench_run import BenchRun

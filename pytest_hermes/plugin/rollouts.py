@@ -69,6 +69,9 @@ class Rollouts:
             handle = self._handles.pop(item, None) if isinstance(item, TaskItem) else None
             if handle is not None:
                 handle.release()
+            if ROLLOUT in item.stash:
+                # The conversations and the verifiers' files of a whole session may be gigabytes.
+                del item.stash[ROLLOUT]
 
     def _start_engine(self) -> None:
         from ..errors import UsageError
@@ -80,3 +83,6 @@ class Rollouts:
 
 
 LOOP: pytest.StashKey[Rollouts] = pytest.StashKey()
+
+#: Of an item that runs, once its rollout is there.
+ROLLOUT: pytest.StashKey[Rollout] = pytest.StashKey()

@@ -21,6 +21,21 @@ class Sleeps(Benchmark):
         return 1.0 - int(ctx.read_file("i")["content"]) % 2
 """
 
+#: A session that held on to its rollouts would need gigabytes.
+KEPT = """
+import gc, weakref
+
+rollouts = []
+
+def pytest_hermes_rollout(item, rollout):
+    rollouts.append(weakref.ref(rollout))
+
+def pytest_hermes_summary(config, records):
+    gc.collect()
+    kept = sum(rollout() is not None for rollout in rollouts)
+    return f"{len(rollouts)} rollouts, of which {'the last one is' if kept < 2 else kept} kept at most"
+"""
+
 SLEEPS_ARGS = ("--hermes-bench=sleeps.py:Sleeps", "--hermes-run-dir=out")
 
 
@@ -34,8 +49,10 @@ def test_collect_only(bench: Bench) -> None:
 
 def test_items_are_reported_as_their_rollouts_finish(bench: Bench) -> None:
     bench.file("sleeps.py", SLEEPS)
+    bench.file("conftest.py", KEPT)
     result = bench.run(*SLEEPS_ARGS, "-n10", "-v")
     result.assert_outcomes(passed=5, failed=5)
+    result.stdout.fnmatch_lines(["10 rollouts, of which the last one is kept at most"])
     order = [line.split("[")[1].split("]")[0] for line in result.outlines if line.startswith("sleeps::test_task[")]
     assert sorted(order) == [f"t{i}" for i in range(10)]
     assert order.index("t9") < order.index("t0")
