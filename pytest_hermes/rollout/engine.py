@@ -10,6 +10,7 @@ from typing import Literal
 
 from ..background import LoopElsewhere
 from ..errors import InfrastructureError, Refused
+from ..sandbox.steadfast import Steadfast
 from ..tools.bridge import install_bridge
 from .attempt import Attempt, AttemptPlan, MakePlace, Rollout
 from .budget import Budget
@@ -155,11 +156,17 @@ class Engine:
             if rollout.restartable and len(earlier) < self._infra_retries and not self._stopping:
                 assert record.error is not None
                 return EarlierError(**dict(record.error), seconds=record.seconds.total, usage=record.usage)
+            steadfast = Steadfast()
             if rollout.files and self._results is not None:
-                await asyncio.to_thread(self._results.keep_files, record, rollout.files)
+                loop = asyncio.get_running_loop()
+                keeping = loop.run_in_executor(None, self._results.keep_files, record, rollout.files)
+                # It is paid for: an interrupt that comes now must not cost the record.
+                await steadfast.wait(keeping)
+                keeping.result()
             # Written before the sandbox is closed: a backend that hangs at that must not cost a result.
             self._write(record)
             handle.future.set_result(rollout)
+            steadfast.release()
             if self._results is not None:
                 await asyncio.to_thread(self._results.sync)
             if plan.hold:

@@ -114,3 +114,39 @@ def test_killed(bench: Bench, marker: str) -> None:
     process.communicate()
     assert wait_for(lambda: processes_with(marker) == [], 5), processes_with(marker)
     assert finished(bench) >= 4
+
+
+LEAVES_FILES = """
+import pathlib, time
+from pytest_hermes import Benchmark, Task, Verdict
+from pytest_hermes.rollout.results_file import ResultsFile
+
+keep = ResultsFile.keep_files
+
+def keep_slowly(self, record, files):
+    pathlib.Path("keeping").touch()
+    time.sleep(1)
+    keep(self, record, files)
+
+ResultsFile.keep_files = keep_slowly
+
+class LeavesFiles(Benchmark):
+    name = "leaves_files"
+    default_model = "nop"
+
+    def tasks(self):
+        return [Task(id="one", prompt="")]
+
+    async def compute_reward(self, item, result, ctx):
+        return Verdict(reward=1.0, files={"log": b"1"})
+"""
+
+
+def test_what_is_being_written_down_is_written_down(bench: Bench) -> None:
+    bench.file("leaves_files.py", LEAVES_FILES)
+    process = bench.start("--hermes-bench=leaves_files.py:LeavesFiles", "--hermes-run-dir=out")
+    assert wait_for((bench.path / "keeping").exists)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert [record["status"] for record in bench.records()] == ["passed"]
+    assert (bench.path / "out" / "verifier" / "leaves_files" / "one@1" / "log").read_text() == "1"
