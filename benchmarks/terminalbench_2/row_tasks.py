@@ -6,6 +6,7 @@ Columns: `task_name`, `instruction`, `docker_image`, `category`, `environment_ta
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Callable
@@ -32,18 +33,18 @@ _SCRIPT = "test.sh"
 
 def _tags(value: object) -> object:
     """A list, or a text that holds one as JSON, or with commas."""
-    if value in (None, ""):
-        return ()
     if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return [tag.strip() for tag in value.split(",")]
-    return value
+        with contextlib.suppress(ValueError):
+            if isinstance(listed := json.loads(value), list | None):
+                value = listed
+    if isinstance(value, str):
+        return [tag.strip() for tag in value.split(",") if tag.strip()]
+    return () if value is None else value
 
 
 def _nothing(value: object) -> object:
-    return None if value == "" else value
+    """A table has NaN where it has no number, and JSON made from one as well."""
+    return None if value in ("", None) or value != value else value
 
 
 _Text = Annotated[str | None, BeforeValidator(_nothing)]

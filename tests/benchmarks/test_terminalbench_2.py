@@ -75,8 +75,8 @@ def rows() -> list[dict[str, Any]]:
     without = row("no-prompt")
     del without["instruction"]
     return [
-        row("pulled", environment_tar=None, tags=["a"]),
-        row("built", docker_image=None, agent_timeout_sec=None, test_timeout_sec="60"),
+        row("pulled", environment_tar=None, tags=["a"], agent_timeout_sec=float("nan"), category=float("nan")),
+        row("built", docker_image=None, agent_timeout_sec=None, test_timeout_sec="60", tags="a, b"),
         row("corrupt", tests_tar=archive({"expected": "x" * 5000})[:-40] + "A" * 40),
         row("no-tests", test_sh=None),
         row("no-time", agent_timeout_sec="soon"),
@@ -98,7 +98,7 @@ def test_rows_good_and_bad(bench: Bench) -> None:
     for task in ("pulled", "built"):
         record = by_task[task]
         assert (record["status"], record["reward"], record["verifier"]["source"]) == ("failed", 0.0, "reward.txt")
-        assert (record["backend"], record["category"], record["difficulty"]) == ("docker", "files", "easy")
+        assert (record["backend"], record["difficulty"]) == ("docker", "easy")
         assert record["verifier_output"].endswith("compared\n")
         assert (
             (bench.path / "out/verifier/terminalbench_2" / f"{task}@1" / "test-stdout.txt")
@@ -107,6 +107,7 @@ def test_rows_good_and_bad(bench: Bench) -> None:
         )
     assert (by_task["pulled"]["image"], by_task["pulled"]["tags"]) == (IMAGE, ["a"])
     assert (by_task["built"]["image"], by_task["built"]["tags"]) == (None, ["a", "b"])
+    assert (by_task["pulled"]["category"], by_task["built"]["category"]) == (None, "files")
     assert len({record["dataset_revision"] for record in by_task.values()}) == 1
     assert {task for task, record in by_task.items() if record["status"] == "error"} == set(MALFORMED)
     errors = [by_task[task]["error"] for task in MALFORMED]
