@@ -18,11 +18,11 @@ def resolve_model(
     default: str | None,
     environ: Mapping[str, str],
     *,
-    benchmark: str,
+    who: str,
     calls: CallLimiters | None = None,
     policy: RetryPolicy | None = None,
 ) -> ModelSource:
-    """Return who answers `benchmark`: `model` if given, else `default`, its own choice for users without a key.
+    """Return who answers `who`, as messages call it: `model` if given, else `default`, its own choice for users without a key.
 
     `oracle` and `nop` are embedded unless a base URL says that an endpoint serves a model of that name.
     `calls` and `policy` are for endpoints: how much they are asked at once, and how often again after a fault.
@@ -33,7 +33,7 @@ def resolve_model(
             raise UsageError(f"base URL {check_base_url(base_url)} needs a model: add --hermes-model=NAME")
         if default is None:
             raise UsageError(
-                f"benchmark {benchmark!r} needs a model: add --hermes-model=NAME and {HOW_TO_CONFIGURE}; "
+                f"{who} needs a model: add --hermes-model=NAME and {HOW_TO_CONFIGURE}; "
                 "--hermes-model=oracle plays the reference solutions, nop does nothing"
             )
         model = default

@@ -98,8 +98,13 @@ def _take_selections(config: pytest.Config, options: Options) -> list[Selection]
             others.append(argument)
         elif options.bench or _is_installed(selection.bench):
             selections.append(selection)
-        else:
+        elif config.option.pyargs:
             others.append(argument)
+        else:
+            raise pytest.UsageError(
+                f"{argument}: no benchmark called {selection.bench!r} is installed; one of a file is named as well: "
+                f"--hermes-bench=path/to/file.py:Class"
+            )
     config.args[:] = others
     return selections
 

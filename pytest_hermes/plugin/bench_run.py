@@ -183,7 +183,7 @@ class BenchRun:
         sources = [
             OracleSource()
             if self.options.validate
-            else model_source(config, benchmark.name, calls=calls, policy=policy)
+            else model_source(config, f"benchmark {benchmark.name!r}", calls=calls, policy=policy)
             for benchmark, config in zip(benchmarks, configs, strict=True)
         ]
         chosen = self._chosen_tasks(benchmarks)

@@ -123,8 +123,8 @@ def _layer(place: str) -> Layer:
     return Layer.INI if place.startswith("ini key") else Layer.ENVIRONMENT
 
 
-def model_source(config: Config, name: str, **endpoint: Any) -> ModelSource:
-    """Return who answers benchmark `name`; `endpoint` holds further arguments of `resolve_model`.
+def model_source(config: Config, who: str, **endpoint: Any) -> ModelSource:
+    """Return who answers `who`, as messages call it; `endpoint` holds further arguments of `resolve_model`.
 
     Raises UsageError when nobody would.
     """
@@ -139,6 +139,6 @@ def model_source(config: Config, name: str, **endpoint: Any) -> ModelSource:
             endpoint_of(config),
             chosen if by_default else None,
             environ,
-            benchmark=name,
+            who=who,
             **endpoint,
         )

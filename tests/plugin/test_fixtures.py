@@ -103,7 +103,7 @@ def test_own_tests_without_a_model_say_how_to_configure_one(bench: Bench) -> Non
     bench.file("test_own.py", OWN)
     result = bench.run("-k", "test_agent")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*needs a model: add --hermes-model=NAME*"])
+    result.stdout.fnmatch_lines(["hermes_agent needs a model: add --hermes-model=NAME*"])
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*another exception*")
 
