@@ -22,7 +22,7 @@ def resolve_model(
     calls: CallLimiters | None = None,
     policy: RetryPolicy | None = None,
 ) -> ModelSource:
-    """Return who answers `who`, as messages call it: `model` if given, else `default`, its own choice for users without a key.
+    """Return who answers: `model` if given, else `default`, the choice of `who` asks for users without a key.
 
     `oracle` and `nop` are embedded unless a base URL says that an endpoint serves a model of that name.
     `calls` and `policy` are for endpoints: how much they are asked at once, and how often again after a fault.

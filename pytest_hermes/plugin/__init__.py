@@ -81,6 +81,8 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, in
         if not hasattr(config, "workerinput"):
             check_processes(options.procs or 1, in_flight, config)
             set_processes(config, 1 if config.option.collectonly else options.procs or 1)
+    elif not hasattr(config, "workerinput"):
+        options.check_without_benchmark()
     return (yield)
 
 

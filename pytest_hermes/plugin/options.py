@@ -251,6 +251,9 @@ SWITCHES = {
     "which must not",
 }
 
+#: What means nothing without a benchmark: who gives one of these on the command line forgot to name it.
+_OF_BENCHMARKS = ("resume", "validate", "task", "skip_task", "limit")
+
 COMMANDS = {
     "--hermes-list": "list the installed benchmarks, or with --hermes-bench the tasks of those, and exit",
     "--hermes-show-config": "show the configuration that results, and where each value comes from, and exit",
@@ -349,6 +352,13 @@ class Options:
         """Whether anything limits the run as a whole."""
         limits = (self.max_cost, self.max_tokens, self.max_turns, self.max_seconds)
         return any(limit is not None for limit in limits)
+
+    def check_without_benchmark(self) -> None:
+        """Raise pytest.UsageError for an option on the command line that no session without a benchmark can heed."""
+        for name in _OF_BENCHMARKS:
+            flag = _flag(name)
+            if self.origins.get(name) == flag or (name in SWITCHES and getattr(self, name)):
+                raise pytest.UsageError(f"{flag} needs a benchmark: name it with --hermes-bench")
 
     @property
     def configures(self) -> bool:

@@ -89,6 +89,23 @@ class BenchReport:
             for line in [said] if isinstance(said, str) else said or ():
                 terminalreporter.write_line(line)
         terminalreporter.write_line(f"results   {shortest(run.results_path)}")
+        if (how := self._how_to_go_on(run.results_path.parent)) is not None:
+            terminalreporter.write_line(f"go on     with {how}")
+
+    def _how_to_go_on(self, folder: Path) -> str | None:
+        """Return what runs the attempts that came to no result, None when there are none or nothing can."""
+        options = self._run.options
+        errors = any(record.status == "error" for record in self._run.records)
+        unfinished = self._planned is not None and len(self._run.records) < self._planned.total()
+        if options.validate or not (errors or unfinished):
+            return None
+        how = "the same command"
+        if options.resume is None:
+            instead = " instead of --hermes-run-dir" if options.run_dir is not None else ""
+            how += f", --hermes-resume={shortest(folder)}{instead}"
+        if errors and not options.retry_errors:
+            how += ", --hermes-retry-errors"
+        return how
 
     def _summaries(self) -> Iterator[tuple[str, Iterable[str]]]:
         planned = self._planned or Counter()

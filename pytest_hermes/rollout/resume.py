@@ -78,7 +78,8 @@ def earlier_run(
         for what, now in facts.items()
         if what in manifest.facts and manifest.facts[what] != now
     ]
-    differences += [f"{what} is new" for what in facts if what not in manifest.facts and what.endswith(" model")]
+    had = _benchmarks(manifest.facts)
+    differences += [f"it is of {', '.join(had)}, not of {bench}" for bench in _benchmarks(facts) if bench not in had]
     if differences and not force:
         raise UsageError(
             f"cannot resume {name}, it is another run: {'; '.join(differences)}; put that right, start a run of its "
@@ -93,6 +94,10 @@ def earlier_run(
     if retry_errors:
         finished = {key: record for key, record in finished.items() if record.status != "error"}
     return EarlierRun(manifest.run_id, finished, results.stat().st_size if results.exists() else 0)
+
+
+def _benchmarks(facts: Mapping[str, JsonValue]) -> list[str]:
+    return [what.removesuffix(" model") for what in facts if what.endswith(" model")]
 
 
 def _shown(value: JsonValue) -> str:

@@ -164,6 +164,7 @@ def test_a_run_s_budget(bench: Bench, model_server: ModelServer, option: str, sa
             "score     1.000*n = 1)",
             "errors    2 (budget 2), not in the score; score with errors as 0: 0.333",
             "stopped   17 of 20 attempts did not finish and are not counted",
+            "go on     with the same command, --hermes-resume=*, --hermes-retry-errors",
         ]
     )
     records = bench.records()

@@ -74,7 +74,11 @@ def test_a_killed_run_goes_on_where_it_was(bench: Bench, procs: tuple[str, ...])
 
 def test_errors_run_again_where_that_is_wanted(bench: Bench) -> None:
     bench.file("slow.py", FAST)
-    bench.run(SLOW_BENCH, "-n8", "--hermes-run-dir=out").assert_outcomes(passed=28, failed=1, errors=1)
+    result = bench.run(SLOW_BENCH, "-n8", "--hermes-run-dir=out")
+    result.assert_outcomes(passed=28, failed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["go on     with the same command, --hermes-resume=out instead of --hermes-run-dir, --hermes-retry-errors"]
+    )
     ran = (bench.path / "log").read_text().count("\n")
     again = (SLOW_BENCH, "-n8", "--hermes-resume=out")
     # Nothing is left to do; what was found is reported, and decides.
@@ -87,6 +91,7 @@ def test_errors_run_again_where_that_is_wanted(bench: Bench) -> None:
     result = bench.run(*again, "--hermes-retry-errors")
     result.assert_outcomes(passed=29, failed=1)
     result.stdout.fnmatch_lines(["hermes: resuming out: 29 attempts are finished", "passed    29 of 30 *"])
+    result.stdout.no_fnmatch_line("go on *")
     assert (bench.path / "log").read_text().count("\n") == ran + 1
     # The last line of an attempt is the one that counts.
     assert len(bench.records()) == 31
@@ -112,6 +117,8 @@ def test_another_run_is_not_gone_on_with(bench: Bench) -> None:
         assert difference in line
     assert "--hermes-resume-force" in line
     assert (bench.path / "out" / "results.jsonl").read_bytes() == before
+    result = bench.run("--hermes-bench=terminal_test", "--hermes-resume=out")
+    result.stderr.fnmatch_lines(["ERROR: cannot resume out, it is another run: it is of slow, not of terminal_test; *"])
     bench.run(*arguments, "--hermes-resume-force", "--hermes-task=t1,t5").assert_outcomes(passed=2)
     assert sorted((record["task"], record["model"]) for record in bench.records()[2:]) == [("t1", "nop"), ("t5", "nop")]
 

@@ -37,7 +37,12 @@ BENCH = "--hermes-bench=terminal_test"
         ((BENCH, "--hermes-run-dir=mine.py/x"), "cannot write results to *--hermes-run-dir"),
         ((BENCH, "-p", "no:xdist", "-n4"), "-n4 is an option of pytest-xdist*use --hermes-concurrency=N*"),
         (("--hermes-benhc=terminal_test",), "unknown option --hermes-benhc; did you mean --hermes-bench[?]"),
-        (("mine::test_task[one]",), "mine::test_task[[]one]: no benchmark called 'mine' is installed; *--hermes-bench=path*"),
+        (("--hermes-task=create-file",), "--hermes-task needs a benchmark: name it with --hermes-bench"),
+        (("--hermes-resume=out",), "--hermes-resume needs a benchmark: name it with --hermes-bench"),
+        (
+            ("mine::test_task[a]",),
+            "*no benchmark called 'mine' is installed; *--hermes-bench=path*",
+        ),
         (("terminal_test::test_task[create-fil]",), "unknown task 'create-fil'; did you mean 'create-file'? known: *"),
     ],
 )
