@@ -93,11 +93,12 @@ class BenchReport:
             terminalreporter.write_line(f"go on     with {how}")
 
     def _how_to_go_on(self, folder: Path) -> str | None:
-        """Return what runs the attempts that came to no result, None when there are none or nothing can."""
+        """Return what runs the attempts that came to no result, None when a new run would do as well."""
         options = self._run.options
         errors = any(record.status == "error" for record in self._run.records)
+        finished = any(record.status != "error" for record in self._run.records)
         unfinished = self._planned is not None and len(self._run.records) < self._planned.total()
-        if options.validate or not (errors or unfinished):
+        if options.validate or not finished or not (errors or unfinished):
             return None
         how = "the same command"
         if options.resume is None:
