@@ -127,7 +127,8 @@ class BenchRun:
         """Return the run's id and the folder of its results."""
         if self.options.resume is not None:
             return self._resume(self.options.resume, cwd)
-        run_id = new_run_id([loaded.benchmark.name for loaded in self.benchmarks], self.model_name)
+        names = dict.fromkeys(loaded.benchmark.name for loaded in self.benchmarks)
+        run_id = new_run_id(list(names), self.model_name)
         return run_id, cwd / (self.options.run_dir or RUNS_DIR / run_id)
 
     def _resume(self, name: str, cwd: Path) -> tuple[str, Path]:
