@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .config.fields import EnvConfig
@@ -57,6 +58,8 @@ class Benchmark:
     #: A YAML file beside the class's module with the benchmark's defaults for the fields of a configuration, in the
     #: form of `--hermes-config`; it wins over the attributes of the class that names it.
     default_config: ClassVar[str | None] = None
+    #: Defaults of a benchmark that knows them only once it is made, by key (`env.terminal_backend`).
+    own_settings: Mapping[str, object] = MappingProxyType({})
     #: What a dataset benchmark reads its tasks from; a path may count from the folder of the class's module.
     dataset: ClassVar[str | None] = None
     #: Whether there is no end of tasks, so that somebody has to say how many are wanted.

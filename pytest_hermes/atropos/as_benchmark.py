@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from ..benchmark import Benchmark
+from ..config.fields import EnvConfig
 from ..errors import UsageError
 from ..task import SandboxSpec, Task
 
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 _ID_KEYS = ("id", "task_id", "task_name", "name")
 #: What an environment takes over from its benchmark.
 _LIMITS = ("revision", "agent_seconds", "verifier_seconds", "verifier_times_itself", "agent_tokens", "agent_cost")
+#: Fields of an environment's configuration that are defaults of its rollouts in the pytest door as well.
+_CONFIGURES = (
+    "enabled_toolsets", "disabled_toolsets", "max_agent_turns", "agent_temperature", "system_prompt",
+    "terminal_backend", "terminal_image", "terminal_network", "terminal_options", "terminal_timeout",
+    "terminal_lifetime", "max_token_length", "extra_body",
+)  # fmt: skip
+#: Items in a row that there were already, after which an environment is taken to give no others.
+_REPEATS = 32
 
 
 class EnvBenchmark(Benchmark):
@@ -128,16 +137,13 @@ class _Adapted(EnvBenchmark):
         self._items: list[Any] = []
         self._setting_up: asyncio.Future[None] | None = None
         model = getattr(getattr(self._env.server.servers[0], "config", None), "model_name", "default")
-        # What the environment sets stands where a benchmark's own attributes do.
         own = {
-            "default_toolsets": config.enabled_toolsets,
-            "system_prompt": config.system_prompt,
-            "max_agent_turns": config.max_agent_turns,
-            "agent_temperature": config.agent_temperature,
-            "terminal_timeout": config.terminal_timeout,
-            "default_model": None if model == "default" else model,
+            f"env.{field}": value
+            for field in _CONFIGURES
+            if (value := getattr(config, field)) != EnvConfig.model_fields[field].default
+            or field in config.model_fields_set
         }
-        self.__dict__.update({name: value for name, value in own.items() if value is not None})
+        self.own_settings = own if model == "default" else {**own, "openai.model_name": model}
 
     async def compute_reward(self, item: Any, result: AgentResult, ctx: ToolContext) -> float | Verdict:
         # The workers of --hermes-procs get the items without a setup of theirs.
@@ -153,15 +159,17 @@ class _Adapted(EnvBenchmark):
         await self._ready()
         assert self.limit is not None
         seen: set[str] = set()
-        while len(self._items) < self.limit:
+        repeats = 0
+        # Whether it begins again or draws at random, the same may come several times.
+        while len(self._items) < self.limit and repeats < _REPEATS + len(seen):
             item = await self._env.get_next_item()
             if item is None:
                 break
             task_id = self.to_task(item).id
-            if task_id in seen:  # it begins again
-                break
-            seen.add(task_id)
-            self._items.append(item)
+            repeats = repeats + 1 if task_id in seen else 0
+            if not repeats:
+                seen.add(task_id)
+                self._items.append(item)
 
     def tasks(self) -> Iterable[Any]:
         if not self._items:

@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import types
@@ -27,6 +28,7 @@ from ..redact import Redactor
 from ..rollout.configured import endpoint_of
 from .base_env import HermesAgentBaseEnv
 from .env_config import MANAGER_KEYS, HermesAgentEnvConfig, as_list, one_server, schema_of, server_values
+from .flags import with_flags
 from .modes import run_mode
 
 log = logging.getLogger("pytest_hermes.atropos")
@@ -62,12 +64,11 @@ def main(cls: type[HermesAgentBaseEnv], arguments: Sequence[str] | None = None, 
         redactor = Redactor.from_environment(os.environ, given.secrets())
         with _log_to_stderr(redactor):
             return _run_given(given)
-    except UsageError as error:
-        print(f"hermes-env: {redactor.text(str(error))}", file=sys.stderr)
-        return USAGE
     except HermesError as error:
-        print(f"hermes-env: {redactor.text(str(error))}", file=sys.stderr)
-        return FAILED
+        print(f"hermes-env: {with_flags(redactor.text(str(error)))}", file=sys.stderr)
+        return USAGE if isinstance(error, UsageError) else FAILED
+    except KeyboardInterrupt:  # before there was anything to close
+        return 128 + signal.SIGINT
 
 
 def _run_given(given: _Given) -> int:
@@ -89,8 +90,13 @@ async def _run(env: HermesAgentBaseEnv, mode: str) -> int:
 
     def stop(number: int) -> None:
         received.append(number)
-        log.warning("%s: closing what is open", signal.Signals(number).name)
-        task.cancel()
+        name = signal.Signals(number).name
+        if len(received) == 1:
+            log.warning("%s: closing what is open", name)
+            task.cancel()
+        else:  # cancelled again, it would close nothing
+            log.warning("%s: still closing; once more ends it at once", name)
+            loop.remove_signal_handler(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
@@ -190,10 +196,16 @@ def _parse(cls: type[HermesAgentBaseEnv], arguments: list[str], program: str | N
     for mode, text in _MODES.items():
         if mode in cls.modes:
             of_mode = modes.add_parser(
-                mode, help=text, description=text, epilog=_EPILOG, allow_abbrev=False, usage=f"%(prog)s {_FLAGS}"
+                mode,
+                prog=f"{parser.prog} {mode}",
+                help=text,
+                description=text,
+                epilog=_EPILOG,
+                allow_abbrev=False,
+                usage=f"%(prog)s {_FLAGS}",
             )
             _add_flags(of_mode, schema, config)
-    given, unknown = parser.parse_known_args(arguments)
+    given, unknown = parser.parse_known_args(_with_values(arguments))
     flags: list[Setting] = []
     for flag in unknown:
         if flag.startswith("--"):
@@ -207,6 +219,18 @@ def _parse(cls: type[HermesAgentBaseEnv], arguments: list[str], program: str | N
         value = _value(schema.sections[section], name, text, f"--{key}") if name else parse_value(text, f"--{key}")
         flags.append(Setting(key, value, origin))
     return _Given(cls, given.mode, given.config, flags)
+
+
+def _with_values(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--flag -1e-3` as `--flag=-1e-3`: argparse would take such a value for a flag."""
+    joined: list[str] = []
+    for text in arguments:
+        flag = joined[-1] if joined else ""
+        if flag.startswith("--") and "=" not in flag and re.match("-[^-]", text) and text != "-h":
+            joined[-1] = f"{flag}={text}"
+        else:
+            joined.append(text)
+    return joined
 
 
 def _add_flags(parser: argparse.ArgumentParser, schema: Schema, config: BaseModel) -> None:
@@ -285,18 +309,24 @@ def _json(text: str, flag: str) -> object:
         raise UsageError(f"{flag}: not valid JSON: {error}: {text[:80]!r}") from None
 
 
+def _speaks_through_us(record: logging.LogRecord) -> bool:
+    """Return whether the library that says it leaves it to others to show it."""
+    return not logging.getLogger(record.name.partition(".")[0]).handlers
+
+
 @contextlib.contextmanager
 def _log_to_stderr(redactor: Redactor) -> Iterator[None]:
     """Show what is logged, without keys: of this package all, of others warnings."""
 
     class Redacting(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            return redactor.text(super().format(record))
+            return with_flags(redactor.text(super().format(record)))
 
     ours, others = logging.StreamHandler(sys.stderr), logging.StreamHandler(sys.stderr)
     ours.setFormatter(Redacting("hermes-env: %(message)s"))
     others.setFormatter(Redacting("%(name)s: %(levelname)s: %(message)s"))
     others.setLevel(logging.WARNING)
+    others.addFilter(_speaks_through_us)
     log.addHandler(ours)
     logging.getLogger().addHandler(others)
     log.setLevel(logging.INFO)

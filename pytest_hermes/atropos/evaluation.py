@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ..errors import UsageError
 from ..report.numbers import duration
 from ..report.statistics import estimate_mean
 from ..rewards import final_response, tools_used
@@ -203,13 +204,25 @@ def _model(env: HermesAgentBaseEnv) -> str:
 
 
 def write_config(env: HermesAgentBaseEnv, folder: Path) -> None:
-    """Write what the evaluation is configured by, in the form of a configuration file, without the key."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write what the evaluation is configured by, in the form of a configuration file, without the key.
+
+    Raises UsageError where nothing can be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / CONFIG_FILE).open("w", encoding="utf-8") as file:
+            yaml.safe_dump(_configuration(env), file, sort_keys=False, allow_unicode=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the evaluation to {folder}: {error.strerror}; see --env.data_dir_to_save_evals"
+        ) from error
+
+
+def _configuration(env: HermesAgentBaseEnv) -> Any:
     servers = [
         server.config.model_dump(mode="json", exclude={"api_key"})
         for server in env.server.servers
         if hasattr(server, "config")
     ]
     content = {"env": env.config.model_dump(mode="json"), "openai": servers[0] if len(servers) == 1 else servers}
-    text = yaml.safe_dump(env.redactor.value(content), sort_keys=False, allow_unicode=True)
-    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+    return env.redactor.value(content)

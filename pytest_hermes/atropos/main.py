@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"hermes-env: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "atroposlib":
             raise
@@ -51,6 +54,8 @@ def _environment(name: str) -> Any:
     from .base_env import HermesAgentBaseEnv
     from .benchmark_env import NAMED, BenchmarkEnv
 
+    if name in HermesAgentBaseEnv.modes:
+        raise UsageError(f"the name of an environment comes first: hermes-env NAME {name}")
     if name in NAMED:
         return NAMED[name]
     cls = load_class(name, Path.cwd())

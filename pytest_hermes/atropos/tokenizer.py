@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,9 @@ import atroposlib.envs.base as atropos_base
 from ..errors import UsageError
 from ..models.embedded import EMBEDDED
 from .env_config import HermesAgentEnvConfig
+
+#: Seconds in which the hub must answer once to be asked for more.
+_HUB_SECONDS = 10
 
 
 class _Later:
@@ -74,7 +78,9 @@ def _load(name: str) -> tuple[Any, str]:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(name)
+        # Unreachable, it would be asked again for most of a minute, though nothing but a cache can help.
+        cached = {} if os.path.isdir(name) or _hub_answers(name) else {"local_files_only": True}
+        tokenizer: Any = AutoTokenizer.from_pretrained(name, **cached)
     except Exception as error:  # a missing file, a missing network, a format of a later version: all end here
         first = (str(error).strip().splitlines() or [""])[0]
         what = f"no tokenizer {name!r} can be had ({type(error).__name__}: {first})"
@@ -84,3 +90,17 @@ def _load(name: str) -> tuple[Any, str]:
     if not tokenizer.is_fast:
         return None, f"the tokenizer {name!r} does not tell where its tokens stand in the text; a fast one does"
     return tokenizer, ""
+
+
+def _hub_answers(name: str) -> bool:
+    """Return whether the hub can be asked for a model's files, whether it has them or not."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "tokenizer_config.json"), timeout=_HUB_SECONDS)
+    except HfHubHTTPError:  # such as: it has no such file
+        return True
+    except Exception:  # of whatever library it is asked by; offline by choice, and names that it cannot have, as well
+        return False
+    return True

@@ -36,13 +36,18 @@ def benchmark_settings(benchmark: Benchmark, schema: Schema = TESTING) -> list[S
         *_of_attributes(benchmark, classes[named:]),
         *(_of_file(benchmark, classes[named], schema) if named < len(classes) else ()),
         *_of_attributes(benchmark, classes[:named], vars(benchmark)),
+        *(Setting(key, value, _origin(benchmark)) for key, value in benchmark.own_settings.items()),
     ]
+
+
+def _origin(benchmark: Benchmark) -> Origin:
+    return Origin(Layer.BENCHMARK, f"benchmark {benchmark.name}")
 
 
 def _of_attributes(
     benchmark: Benchmark, classes: Sequence[type], more: Mapping[str, object] | None = None
 ) -> Iterator[Setting]:
-    origin = Origin(Layer.BENCHMARK, f"benchmark {benchmark.name}")
+    origin = _origin(benchmark)
     for attribute, key in _ATTRIBUTES.items():
         value = (more or {}).get(attribute, _MISSING)
         cls = next((cls for cls in classes if attribute in vars(cls)), None)

@@ -128,10 +128,10 @@ def _checked(model: type[BaseModel], name: str, setting: Setting) -> object:
         mine = [problem for problem in error.errors() if problem["loc"][:1] == (name,)]
         if not mine:
             return setting.value
-        what = must_be(model, name) or f"something else ({mine[0]['msg']})"
-        raise UsageError(
-            f"{setting.origin}: {setting.key} must be {what}, not {shown(setting.key, setting.value)}"
-        ) from None
+        what = must_be(model, name)
+        value = shown(setting.key, setting.value)
+        why = f"must be {what}, not {value}" if what else f"cannot be {value}: {mine[0]['msg']}"
+        raise UsageError(f"{setting.origin}: {setting.key} {why}") from None
 
 
 def _section(section: str, model: type[BaseModel], values: Mapping[str, object]) -> BaseModel:

@@ -72,12 +72,12 @@ def _from_file(spec: str, base: Path) -> object:
         raise UsageError(f"no such file: {file}; a benchmark is named path/to/file.py:Class")
     module = _import_file(path)
     if not class_name:
-        found = [name for name, _ in _benchmarks_in(module)]
+        found = list(_benchmarks_in(module))
         hint = f"; it has {', '.join(found)}" if found else ""
         raise UsageError(f"{spec}: name the class as well, {file}:{found[0] if found else 'Class'}{hint}")
     cls = getattr(module, class_name, None)
     if cls is None:
-        raise UsageError(f"{file}: {unknown('class', class_name, (name for name, _ in _benchmarks_in(module)))}")
+        raise UsageError(f"{file}: {unknown('class', class_name, _benchmarks_in(module))}")
     return cls
 
 
@@ -115,10 +115,13 @@ def _line_in(error: Exception, path: Path) -> str:
     return line
 
 
-def _benchmarks_in(module: ModuleType) -> Iterator[tuple[str, type[Benchmark]]]:
+def _benchmarks_in(module: ModuleType) -> Iterator[str]:
+    """Yield the names of a module's own classes that are benchmarks, or that an adapter makes one of."""
     for name, value in vars(module).items():
-        if inspect.isclass(value) and issubclass(value, Benchmark) and value is not Benchmark:
-            yield name, value
+        if inspect.isclass(value) and value.__module__ == module.__name__:
+            adapted = _adapted(value)
+            if inspect.isclass(adapted) and issubclass(adapted, Benchmark):
+                yield name
 
 
 def _checked(cls: object, spec: str) -> type[Benchmark]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +120,11 @@ def test_an_environment_is_a_benchmark_of_the_pytest_door(user: Bench, model_ser
     result.stderr.fnmatch_lines("*'my-env' has no end of tasks: say how many with --hermes-limit=N")
 
     # The judge is the environment's own server, which is not to be reached here.
-    path = user.path / "guide_env.py"
-    path.write_text(path.read_text().replace("https://openrouter.ai/api/v1", model_server.url))
-    result = user.run(*asked, "--hermes-limit=3", "--hermes-run-dir=out", "-v")
+    text = (user.path / "guide_env.py").read_text().replace("https://openrouter.ai/api/v1", model_server.url)
+    user.file("guide_env.py", text.replace("group_size=1", "group_size=1, terminal_backend='modal'"))
+    result = user.run(*asked, "--hermes-limit=3")
+    result.stderr.fnmatch_lines("ERROR: *this version has no sandbox 'modal' yet; *")
+    result = user.run(*asked, "--hermes-limit=3", "--hermes-sandbox=local", "--hermes-run-dir=out", "-v")
     result.assert_outcomes(failed=3)
     records = user.records()
     assert [record["reward"] for record in records] == [0.75] * 3
@@ -139,12 +142,35 @@ def test_bad_input_is_one_line(user: Bench, capsys: pytest.CaptureFixture[str]) 
         (("--env.max_agent_turn", "3"), "unknown key 'env.max_agent_turn'; did you mean env.max_agent_turns?"),
         (("--env.tokenizer_name", "no/such"), "tokenizer_name: no tokenizer 'no/such' can be had"),
         (("--env.enabled_toolsets", "terminal,web"), "toolset 'web' is not part of this version yet"),
+        (("--env.seeds", "1,x"), "--env.seeds: env.seeds cannot be ['1', 'x']: Input should be a valid integer"),
+        (("--env.penalty", "-1e-3", "--env.group_size", "-2e1"), "env.group_size must be a whole number of at least 1"),
     ):
         code = main(MyEnv, ["process", "--openai.base_url", "http://127.0.0.1:9/v1", *arguments], "my_env.py")
         said = capsys.readouterr().err
         assert code == 2, said
         assert message in said
         assert "Traceback" not in said
+    user.file("taken", "")
+    nowhere = ("evaluate", "--openai.model_name", "nop", "--env.data_dir_to_save_evals", str(user.path / "taken/x"))
+    for arguments, message in (
+        (("terminal_test", *nowhere), "cannot write the evaluation to *; see --env.data_dir_to_save_evals"),
+        (("terminal_test", "evaluate", "--openai.model_name", "m"), "*, or pass --openai.base_url=http*"),
+        (("process", "terminal_test"), "the name of an environment comes first: hermes-env NAME process"),
+        ((f"{user.path / 'guide_env.py'}:MyEmv", "process"), "*unknown class 'MyEmv'; did you mean 'MyEnv'? *"),
+    ):
+        assert hermes_env(*arguments) == 2
+        assert fnmatch(capsys.readouterr().err.splitlines()[-1], f"hermes-env: {message}".replace("[", "[[]"))
+
+
+def test_a_hub_that_is_not_there_is_asked_once(user: Bench) -> None:
+    user.env(HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9")
+    code, said = user.python(
+        "-m", "pytest_hermes.atropos", "terminal_test", "process",
+        "--openai.model_name", "no/such", "--openai.base_url", "http://127.0.0.1:9/v1",
+    )  # fmt: skip
+    assert code == 1
+    assert "Retry" not in said
+    assert said.endswith("hermes-env: cannot reach http://127.0.0.1:9/v1: Connection refused (3 tries)\n")
 
 
 def test_what_an_endpoint_says_ends_the_run(
