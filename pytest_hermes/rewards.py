@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from .result import AgentResult
     from .tools.context import ToolContext
+
+log = logging.getLogger("pytest_hermes.rewards")
 
 
 def final_response(result: AgentResult) -> str:
@@ -44,12 +47,14 @@ def binary(ctx: ToolContext, command: str, *, timeout: float | None = None) -> f
 def multi_signal(signals: Mapping[str, tuple[float, float]], *, bonus: float = 0.0) -> float:
     """Return the weighted mean of `signals` (name -> weight, value), plus `bonus`, clamped to 0 to 1.
 
-    Values are clamped to 0 to 1 first. Raises ValueError for weights that are negative or all 0, and for values that
-    are no finite numbers.
+    Values are clamped to 0 to 1 first. Raises ValueError for weights that are infinite, negative or all 0, and for
+    values that are no finite numbers.
     """
     total = math.fsum(weight for weight, _ in signals.values())
-    if not total > 0 or any(weight < 0 for weight, _ in signals.values()):
-        raise ValueError(f"weights must not be negative, and not all 0: { {n: w for n, (w, _) in signals.items()} }")
+    if not 0 < total < math.inf or any(weight < 0 for weight, _ in signals.values()):
+        raise ValueError(
+            f"weights must be finite, not negative, and not all 0: { {n: w for n, (w, _) in signals.items()} }"
+        )
     for name, value in [*((name, value) for name, (_, value) in signals.items()), ("bonus", bonus)]:
         if not math.isfinite(value):
             raise ValueError(f"signal {name!r} is {value!r}, which is no finite number")
@@ -124,7 +129,7 @@ async def llm_judge(
 
     Usable is one JSON object, possibly in a code fence, whose `score` is a number from 0 to 1. A malformed answer, a
     score out of range or NaN, a judge that fails or takes longer than `timeout` seconds leave it to the heuristic, and
-    the judgement says so. `parameters` go into the request.
+    the judgement and the log say so. `parameters` go into the request.
     """
     told = [f"Question:\n{question}", f"Answer:\n{answer or '(none)'}"]
     if reference:
@@ -145,7 +150,10 @@ async def llm_judge(
         why = f"the judge did not answer: {type(error).__name__}: {error}"
     else:
         return Judgement(score, "judge", reason)
-    return Judgement(_clamped(heuristic(answer, reference)), "heuristic", why)
+    judgement = Judgement(_clamped(heuristic(answer, reference)), "heuristic", why)
+    # One that nobody hears of would be trained on for days.
+    log.warning("scored by the heuristic (%.3g): %s", judgement.score, why)
+    return judgement
 
 
 _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)

@@ -57,13 +57,16 @@ async def test_a_judge_that_answers(model_server: ModelServer, said: str, score:
         (Reply(400, '{"error": {"message": "no"}}'), "did not answer: InfrastructureError"),
     ],
 )
-async def test_what_a_judge_cannot_say_the_heuristic_does(model_server: ModelServer, said: Any, why: str) -> None:
+async def test_what_a_judge_cannot_say_the_heuristic_does(
+    model_server: ModelServer, said: Any, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
     model_server.play(said if isinstance(said, Reply) else completion(said))
     judge = Endpoint("judge", Address(model_server.url, None))
     judgement = await llm_judge(judge, question="Q?", answer="a red fox", reference="The red fox.")
     await judge.close()
     assert (judgement.score, judgement.source) == (2 / 3, "heuristic")
     assert why in judgement.reason
+    assert f"scored by the heuristic (0.667): {judgement.reason}" in caplog.text
 
 
 def test_signals_are_weighted_and_clamped() -> None:

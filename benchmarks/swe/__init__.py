@@ -42,7 +42,11 @@ class Swe(Benchmark):
         path, source = SAMPLE, "the sample"
         if config.dataset_name is not None:
             dataset = await asyncio.to_thread(
-                open_dataset, config.dataset_name, split=config.dataset_split, revision=config.dataset_revision
+                open_dataset,
+                config.dataset_name,
+                split=config.dataset_split,
+                revision=config.dataset_revision,
+                subset="python",
             )
             self.revision, source = dataset.revision, dataset.name
             path = dataset.rows or path
@@ -54,7 +58,7 @@ class Swe(Benchmark):
     async def compute_reward(self, item: Item, result: AgentResult, ctx: ToolContext) -> float:
         """Return 1.0 when all tests pass, else 0.0. Raises InfrastructureError where there is no Python to run them."""
         assert isinstance(item, Task)
-        # What proves that the tests ran to their end, and no exit before it. The program under test cannot know it.
+        # What proves that the tests ran to their end, and no exit before it.
         proof = secrets.token_hex(16)
         program = f".hermes-check-{secrets.token_hex(4)}.py"
         written = ctx.write_file(program, check_program(item.metadata["tests"], item.metadata["entry_point"], proof))

@@ -14,7 +14,12 @@ CHECK = (
 )
 
 _PROGRAM = """\
-import importlib.util, os, sys, unittest
+import asyncio, importlib.util, inspect, os, sys, unittest
+
+def call(test):
+    outcome = test()
+    if inspect.iscoroutine(outcome):
+        asyncio.run(outcome)
 
 os.unlink(__file__)
 tests, entry_point, proof = {values}
@@ -32,12 +37,18 @@ if entry_point and callable(new.get("check")) and "\\ncheck(" not in "\\n" + tes
     new["check"](getattr(solution, entry_point))
 for name, value in new.items():
     if name.startswith("test") and callable(value) and not isinstance(value, type):
-        value()
+        call(value)
     elif isinstance(value, type) and issubclass(value, unittest.TestCase):
         outcome = unittest.TestResult()
         unittest.defaultTestLoader.loadTestsFromTestCase(value).run(outcome)
         if not outcome.wasSuccessful():
             sys.exit("\\n".join(text for _, text in outcome.failures + outcome.errors))
+    elif isinstance(value, type) and name.startswith("Test"):
+        for method in [method for method in dir(value) if method.startswith("test")]:
+            case = value()
+            if hasattr(case, "setup_method"):
+                case.setup_method()
+            call(getattr(case, method))
 print()
 print(proof)
 """
@@ -46,6 +57,8 @@ print(proof)
 def check_program(tests: str, entry_point: str | None, proof: str) -> str:
     """Return a program that runs `tests` with the names of the solution, and prints `proof` when all of them passed.
 
-    Tests are plain assertions, functions called `test…`, `unittest` cases, or a `check(candidate)` for `entry_point`.
+    Tests are plain assertions, functions called `test…`, also in classes called `Test…`, `unittest` cases, or a
+    `check(candidate)` for `entry_point`. They run in one process with the program, so one that is written to fool
+    exactly this check can.
     """
     return _PROGRAM.format(values=repr((tests, entry_point, proof)), solution=SOLUTION)

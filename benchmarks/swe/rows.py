@@ -5,6 +5,7 @@ The fields are those of HumanEvalPack (https://huggingface.co/datasets/bigcode/h
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -63,12 +64,7 @@ def _task(row: Mapping[str, Any], label: str, number: int, prompt_field: str) ->
     setup = row.get("test_setup")
     if isinstance(setup, str) and setup.strip():
         text = f"{setup}\n{text}"
-    try:
-        compile(text, label, "exec")
-    except (SyntaxError, ValueError) as error:
-        raise UsageError(
-            f"{label}: its tests are no Python ({error}); tests in other languages cannot be run"
-        ) from None
+    _check_tests(text, label)
     name = next((str(row[field]) for field in _IDS if row.get(field)), str(number))
     code = bool(_PYTHON.search(prompt))
     return Task(
@@ -80,6 +76,22 @@ def _task(row: Mapping[str, Any], label: str, number: int, prompt_field: str) ->
         solution=_solution(row, prompt if code else ""),
         metadata={"tests": text, "entry_point": _text(row, "entry_point")},
     )
+
+
+def _check_tests(text: str, label: str) -> None:
+    """Raise UsageError for tests that no program could pass here."""
+    try:
+        compile(text, label, "exec")
+        statements = ast.parse(text).body
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(
+            f"{label}: its tests are no Python ({error}); tests in other languages cannot be run"
+        ) from None
+    for function in statements:
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and function.name.startswith("test"):
+            given = function.args
+            if len(given.posonlyargs + given.args) > len(given.defaults) or None in given.kw_defaults:
+                raise UsageError(f"{label}: its test {function.name} takes arguments, and there is nobody to give any")
 
 
 def _solution(row: Mapping[str, Any], given: str) -> str | None:

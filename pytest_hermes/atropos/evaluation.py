@@ -82,6 +82,8 @@ async def evaluate_items(env: BenchmarkEnv, items: Sequence[Any]) -> dict[str, f
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         metrics = metrics_of(samples)
+        if len(samples) < len(items):  # it was ended
+            metrics["eval/unfinished"] = len(items) - len(samples)
         if samples:
             await env.evaluate_log(metrics, samples=samples, start_time=started, end_time=time.time())
     await env.wandb_log(dict(metrics))

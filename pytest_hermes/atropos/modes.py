@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..report.numbers import duration
 from ..rollout.run import RUNS_DIR, new_run_id
 from . import wandb_use
-from .evaluation import write_config
+from .evaluation import METRICS_FILE, write_config
 from .serving import RunFailed
 from .trajectory_file import free_path
 
@@ -105,10 +105,13 @@ async def process(env: HermesAgentBaseEnv) -> None:
         wanted, env.config.group_size, min(wanted, env.groups_at_once), env.trajectories.path,
     )  # fmt: skip
     run = _Processing(env, wanted)
-    await env.until_stopped(run.run())
-    if not env.trajectories.lines:
-        raise RunFailed(f"no trajectory was made: {run.why_nothing}")
-    log.info("%s trajectories in %s", env.trajectories.lines, env.trajectories.path)
+    try:
+        await env.until_stopped(run.run())
+        if not env.trajectories.lines:
+            raise RunFailed(f"no trajectory was made: {run.why_nothing}")
+    finally:  # what was made before a run was ended is kept as well
+        if env.trajectories.lines:
+            log.info("%s trajectories in %s", env.trajectories.lines, env.trajectories.path)
 
 
 def _groups_wanted(env: HermesAgentBaseEnv) -> int:
@@ -199,3 +202,5 @@ async def evaluate(env: HermesAgentBaseEnv) -> None:
     if wandb_use.wanted(env.config):
         wandb_use.start(env.config, name=env.config.wandb_name or env.name)
     await env.until_stopped(env.run_evaluation())
+    if not (folder / METRICS_FILE).exists():
+        log.warning("evaluate() of %s wrote no metrics; see evaluate_log", type(env).__name__)

@@ -27,9 +27,9 @@ class _Cannot(Exception):
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
     if "id" in request:
-        return _hub(request["id"], request["split"], request["revision"], request["stem"])
+        return _hub(request["id"], request["split"], request["revision"], request["subset"], request["stem"])
     path = Path(request["path"])
-    rows = _parquet_rows(path) if path.is_file() else _loaded(str(path), request["split"], None)
+    rows = _parquet_rows(path) if path.is_file() else _loaded(str(path), request["split"], None, None)
     _write(rows, Path(request["target"]))
     return {"path": request["target"]}
 
@@ -49,7 +49,7 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise _Cannot(f"cannot read {path}: {_line(error)}") from error
 
 
-def _hub(name: str, split: str, revision: str | None, stem: str) -> dict[str, Any]:
+def _hub(name: str, split: str, revision: str | None, subset: str | None, stem: str) -> dict[str, Any]:
     commit = _commit(name, revision)
     pointer = Path(f"{stem}-{(revision or 'newest').replace('/', '--')}.ref")
     if commit is None:
@@ -57,12 +57,12 @@ def _hub(name: str, split: str, revision: str | None, stem: str) -> dict[str, An
         if pointer.exists():
             commit = pointer.read_text(encoding="utf-8")
         elif revision is None:
-            return _from_library_cache(name, split, stem)
+            return _from_library_cache(name, split, subset, stem)
         else:
             raise _Cannot(f"the hub cannot be reached, and revision {revision!r} of {name!r} was never loaded here")
     target = Path(f"{stem}-{commit}.jsonl")
     if not target.exists():
-        _write(_loaded(name, split, commit), target)
+        _write(_loaded(name, split, commit, subset), target)
     with _replacing(pointer) as file:
         file.write(commit)
     return {"path": str(target), "revision": commit}
@@ -96,10 +96,10 @@ def _commit(name: str, revision: str | None) -> str | None:
     return str(info.sha)
 
 
-def _from_library_cache(name: str, split: str, stem: str) -> dict[str, Any]:
+def _from_library_cache(name: str, split: str, subset: str | None, stem: str) -> dict[str, Any]:
     """The hub is out of reach, and this project never read the dataset; the user's own programs may have."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}  # read when `datasets` is imported
-    builder = _builder(name, None)
+    builder = _builder(name, None, subset)
     commit = str(builder.hash)
     target = Path(f"{stem}-{commit}.jsonl")
     if not target.exists():
@@ -107,15 +107,19 @@ def _from_library_cache(name: str, split: str, stem: str) -> dict[str, Any]:
     return {"path": str(target), "revision": commit}
 
 
-def _loaded(name: str, split: str, commit: str | None) -> Iterator[dict[str, Any]]:
-    return _rows_of(_builder(name, commit), name, split)
+def _loaded(name: str, split: str, commit: str | None, subset: str | None) -> Iterator[dict[str, Any]]:
+    return _rows_of(_builder(name, commit, subset), name, split)
 
 
-def _builder(name: str, commit: str | None) -> Any:
+def _builder(name: str, commit: str | None, subset: str | None) -> Any:
     try:
         import datasets
     except ImportError:
         _missing(f"{name!r}")
+    if subset is not None:
+        # A dataset without it, a cache without it: what is said of the default is what matters.
+        with contextlib.suppress(ValueError):
+            return datasets.load_dataset_builder(name, subset, revision=commit)
     try:
         return datasets.load_dataset_builder(name, revision=commit)
     except Exception as error:  # datasets raises whatever the layers below it do

@@ -46,8 +46,10 @@ class Dataset:
     folder: Path | None = None
 
 
-def open_dataset(name: str, *, split: str = "train", revision: str | None = None) -> Dataset:
+def open_dataset(name: str, *, split: str = "train", revision: str | None = None, subset: str | None = None) -> Dataset:
     """Return the dataset `name`; relative paths count from the current directory. Blocks, possibly for minutes.
+
+    Of one on the hub that has several subsets, `subset` is read if it is among them, else the default one.
 
     What is downloaded and converted is cached, and works offline afterwards; HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE
     are honoured. Raises UsageError when there is no such dataset, split or revision, or a package is missing.
@@ -57,7 +59,7 @@ def open_dataset(name: str, *, split: str = "train", revision: str | None = None
         if revision is not None:
             raise UsageError(f"a revision belongs to a Hugging Face dataset, and {name!r} is a path")
         return _open_path(name, path.absolute(), split)
-    return _open_hub(name, split, revision)
+    return _open_hub(name, split, revision, subset)
 
 
 def _open_path(name: str, path: Path, split: str) -> Dataset:
@@ -83,15 +85,16 @@ def _open_path(name: str, path: Path, split: str) -> Dataset:
     return Dataset(name, digest, rows=target)
 
 
-def _open_hub(name: str, split: str, revision: str | None) -> Dataset:
+def _open_hub(name: str, split: str, revision: str | None, subset: str | None) -> Dataset:
     folder = cache_folder("rows")
-    stem = f"hub-{_file_name(name)}-{_file_name(split)}"
+    stem = f"hub-{_file_name(name)}-{_file_name(split)}{f'-{_file_name(subset)}' if subset else ''}"
     if revision is not None and COMMIT.fullmatch(revision):
         # Named to the digit: nobody needs to be asked.
         target = folder / f"{stem}-{revision}.jsonl"
         if target.exists():
             return Dataset(name, revision, rows=target)
-    found = _export({"id": name, "split": split, "revision": revision, "stem": str(folder / stem)}, name)
+    request = {"id": name, "split": split, "revision": revision, "subset": subset, "stem": str(folder / stem)}
+    found = _export(request, name)
     return Dataset(name, found["revision"], rows=Path(found["path"]))
 
 

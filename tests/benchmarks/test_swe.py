@@ -45,6 +45,11 @@ def test_only_tests_that_ran_to_their_end_count(tmp_path: Path, ctx: ToolContext
         {"test": "def check(candidate):\n    assert candidate(2) == 4\ncheck(double)", "entry_point": "double"},
         {"test_code": "def test_two():\n    assert double(2) == 4"},
         {"tests": ["assert double(2) == 4", "assert double(0) == 0"]},
+        {"tests": "async def test_two():\n    assert double(2) == 4"},
+        {
+            "tests": "class TestDouble:\n    def setup_method(self):\n        self.two = 2\n"
+            "    def test_two(self):\n        assert double(self.two) == 4"
+        },
         {"tests": "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        assert double(2) == 4"},
     ]
     tasks = read(tmp_path, *({"id": str(n), "prompt": "Write double.", **form} for n, form in enumerate(forms)))
@@ -71,6 +76,7 @@ def test_only_tests_that_ran_to_their_end_count(tmp_path: Path, ctx: ToolContext
         ({"prompt": "Go."}, "row 1 of rows.jsonl has none of the fields test, test_code, tests"),
         ({"test": "assert True"}, "row 1 of rows.jsonl has no 'prompt'; env.prompt_field names"),
         ({"prompt": "Go.", "test": "assert (f(1) === 2);"}, "its tests are no Python"),
+        ({"prompt": "Go.", "test": "def test_it(tmp_path, n=1): pass"}, "its test test_it takes arguments, and there"),
     ],
 )
 def test_a_row_without_what_it_needs_is_told(tmp_path: Path, row: dict[str, Any], problem: str) -> None:

@@ -129,6 +129,19 @@ def test_a_file_that_changes_under_its_reader_is_told(tmp_path: Path) -> None:
     assert third.ref.read() == ROWS[2]
 
 
+def test_the_subset_that_is_wanted(hub: Hub) -> None:
+    card = "".join(
+        f"- config_name: {name}\n  data_files:\n  - split: test\n    path: {name}/test-*\n" for name in ("go", "python")
+    )
+    files = {f"{name}/test-00000-of-00001.parquet": parquet([{"in": name}]) for name in ("go", "python")}
+    hub.push("bigcode/humanevalpack", {"README.md": f"---\nconfigs:\n{card}---\n".encode(), **files})
+    assert read(open_dataset("bigcode/humanevalpack", split="test", subset="python")) == [{"in": "python"}]
+    with pytest.raises(UsageError, match=r"cannot load .*: ValueError: Config name is missing"):
+        open_dataset("bigcode/humanevalpack", split="test")
+    hub.push(NAME, {"README.md": b"", "data/train-00000-of-00001.parquet": parquet(ROWS)})
+    assert read(open_dataset(NAME, subset="python")) == ROWS
+
+
 def test_a_folder_of_tasks(tmp_path: Path) -> None:
     for name in ("b", "a", ".hidden"):
         write_task(tmp_path / "tasks" / name)
