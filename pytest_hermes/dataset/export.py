@@ -117,8 +117,8 @@ def _builder(name: str, commit: str | None, subset: str | None) -> Any:
     except ImportError:
         _missing(f"{name!r}")
     if subset is not None:
-        # A dataset without it, a cache without it: what is said of the default is what matters.
-        with contextlib.suppress(ValueError):
+        # Without it, and whatever else is wrong: what is said of the default subset is what matters.
+        with contextlib.suppress(Exception):
             return datasets.load_dataset_builder(name, subset, revision=commit)
     try:
         return datasets.load_dataset_builder(name, revision=commit)
