@@ -99,7 +99,13 @@ def _commit(name: str, revision: str | None) -> str | None:
 def _from_library_cache(name: str, split: str, subset: str | None, stem: str) -> dict[str, Any]:
     """The hub is out of reach, and this project never read the dataset; the user's own programs may have."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}  # read when `datasets` is imported
-    builder = _builder(name, None, subset)
+    try:
+        builder = _builder(name, None, subset)
+    except _Cannot:
+        raise _Cannot(
+            f"the hub cannot be reached, and the dataset {name!r} was never loaded on this machine; a file or a folder "
+            "will do instead"
+        ) from None
     commit = str(builder.hash)
     target = Path(f"{stem}-{commit}.jsonl")
     if not target.exists():

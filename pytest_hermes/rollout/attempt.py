@@ -139,7 +139,7 @@ class Attempt:
             raise
         except InfrastructureError as failure:
             if failure.kind == "image" and self._shares_image():
-                raise Refused(str(failure), kind=failure.kind) from failure
+                raise Refused(f"{failure}; name another with --hermes-image", kind=failure.kind) from failure
             status, error = "error", ErrorInfo(kind=failure.kind, message=str(failure))
             restartable = not isinstance(failure, BudgetSpent | BenchmarkFault | DatasetError)
         except HermesError as failure:

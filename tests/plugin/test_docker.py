@@ -94,6 +94,7 @@ def test_a_missing_image_ends_the_run_with_one_line(bench: Bench, docker_image: 
     assert result.ret != 0
     text = result.stdout.str() + result.stderr.str()
     assert text.count("the image '127.0.0.1:9/none:1' is not on this Docker engine and cannot be pulled") == 1
+    assert "; name another with --hermes-image" in text
     assert "Traceback" not in text
 
 
