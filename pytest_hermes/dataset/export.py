@@ -25,6 +25,10 @@ class _Cannot(Exception):
     """The text says why, in one line."""
 
 
+class _NotInstalled(_Cannot):
+    pass
+
+
 def main(request: dict[str, Any]) -> dict[str, Any]:
     if "id" in request:
         return _hub(request["id"], request["split"], request["revision"], request["subset"], request["stem"])
@@ -101,6 +105,8 @@ def _from_library_cache(name: str, split: str, subset: str | None, stem: str) ->
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}  # read when `datasets` is imported
     try:
         builder = _builder(name, None, subset)
+    except _NotInstalled:
+        raise
     except _Cannot:
         raise _Cannot(
             f"the hub cannot be reached, and the dataset {name!r} was never loaded on this machine; a file or a folder "
@@ -170,7 +176,7 @@ def _as_json(value: object) -> str:
 
 
 def _missing(what: str) -> NoReturn:
-    raise _Cannot(_NEEDS.format(what=what))
+    raise _NotInstalled(_NEEDS.format(what=what))
 
 
 def _line(error: BaseException) -> str:
