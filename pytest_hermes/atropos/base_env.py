@@ -180,8 +180,12 @@ class HermesAgentBaseEnv(RolloutEnv):
     def save_group(self, group: Mapping[str, Any]) -> None:
         if self.trajectories is None:
             return
-        lines = trajectory_lines(group, env=self._as_benchmark.name, tools=group.get("hermes_tools") or [])
-        self.trajectories.append(list(lines))
+        lines = list(trajectory_lines(group, env=self._as_benchmark.name, tools=group.get("hermes_tools") or []))
+        try:
+            self.trajectories.append(lines)
+        except OSError as error:
+            # Atropos's worker would tell it and go on, with a group that is neither written nor sent.
+            self.stop(RunFailed(f"cannot write trajectories to {self.trajectories.path}: {error.strerror}"))
 
     def open_trajectories(self) -> None:
         """Open the file that `data_path_to_save_groups` names, if it does. Raises UsageError when it cannot."""

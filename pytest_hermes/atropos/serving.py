@@ -289,7 +289,11 @@ class ServingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         """Keep rollouts for the table, as conversations with their calls and results."""
         number = self.config.num_rollouts_per_group_for_logging
         shown = len(scored_data["scores"]) if number == -1 else number
-        rows = list(zip(self._texts(scored_data), scored_data["scores"], strict=False))[:shown]
+        try:
+            rows = list(zip(self._texts(scored_data), scored_data["scores"], strict=False))[:shown]
+        except Exception as error:  # of an environment's own `format`; a table must not cost the group
+            log.error("a group is in no table: %s: %s", type(error).__name__, error, exc_info=error)
+            return
         self.rollouts_for_wandb.append(rows)
         del self.rollouts_for_wandb[: -self.config.num_rollouts_to_keep]
 

@@ -86,6 +86,24 @@ async def test_wandbs_tables_show_calls_and_results(env: Any, model_server: Mode
         assert part in first
 
 
+async def test_a_table_costs_no_group_and_a_full_disk_ends_the_run(
+    env: Any, model_server: ModelServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from pytest_hermes.atropos.serving import RunFailed
+
+    env.config.data_path_to_save_groups = str(tmp_path / "out.jsonl")
+    env.open_trajectories()
+    env.format = lambda messages: messages[99]
+    answers(model_server, "1", "0", "1")
+    group, _ = await env.collect_trajectories({"id": "one", "prompt": "Go."})
+    await env.handle_send_to_api(group, do_send_to_api=False)
+    assert env.trajectories.lines == 3
+    assert "a group is in no table: IndexError" in caplog.text
+    env.trajectories.close()
+    with pytest.raises(RunFailed, match=r"cannot write trajectories to .*out.jsonl: Bad file descriptor"):
+        await env.handle_send_to_api(group, do_send_to_api=False)
+
+
 async def test_groups_at_once_share_the_places_in_flight(env: Any, model_server: ModelServer) -> None:
     env.config.max_num_workers = 1
     model_server.script = lambda body: Reply(body=json.dumps(completion("1")), mood="late", seconds=0.1)
