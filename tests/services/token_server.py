@@ -40,8 +40,7 @@ class TokenServer:
         self.spoil: Callable[[dict[str, Any]], dict[str, Any]] = lambda answer: answer
         self.emitted: list[Emitted] = []
         self.refused: list[str] = []
-        self._tokenizer = tokenizer
-        self._added = dict(tokenizer.get_added_vocab())
+        self.use(tokenizer)
         self._count = 0
         self._lock = threading.Lock()
         server = self
@@ -86,6 +85,11 @@ class TokenServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
+    def use(self, tokenizer: Any) -> None:
+        """Sample by another tokenizer from now on."""
+        self._tokenizer = tokenizer
+        self._added = dict(tokenizer.get_added_vocab())
+
     def sample(self, text: str) -> list[int]:
         """Return ids of a text that are not those its tokenizer would give."""
         ids: list[int] = []
@@ -102,6 +106,8 @@ class TokenServer:
     def _byte(self, byte: int) -> list[int]:
         from tokenizers import pre_tokenizers
 
+        if (token := self._tokenizer.get_vocab().get(f"<0x{byte:02X}>")) is not None:
+            return [token]
         # The byte's own letter in the alphabet of byte-level tokenizers.
         printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
         rest = [value for value in range(256) if value not in printable]

@@ -13,6 +13,9 @@ from .guarded_text import GuardedText
 
 Messages = Sequence[Mapping[str, Any]]
 
+#: What calls are made of: WordPiece loses its white space and its capitals.
+_PROBE = 'f({"Key":  "a-b/C.txt"})\n\tend'
+
 
 @dataclass(frozen=True)
 class Continuation:
@@ -44,10 +47,17 @@ class ChatTemplate:
     """A tokenizer's chat template. `options` are further variables for it, such as `enable_thinking`."""
 
     def __init__(self, tokenizer: Any, options: Mapping[str, Any] | None = None) -> None:
-        """Raises TemplateError for a tokenizer that is not fast."""
+        """Raises TemplateError for a tokenizer that is not fast, or does not give back the text it is given."""
         self._tokenizer = tokenizer
         self._options = dict(options or {})
         self._text = GuardedText(tokenizer)
+        if (back := self.decode(self._text.encode(_PROBE)).removeprefix(" ")) != _PROBE:
+            name = getattr(tokenizer, "name_or_path", "")
+            raise TemplateError(
+                f"the tokenizer {name!r} does not give back the text it is given ({_PROBE!r} becomes {back!r}), so "
+                "neither prompts nor calls would be what was said: a model with such a tokenizer cannot be asked by "
+                "token ids"
+            )
         self.special = frozenset(self._text.special_ids.values())
         self._arguments_as_text = False
 
@@ -83,7 +93,7 @@ class ChatTemplate:
                 continue
             rest = going_on[until:]
             if end is None:
-                return Continuation(self._text.encode(rest), None, self.special)
+                return Continuation(self._text.encode_after_text(rest), None, self.special)
             # With the token before it, so that what follows is not taken for the beginning of a text.
             return Continuation(self._text.encode(end[1] + rest), self._text.special_ids[end[1]], self.special)
         raise problem or TemplateError("the chat template does not render an answer that messages follow")
