@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def _of_segment(trace: TokenTrace, segment: Segment, first: int) -> Iterator[str
     for turn in segment.turns:
         sampled[turn.sampled : turn.end] = [True] * (turn.end - turn.sampled)
     for i, (token, mask, logprob) in enumerate(zip(segment.tokens, segment.masks, segment.logprobs, strict=True)):
-        if mask != (token if sampled[i] else IGNORED):
+        if type(mask) is not int or mask != (token if sampled[i] else IGNORED):
             what = "sampled, and its token" if sampled[i] else "not sampled"
             yield f"token {i} was {what} is {token}, but its mask is {mask!r}"
         if (logprob is not None) != sampled[i]:
@@ -60,6 +61,8 @@ def _layout(segment: Segment, first: int) -> str | None:
         return "it has no turn"
     end = 0
     for number, turn in enumerate(segment.turns, first):
+        if not all(type(value) is int for value in (turn.number, turn.begin, turn.sampled, turn.end)):
+            return f"turn {number} does not say where it stands"
         if turn.number != number:
             return f"turn {turn.number} stands where turn {number} should"
         if turn.begin != end or not turn.begin <= turn.sampled < turn.end or turn.sampled == 0:
@@ -77,13 +80,14 @@ def _of_turn(trace: TokenTrace, segment: Segment, turn: Turn) -> Iterator[str]:
         digest = f"({error})"
     if digest != turn.digest:
         yield f"turn {turn.number} is not what the server was sent and gave"
-    if turn.stop_token is None:
-        return
-    if ids[-1] != turn.stop_token:
+    if turn.stop_token is not None and ids[-1] != turn.stop_token:
         yield f"turn {turn.number} ends with token {ids[-1]}, not with {turn.stop_token}"
-    following = segment.tokens[turn.end] if turn.end < len(segment.tokens) else None
-    if following is not None and following in {turn.stop_token, *trace.end_of_turn}:
-        yield f"turn {turn.number} ends twice: {turn.stop_token} is followed by {following}"
+    ends = {turn.stop_token, *trace.end_of_turn}
+    # With the token that follows: a template closes what the model has closed itself.
+    for token, following in itertools.pairwise(segment.tokens[turn.sampled : turn.end + 1]):
+        if token in ends and following in ends:
+            yield f"turn {turn.number} ends twice: {token} is followed by {following}"
+            return
 
 
 def _is_id(token: object) -> bool:

@@ -92,7 +92,9 @@ class VllmGenerate:
             told = answer.get("token_ids")
             ids = [int(token) for token in told[0]] if told else [int(next(iter(entry))) for entry in entries]
             by_id = [{int(key): value for key, value in entry.items()} for entry in entries]
-            logprobs = [entry.get(token) for entry, token in zip(by_id, ids, strict=False)]
+            if len(ids) != len(by_id):
+                raise BadAnswer(f"the server told {len(by_id)} logprobs of {len(ids)} sampled tokens")
+            logprobs = [entry.get(token) for entry, token in zip(by_id, ids, strict=True)]
             reason = answer["finish_reasons"][0]
         except (KeyError, IndexError, TypeError, ValueError, StopIteration, AttributeError) as error:
             raise _not_understood(self.name, answer, error) from None
@@ -215,8 +217,8 @@ def _checked(ids: Any, logprobs: Any, reason: Any) -> Sampled:
     """Return what was sampled, if it is told of every token: what is missing must not be filled up."""
     if not isinstance(ids, list) or not isinstance(logprobs, list) or len(ids) != len(logprobs):
         raise BadAnswer(f"the server told {_count(logprobs)} logprobs of {_count(ids)} sampled tokens")
-    if reason == "abort":
-        raise BadAnswer("the server broke off the answer (finish_reason abort)")
+    if reason in (None, "abort", "error"):
+        raise BadAnswer(f"the server broke off the answer (finish_reason {reason})")
     if not ids:
         raise BadAnswer("the server sampled nothing")
     for index, (token, logprob) in enumerate(zip(ids, logprobs, strict=True)):
@@ -224,7 +226,8 @@ def _checked(ids: Any, logprobs: Any, reason: Any) -> Sampled:
             raise BadAnswer(f"sampled token {index} has the id {token!r}")
         if isinstance(logprob, bool) or not isinstance(logprob, int | float) or not math.isfinite(logprob):
             raise BadAnswer(f"sampled token {index} has the logprob {logprob!r}")
-    return Sampled(ids, [float(value) for value in logprobs], "length" if reason == "length" else "stop")
+    # Whatever else it says (`repetition`, for one), the model did not end its turn.
+    return Sampled(ids, [float(value) for value in logprobs], "stop" if reason == "stop" else "length")
 
 
 def _check_prompt(told: Any, prompt: Sequence[int]) -> None:

@@ -21,6 +21,9 @@ from .dialects import DIALECTS, TEMPLATE_KEY, Dialect, Protocols, Sampled, check
 from .errors import TemplateError
 from .trace import TokenTrace
 
+#: Parameters of `chat_completion` that are seen to on this side.
+_OWN = frozenset({"tools", "n", "max_tokens", "temperature", "extra_body"})
+
 #: Ids at the end of a prompt in which the opening tag of reasoning is looked for.
 _PROMPT_END = 16
 
@@ -99,7 +102,7 @@ class TokenSource:
         except TemplateError as error:
             raise UsageError(str(error)) from None
         closing, stopping = await asyncio.to_thread(template.endings)
-        return _Ready(dialect, template, closing, sorted({*stopping, *(extra_body.get("stop_token_ids") or ())}))
+        return _Ready(dialect, template, closing, stopping)
 
     async def _find_dialect(self) -> Dialect:
         if self.settings.protocol != "auto":
@@ -128,10 +131,15 @@ class TokenSource:
     async def sample(self, prompt: Sequence[int], parameters: Mapping[str, Any]) -> Sampled:
         """Return what the server samples after `prompt`. Raises what `Model.chat_completion` raises."""
         ready = await self.prepare()
-        more = {key: value for key, value in (parameters.get("extra_body") or {}).items() if key != TEMPLATE_KEY}
-        if parameters.get("extra_body") is not self.settings.extra_body:
+        # What is said beside `extra_body`, as clients of chat completions say it, goes where that goes.
+        beside = {key: value for key, value in parameters.items() if key not in _OWN and value is not None}
+        more = {**(parameters.get("extra_body") or {}), **beside}
+        if beside or parameters.get("extra_body") is not self.settings.extra_body:
             check_parameters(ready.dialect, more)
-        more["stop_token_ids"] = ready.stop_tokens
+        of_template = (self.settings.extra_body or {}).get(TEMPLATE_KEY)
+        if more.pop(TEMPLATE_KEY, of_template) != of_template:
+            raise UsageError(f"{TEMPLATE_KEY} hold for a whole run: they belong into env.extra_body")
+        more["stop_token_ids"] = sorted({*ready.stop_tokens, *(more.get("stop_token_ids") or ())})
         max_tokens = parameters.get("max_tokens")
         longest = self.settings.longest()
         if longest is not None:

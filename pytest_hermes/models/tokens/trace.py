@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 #: What a mask holds for a token that is not to be trained on, as PyTorch's cross entropy ignores it.
@@ -119,7 +119,22 @@ class TokenTrace:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values; `from_json` gives an equal trace back."""
-        return {"trace_version": TRACE_VERSION, **asdict(self), "end_of_turn": list(self.end_of_turn)}
+        segments = [
+            {
+                "why": one.why,
+                "tokens": list(one.tokens),
+                "masks": list(one.masks),
+                "logprobs": list(one.logprobs),
+                "turns": [dict(vars(turn)) for turn in one.turns],
+            }
+            for one in self.segments
+        ]
+        return {
+            "trace_version": TRACE_VERSION,
+            "segments": segments,
+            "end_of_turn": list(self.end_of_turn),
+            "superseded": self.superseded,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TokenTrace:

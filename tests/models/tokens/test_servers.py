@@ -69,18 +69,73 @@ async def test_an_unknown_format_is_told(serving: Callable[..., Any]) -> None:
     await source.close()
 
 
-def shorter(answer: Any) -> Any:
-    answer["choices"][0]["logprobs"]["token_logprobs"].pop()
-    return answer
+def logprob_of(value: Any) -> Any:
+    """Tell another logprob of the second token, in whichever dialect; `...`: none."""
+
+    def spoil(answer: Any) -> Any:
+        if "meta_info" in answer:
+            told: Any = answer["meta_info"]["output_token_logprobs"]
+            other: Any = [value, told[1][1], None]
+        elif "choices" in answer:
+            told, other = answer["choices"][0]["logprobs"]["token_logprobs"], value
+        else:
+            told = answer["logprobs"][0]
+            answer["token_ids"] = [[int(next(iter(entry[0]))) for entry in told]]
+            other = [{next(iter(told[1][0])): value}]
+        told[1:2] = [] if value is ... else [other]
+        return answer
+
+    return spoil
 
 
-def not_a_number(answer: Any) -> Any:
-    answer["choices"][0]["logprobs"]["token_logprobs"][1] = float("nan")
-    return answer
+@pytest.mark.parametrize("dialect", ["vllm_generate", "sglang", "completions"])
+async def test_nothing_is_filled_up_that_a_server_does_not_tell(dialect: str, serving: Callable[..., Any]) -> None:
+    for value, said in (
+        (..., "5 logprobs"),
+        (None, "sampled token 1 has the logprob None"),
+        (float("nan"), "the logprob nan"),
+        (float("-inf"), "the logprob -inf"),
+    ):
+        server, source = serving("chatml", dialect)
+        server.script = lambda prompt: "Done.<|im_end|>"
+        server.spoil = logprob_of(value)
+        with pytest.raises(InfrastructureError, match=said) as raised:
+            await ask(source)
+        assert raised.value.kind == "tokens"
+
+
+async def test_logprobs_of_more_than_was_sampled_are_refused(serving: Callable[..., Any]) -> None:
+    server, source = serving("chatml", "vllm_generate")
+    server.script = lambda prompt: "Done.<|im_end|>"
+
+    def fewer_ids(answer: Any) -> Any:
+        ids = [int(next(iter(entry[0]))) for entry in answer["logprobs"][0]]
+        return {**answer, "token_ids": [ids[:-1]]}
+
+    server.spoil = fewer_ids
+    with pytest.raises(InfrastructureError, match="6 logprobs of 5 sampled tokens"):
+        await ask(source)
+
+
+async def test_what_is_said_beside_extra_body_is_obeyed_or_refused(serving: Callable[..., Any]) -> None:
+    server, source = serving("chatml", "sglang", extra_body={"stop_token_ids": [5]})
+    server.script = lambda prompt: "Done.<|im_end|>"
+    await ask(source, top_p=0.5, stop=["\n"], extra_body={"stop_token_ids": [7]})
+    sampling = server.emitted[0].body["sampling_params"]
+    assert (sampling["top_p"], sampling["stop"], 7 in sampling["stop_token_ids"]) == (0.5, ["\n"], True)
+    for wrong in ({"top_pp": 0.5}, {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}):
+        with pytest.raises(UsageError, match=r"top_p'|env\.extra_body"):
+            await ask(source, **wrong)
+    assert len(server.emitted) == 1
 
 
 def other_prompt(answer: Any) -> Any:
     answer["choices"][0]["prompt_token_ids"] = [1, 2]
+    return answer
+
+
+def broken_off(answer: Any) -> Any:
+    answer["choices"][0]["finish_reason"] = "abort"
     return answer
 
 
@@ -92,10 +147,9 @@ def no_ids(answer: Any) -> Any:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (shorter, "the server told 5 logprobs of 6 sampled tokens"),
-        (not_a_number, "sampled token 1 has the logprob nan"),
         (other_prompt, "sampled after 2 others"),
         (no_ids, "tells no token ids"),
+        (broken_off, "broke off the answer"),
         (lambda answer: {"error": "busy"}, "not that of a completions server .*: check openai.token_protocol"),
     ],
 )

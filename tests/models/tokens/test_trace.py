@@ -54,8 +54,8 @@ def test_one_value_that_is_wrong_is_found(trace: TokenTrace, data: st.DataObject
         if kind == "both" and segment.masks[i] != IGNORED:
             segment.masks[i] = other
     elif kind == "mask":
-        values = st.sampled_from([IGNORED, segment.tokens[i], 0, 1, True])
-        segment.masks[i] = data.draw(values.filter(lambda mask: mask != segment.masks[i]))
+        values = st.sampled_from([IGNORED, segment.tokens[i], 0, 1, True, False, float(segment.masks[i]), None])
+        segment.masks[i] = data.draw(values.filter(lambda mask: repr(mask) != repr(segment.masks[i])))
     elif kind == "logprob":
         values = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True), st.just(1.0))
         segment.logprobs[i] = data.draw(values.filter(lambda value: repr(value) != repr(segment.logprobs[i])))
@@ -65,7 +65,8 @@ def test_one_value_that_is_wrong_is_found(trace: TokenTrace, data: st.DataObject
         index = data.draw(st.integers(0, len(segment.turns) - 1))
         name = data.draw(st.sampled_from(["number", "begin", "sampled", "end"]))
         turn = segment.turns[index]
-        segment.turns[index] = replace(turn, **{name: getattr(turn, name) + data.draw(st.sampled_from([-1, 1]))})
+        value = data.draw(st.sampled_from([getattr(turn, name) - 1, getattr(turn, name) + 1, None, "1"]))
+        segment.turns[index] = replace(turn, **{name: value})
     assert problems(trace, 0.5) != []
 
 
@@ -79,6 +80,9 @@ def test_a_turn_that_ends_twice_is_found() -> None:
     trace.append([1], [2, END], [-0.1, -0.2], finish_reason="stop", stop_token=END)
     trace.append([END, 3], [4], [-0.3], finish_reason="length", stop_token=None)
     assert problems(trace) == [f"segment 0: turn 0 ends twice: {END} is followed by {END}"]
+    sampled = TokenTrace(end_of_turn=(END,))
+    sampled.append([1], [2, END, END], [-0.1, -0.2, -0.3], finish_reason="length", stop_token=None)
+    assert problems(sampled) == [f"segment 0: turn 0 ends twice: {END} is followed by {END}"]
 
 
 def test_nothing_sampled_is_nothing_to_train_on() -> None:
