@@ -24,6 +24,8 @@ class Continuation:
     ids: list[int]
     #: The token by which the template closes the answer, if it has one. `ids` begins with it.
     end_of_turn: int | None
+    #: The token by which it closes an answer that nothing follows; gpt-oss's is another one.
+    last_end: int | None
     #: All ids of special tokens.
     special: frozenset[int]
 
@@ -87,16 +89,31 @@ class ChatTemplate:
                 continue
             if closed is None or going_on is None:
                 continue
-            end = self._text.last_special(closed)
-            until = end[0] if end is not None else len(closed.rstrip())
-            if not going_on.startswith(closed[:until]):
+            last = self._text.last_special(closed)
+            if last is None:
+                until = len(closed.rstrip())
+                if going_on.startswith(closed[:until]):
+                    ids = self._text.encode_after_text(going_on[until:])
+                    return Continuation(ids, None, None, self.special)
                 continue
-            rest = going_on[until:]
-            if end is None:
-                return Continuation(self._text.encode_after_text(rest), None, self.special)
-            # With the token before it, so that what follows is not taken for the beginning of a text.
-            return Continuation(self._text.encode(end[1] + rest), self._text.special_ids[end[1]], self.special)
+            until, end = last
+            begin = until - len(end)
+            if going_on.startswith(closed[:begin]):
+                ids_of = self._text.special_ids
+                closing = end if going_on.startswith(end, begin) else self._closing(history[:-1], tools)
+                if closing is not None and going_on.startswith(closing, begin):
+                    # From the closing token on, so that what follows is not taken for the beginning of a text.
+                    ids = self._text.encode(going_on[begin:])
+                    return Continuation(ids, ids_of[closing], ids_of[end], self.special)
         raise problem or TemplateError("the chat template does not render an answer that messages follow")
+
+    def _closing(self, messages: Messages, tools: Sequence[Mapping[str, Any]]) -> str | None:
+        """Return the special token by which the template closes the last of `messages`."""
+        try:
+            last = self._text.last_special(self._render(messages, tools, prompt=False))
+        except TemplateError:
+            return None
+        return last[1] if last is not None else None
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of sampled ids, with special tokens, since calls and reasoning may be marked by them."""
@@ -121,11 +138,12 @@ class ChatTemplate:
                 found = self.continuation(history, [new], ())
             except TemplateError:  # a template without tools, for one
                 continue
-            if found.end_of_turn is not None:
-                closing.add(found.end_of_turn)
+            if found.end_of_turn is not None and found.last_end is not None:
+                closing |= {found.end_of_turn, found.last_end}
+                stopping.add(found.last_end)
             else:
                 stopping |= {next(iter(found.ids), -1)} & self.special
-        return tuple(sorted(closing)), sorted(closing | stopping)
+        return tuple(sorted(closing)), sorted(stopping)
 
     def _guarded(self, messages: Messages) -> list[dict[str, Any]]:
         return [
@@ -164,6 +182,9 @@ def for_template(message: Mapping[str, Any]) -> dict[str, Any]:
     said = {**message, "content": "" if message.get("content") is None else message["content"]}
     if "reasoning" in said:
         said.setdefault("reasoning_content", said.pop("reasoning"))
+    # gpt-oss's name for it, and its template takes no content beside it where there are calls.
+    if said.get("reasoning_content") and not (said["content"] and said.get("tool_calls")):
+        said.setdefault("thinking", said["reasoning_content"])
     if said.get("tool_calls"):
         said["tool_calls"] = [_call(call) for call in said["tool_calls"]]
     return said

@@ -61,9 +61,10 @@ async def test_what_is_trained_on_is_what_was_sampled(name: str, serving: Callab
     first = (await model.chat_completion(messages=conversation, tools=TOOLS)).choices[0]
     assert first.finish_reason == "tool_calls"
     assert [json.loads(call["function"]["arguments"]) for call in first.message.tool_calls] == [{"command": 'ls "ü"'}]
-    if "<think>" in family.calls[0]:
+    if "<think>" in family.calls[0] or "analysis" in family.calls[0]:
         assert first.message.reasoning_content
         assert "think" not in (first.message.content or "")
+        assert "<|" not in (first.message.content or "")
     for output in (INJECTED, "there"):
         kept = agents_copy(first.message)
         conversation += [kept, {"role": "tool", "tool_call_id": kept["tool_calls"][0]["id"], "content": output}]

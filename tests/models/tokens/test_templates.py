@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_hermes.models.tokens.certificate import problems
-from pytest_hermes.models.tokens.chat_template import ChatTemplate
+from pytest_hermes.models.tokens.chat_template import ChatTemplate, Continuation
 from pytest_hermes.models.tokens.errors import TemplateError
 from pytest_hermes.models.tokens.guarded_text import GuardedText
 from tests.services.chat_families import FAMILIES, INJECTED
@@ -67,6 +67,39 @@ def test_how_an_answer_may_end(tokenizer_of: Callable[[str], Any]) -> None:
     assert ends["glm"] == ([], {"<|endoftext|>", "<|user|>", "<|observation|>"})
     assert ends["llama3"] == (["<|eot_id|>"], {"<|eot_id|>"})
     assert ends["mistral"] == (["</s>"], {"</s>"})
+    # What ends a message in the midst of a turn must not end the sampling.
+    assert set(ends["harmony"][0]) == {"<|call|>", "<|end|>", "<|return|>"}
+    assert ends["harmony"][1] == {"<|call|>", "<|return|>"}
+
+
+def test_a_turn_ends_once() -> None:
+    end, text, other = 1, 7, 2
+    closed = Continuation([end, text], end, end, frozenset({end, other}))
+    opened = Continuation([other, text], None, None, frozenset({end, other}))
+    for following, last, reason, wanted in (
+        (closed, end, "stop", [text]),
+        # Whichever token it was, the model ended its turn.
+        (closed, other, "stop", [text]),
+        (closed, text, "stop", [end, text]),
+        (closed, text, "length", [end, text]),
+        (closed, end, "length", [text]),
+        # One that was cut off after a special token in its midst has not ended.
+        (closed, other, "length", [end, text]),
+        (opened, other, "stop", [text]),
+        (opened, end, "stop", [other, text]),
+        (opened, text, "stop", [other, text]),
+    ):
+        assert following.after(last, reason) == wanted
+
+
+def test_a_template_that_closes_only_what_is_last_cannot_go_on(tmp_path: Any, tokenizer_of: Callable[..., Any]) -> None:
+    tokenizer_of("chatml")
+    from transformers import AutoTokenizer
+
+    written = "{% for m in messages %}<|im_start|>{{ m.content }}{{ '<|end|>' if loop.last }}{% endfor %}"
+    template = ChatTemplate(AutoTokenizer.from_pretrained(str(make_tokenizer(tmp_path, written))))
+    with pytest.raises(TemplateError, match="does not render an answer that messages follow"):
+        template.continuation([*ASKED, {"role": "assistant", "content": "Yes."}], ASKED, ())
 
 
 async def test_a_template_that_rewrites_what_was_said_begins_a_segment(tmp_path: Any, serving: Any) -> None:

@@ -43,11 +43,11 @@ def test_what_was_recorded_passes_and_reads_back_equal(trace: TokenTrace) -> Non
     assert TokenTrace.from_json(json.loads(json.dumps(trace.to_json(), allow_nan=False))) == trace
 
 
-@given(traces(), st.data())
-def test_one_value_that_is_wrong_is_found(trace: TokenTrace, data: st.DataObject) -> None:
+@pytest.mark.parametrize("kind", ["id", "mask", "logprob", "both", "shorter", "turn"])
+@given(trace=traces(), data=st.data())
+def test_one_value_that_is_wrong_is_found(kind: str, trace: TokenTrace, data: st.DataObject) -> None:
     segment = data.draw(st.sampled_from(trace.segments))
     i = data.draw(st.integers(0, len(segment.tokens) - 1))
-    kind = data.draw(st.sampled_from(["id", "mask", "logprob", "both", "shorter", "turn"]))
     if kind in ("id", "both"):
         other = data.draw(st.integers(-5, 200).filter(lambda token: token != segment.tokens[i]))
         segment.tokens[i] = other
@@ -68,6 +68,13 @@ def test_one_value_that_is_wrong_is_found(trace: TokenTrace, data: st.DataObject
         value = data.draw(st.sampled_from([getattr(turn, name) - 1, getattr(turn, name) + 1, None, "1"]))
         segment.turns[index] = replace(turn, **{name: value})
     assert problems(trace, 0.5) != []
+
+
+@pytest.mark.parametrize("logprob", [float("nan"), float("-inf"), 0.5, True])
+def test_what_is_no_logprob_is_found_even_if_it_came_so(logprob: float) -> None:
+    trace = TokenTrace()
+    trace.append([1], [2, 3], [-0.1, logprob], finish_reason="stop", stop_token=None)
+    assert problems(trace) == [f"segment 0: token 2 has the logprob {logprob!r}"]
 
 
 @given(traces(), st.sampled_from([float("nan"), float("inf"), None, True, "1"]))
