@@ -20,6 +20,7 @@ from .env_config import HermesAgentEnvConfig, ServerConfig
 from .evaluation_view import EvaluationView
 from .rollouts import GROUP, Group, RolloutEnv
 from .scored_group import join, padding
+from .sent_groups import DRAW, SentGroups
 from .serving import RunFailed
 from .trajectory_file import TrajectoryFile, trajectory_lines
 
@@ -96,8 +97,14 @@ class HermesAgentBaseEnv(RolloutEnv):
         A rollout that fails costs the others nothing: while training, `short_groups` says what becomes of a group that
         is short; otherwise what there is of it is kept.
         """
+        if self.sent is None:
+            return await self._collect(item, uuid.uuid4().hex[:12])
+        with self.sent.rolling_out(item, self._task_id(item)) as draw:
+            return await self._collect(item, draw.group)
+
+    async def _collect(self, item: Any, group_id: str) -> tuple[Any, list[Any]]:
         schemas, names = self._resolve_tools_for_group()
-        group = Group(uuid.uuid4().hex[:12], schemas, frozenset(names))
+        group = Group(group_id, schemas, frozenset(names))
         token = GROUP.set(group)
         try:
             outcomes = await asyncio.gather(
@@ -134,6 +141,7 @@ class HermesAgentBaseEnv(RolloutEnv):
         joined["hermes_group"] = group.id
         joined["hermes_records"] = [row.get("hermes_record") or {} for row in scored]
         joined["hermes_traces"] = [row.get("hermes_trace") for row in scored]
+        joined["hermes_segments"] = [row.get("hermes_segments") or [] for row in scored]
         joined["hermes_padded"] = padded
         joined["hermes_tools"] = group.schemas
         return joined, backlog
@@ -159,8 +167,11 @@ class HermesAgentBaseEnv(RolloutEnv):
             )
         return cause
 
+    def _task_id(self, item: Any) -> str:
+        return self._as_benchmark.to_task(item).id
+
     def _tell_failures(self, item: Any, causes: list[str]) -> None:
-        task = self._as_benchmark.to_task(item).id
+        task = self._task_id(item)
         for cause, count in Counter(causes).items():
             log.warning("%s of the %s rollouts of %s failed: %s", count, self.config.group_size, task, cause)
 
@@ -169,11 +180,48 @@ class HermesAgentBaseEnv(RolloutEnv):
         requeue = self.config.short_groups == "requeue"
         if requeue and self._again.pop(id(item), None) is None:
             self._again[id(item)] = item
+            if self.sent is not None and (draw := DRAW.get()) is not None:
+                self.sent.wait(item, draw)
             return [item]
         self.groups_dropped["short"] += 1
         why = "failed twice" if requeue else "failed"
-        log.warning("group dropped, short: rollouts of %s %s", self._as_benchmark.to_task(item).id, why)
+        log.warning("group dropped, short: rollouts of %s %s", self._task_id(item), why)
+        self.note("dropped")
         return []
+
+    # What is trained on.
+
+    async def add_train_workers(self) -> None:
+        if self.sent is not None:
+            await self._draw(self.sent)
+        await super().add_train_workers()
+
+    async def _draw(self, sent: SentGroups) -> None:
+        """Put the items of the next groups into the backlog, without those whose groups were noted before."""
+        drawn: list[Any] = []
+        while len(drawn) < self.max_num_workers - len(self.workers) - len(self.backlog):
+            item = await self.get_next_item()
+            if item is None:
+                break
+            draw = sent.draw(self._task_id(item))
+            if draw is None:
+                await asyncio.sleep(0)
+                continue
+            sent.wait(item, draw)
+            drawn.append(item)
+        # Atropos takes them from its end.
+        self.backlog[:0] = reversed(drawn)
+
+    def open_sent_groups(self) -> None:
+        """Open the file that `sent_groups` names, if it does. Raises UsageError when it cannot."""
+        if self.config.sent_groups is None or self.sent is not None:
+            return
+        self.sent = SentGroups(Path(self.config.sent_groups))
+        if len(self.sent):
+            log.info(
+                "%s groups are noted in %s and are not sent again; of %s of them it is not known whether they arrived",
+                len(self.sent), self.sent.path, self.sent.in_doubt,
+            )  # fmt: skip
 
     # What is written down.
 
@@ -220,3 +268,5 @@ class HermesAgentBaseEnv(RolloutEnv):
         await super().close()
         if self.trajectories is not None:
             self.trajectories.close()
+        if self.sent is not None:
+            self.sent.close()

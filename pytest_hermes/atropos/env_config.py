@@ -44,7 +44,12 @@ class HermesAgentEnvConfig(EnvConfig, BaseEnvConfig):  # type: ignore[misc,unuse
     short_groups: Annotated[ShortGroups, MustBe("requeue, drop or pad_none")] = Field(
         "requeue",
         description="What becomes of a group of which rollouts failed while training: requeue (its item is tried once "
-        "more, then dropped), drop, or pad_none (filled up with copies of its shortest rollout that teach nothing).",
+        "more, then dropped), drop, or pad_none (filled up with rows that stand for no rollout and teach nothing).",
+    )
+    sent_groups: Annotated[Name | None, MustBe("a file")] = Field(
+        None,
+        description="File in which serve notes the groups it sends: a run that goes on with the file of one that was "
+        "killed sends none of them again; none given: nothing is noted.",
     )
 
 

@@ -64,6 +64,7 @@ async def serve(env: HermesAgentBaseEnv) -> None:
     await _prepare(env)
     if env.tokenizer is None:
         raise UsageError(f"serve needs a tokenizer: {env.tokenizers.problem}")
+    env.open_sent_groups()
     env.open_trajectories()
     env.prepare_loop(asyncio.get_running_loop())
     await env.api.get("/")

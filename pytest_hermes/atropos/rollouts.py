@@ -237,7 +237,7 @@ class RolloutEnv(ServingEnv):
             row: dict[str, Any] = {"tokens": tokens.tokens, "masks": tokens.masks}
             source: str = tokens.source
         else:
-            row, source = self._certified(trace, record.reward), "sampled"
+            row, source = await self._certified(trace, record.reward), "sampled"
         return {
             **row,
             "scores": record.reward,
@@ -251,22 +251,29 @@ class RolloutEnv(ServingEnv):
             "hermes_record": record.model_dump(mode="json", exclude={"messages"}),
         }, []
 
-    def _certified(self, trace: TokenTrace, reward: float) -> dict[str, Any]:
-        """Return the sequence of a trace that is trained on. Raises RolloutFailed for one that must not be."""
-        if wrong := problems(trace, reward):
+    async def _certified(self, trace: TokenTrace, reward: float) -> dict[str, Any]:
+        """Return the sequences of a trace. Raises RolloutFailed for one that must not be trained on."""
+        if not trace.segments and (longest := self._longest()) is not None:
+            raise RolloutFailed(
+                f"nothing was sampled: its first prompt has more than the {longest} tokens that a sequence may have "
+                "(the trainer's max_token_len)",
+                kind="trace",
+            )
+        # Of a long one it takes a while, in which others want to go on.
+        if wrong := await asyncio.to_thread(problems, trace, reward):
             self.traces_rejected += 1
             raise RolloutFailed("; ".join(wrong[:3]), kind="trace")
         if len(trace.segments) > 1:
-            # A group has one row a rollout: a trainer's mean would count one with more of them more.
             self._tell_once(
-                "an agent changed what had been said, so its tokens are several sequences; trained on is the one with "
-                f"most sampled tokens ({trace.segments[1].why})"
+                "an agent changed what had been said, so its tokens are several sequences, each with the rollout's "
+                f"score ({trace.segments[1].why})"
             )
         segment = trace.longest
         return {
             "tokens": segment.tokens,
             "masks": segment.masks,
             "inference_logprobs": segment.inference_logprobs(),
+            "hermes_segments": [one for one in trace.segments if one is not segment],
             "hermes_trace": trace.to_json(),
         }
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
-from ..models.tokens.trace import IGNORED
+from ..models.tokens.trace import IGNORED, Segment
 
 #: Fields with one row a token.
 _PER_TOKEN = ("advantages", "ref_logprobs", "inference_logprobs")
@@ -25,6 +26,9 @@ _PER_ROLLOUT = (
     "distill_logprobs",
 )
 
+#: What Atropos's trainers know a row by that is not to be trained on (example_trainer/data.py).
+_UNTRAINED = {"set_advantage_to_zero": True}
+
 #: Fields that the run-api knows; what a group holds besides is for this side alone.
 SENT = frozenset({*_PER_ROLLOUT, "generation_params", "group_overrides", "images", "env_id"})
 
@@ -35,9 +39,11 @@ def join(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     A field that only some of them have is left out, since a row could not be told from another's.
     """
     group: dict[str, Any] = {name: [item[name] for item in items] for name in ("tokens", "masks", "scores")}
-    for name in (*_PER_TOKEN, "messages", "overrides", "images", "distill_token_ids", "distill_logprobs"):
+    for name in (*_PER_TOKEN, "messages", "images", "distill_token_ids", "distill_logprobs"):
         rows = [item.get(name) for item in items]
         group[name] = rows if rows and all(row is not None for row in rows) else None
+    overrides = [item.get("overrides") for item in items]
+    group["overrides"] = [row or {} for row in overrides] if any(row is not None for row in overrides) else None
     group["group_overrides"] = {}
     for item in items:
         group["group_overrides"].update(item.get("group_overrides") or {})
@@ -47,14 +53,58 @@ def join(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def padding(items: Sequence[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:
-    """Return rows that fill a group up and teach nothing: its shortest rollout with the mean of the scores.
+    """Return rows that stand for no rollout, to fill a group up.
 
-    Its advantage is zero, and that of the others is measured against the same mean. A row without anything unmasked
-    would do as well, but trainers divide by the number of unmasked tokens.
+    The run-api takes no None in the place of a row, and keeps back a group of another size. So they have tokens, those
+    of the shortest rollout, but no messages; the mean of the scores, so that what the others are measured against
+    stays as it is; and Atropos's word for a row that is not trained on. One without anything unmasked would do as
+    well, but trainers divide by the number of unmasked tokens.
     """
-    mean = sum(item["scores"] for item in items) / len(items)
+    scores = [item["scores"] for item in items]
+    # Of equal numbers the mean may be another one, and a group of two scores would not be one without a signal.
+    mean = scores[0] if len(set(scores)) == 1 else fmean(scores)
     shortest = min(items, key=lambda item: len(item["tokens"]))
-    return [{**shortest, "scores": mean} for _ in range(count)]
+    kept = {name: value for name, value in shortest.items() if not name.startswith("hermes_")}
+    if kept.get("messages") is not None:
+        kept["messages"] = []
+    return [
+        {**kept, "scores": mean, "overrides": {**(kept.get("overrides") or {}), **_UNTRAINED}} for _ in range(count)
+    ]
+
+
+def further_segments(group: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return groups of what a group's rollouts sampled before or after the sequence that stands in it.
+
+    Each has the rollouts in the same order with the same scores, so a sequence has the advantage of its rollout in
+    whichever group it stands. A rollout that has no further segment is there as a sequence that is not trained on.
+    None for a group with values for each token that only its maker knows.
+    """
+    further = group.get("hermes_segments") or []
+    rounds = max(map(len, further), default=0)
+    theirs = ("advantages", "ref_logprobs", "distill_token_ids", "distill_logprobs")
+    if not rounds or len(further) != len(group["tokens"]) or any(group.get(name) is not None for name in theirs):
+        return []
+    shared = {
+        name: value for name, value in group.items() if name in ("scores", "group_overrides") and value is not None
+    }
+    overrides = group.get("overrides") or [{}] * len(further)
+    parts = []
+    for index in range(rounds):
+        rows = [_segment_row(group, row, index, segments) for row, segments in enumerate(further)]
+        part: dict[str, Any] = {name: [row[name] for row in rows] for name in ("tokens", "masks", "inference_logprobs")}
+        trained = [index < len(segments) for segments in further]
+        part["overrides"] = [own if on else {**own, **_UNTRAINED} for own, on in zip(overrides, trained, strict=True)]
+        part["generation_params"] = {**(group.get("generation_params") or {}), "segment": index + 1}
+        parts.append({**shared, **part})
+    return parts
+
+
+def _segment_row(group: Mapping[str, Any], row: int, index: int, segments: Sequence[Segment]) -> dict[str, Any]:
+    own = {name: group[name][row] for name in ("tokens", "masks", "inference_logprobs")}
+    rows = [
+        {"tokens": one.tokens, "masks": one.masks, "inference_logprobs": one.inference_logprobs()} for one in segments
+    ]
+    return rows[index] if index < len(rows) else min([own, *rows], key=lambda one: len(one["tokens"]))
 
 
 def as_sent(group: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from ..models.tokens.trace import IGNORED
 from ..rollout.transcript import transcript
 from . import wandb_use
 from .run_api import RunApi
-from .scored_group import as_sent, problems
+from .scored_group import as_sent, further_segments, problems
+from .sent_groups import DRAW, SentGroups, State
 
 log = logging.getLogger("pytest_hermes.atropos")
 
@@ -59,6 +60,8 @@ class ServingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         #: Rows that took the place of rollouts that failed.
         self.rows_padded = 0
         self.failed_evaluations = 0
+        #: The notes of what was sent, where a file for them was named.
+        self.sent: SentGroups | None = None
         self._drops_in_a_row = 0
         self._idle = 0
         self._scores: list[float] = []
@@ -222,14 +225,18 @@ class ServingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         for group in groups:
             if group is None:
                 continue
-            if dropped := self._why_not(group, do_send_to_api, abort_on_any_max_length_exceeded):
+            parts = [group, *further_segments(group)] if do_send_to_api else [group]
+            reasons = (self._why_not(part, do_send_to_api, abort_on_any_max_length_exceeded) for part in parts)
+            if dropped := next(filter(None, reasons), None):
                 self._drop(*dropped)
+                self.note("dropped")
                 continue
-            self.completion_lengths += [sum(mask != IGNORED for mask in row) for row in group["masks"]]
+            rollouts = len(group["masks"]) - (group.get("hermes_padded") or 0)
+            self.completion_lengths += [sum(mask != IGNORED for mask in row) for row in group["masks"][:rollouts]]
             await self.add_rollouts_for_wandb(group, item)
             self.save_group(group)
             if do_send_to_api:
-                await self._send(group)
+                await self._send(parts)
 
     def save_group(self, group: Mapping[str, Any]) -> None:
         """Write a group down, where a file was asked for."""
@@ -261,17 +268,36 @@ class ServingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
                 RunFailed(f"the last {self._drops_in_a_row} groups were all dropped; the last one {kind}: {details}")
             )
 
-    async def _send(self, group: Mapping[str, Any]) -> None:
-        body = {**as_sent(group), "env_id": getattr(self, "env_id", None)}
+    async def _send(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        """Send a group, with the groups of its further segments, in one request."""
+        bodies = [{**as_sent(part), "env_id": getattr(self, "env_id", None)} for part in parts]
+        self.note("sending")
         try:
-            await self.api.post("/scored_data", body, once=True)
+            if len(bodies) == 1:
+                await self.api.post("/scored_data", bodies[0], once=True)
+            else:
+                await self.api.post("/scored_data_list", bodies, once=True)
         except InfrastructureError as error:
             self._drop("not taken", str(error))
             return
-        self.groups_sent += 1
-        self._tell_progress(group["scores"])
-        self.items_sent_this_step += 1
+        self.note("taken")
+        self.groups_sent += len(bodies)
+        self._tell_progress(parts[0]["scores"])
+        self.items_sent_this_step += len(bodies)
         self._drops_in_a_row = 0
+
+    def note(self, state: State) -> None:
+        """Write down what becomes of the group that the running code makes or sends, where that is asked for."""
+        draw = DRAW.get()
+        if self.sent is None or draw is None:
+            return
+        try:
+            self.sent.note(draw, state)
+        except OSError as error:
+            # What cannot be noted must not be sent.
+            failed = RunFailed(f"cannot note in {self.sent.path} what is sent: {error.strerror or error}")
+            self.stop(failed)
+            raise failed from error
 
     def _tell_progress(self, scores: Sequence[float]) -> None:
         """Say how the run stands, once a minute at most: a trainer's steps may take long."""

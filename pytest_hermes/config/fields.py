@@ -175,6 +175,7 @@ TRAINING_KEYS = frozenset(
                 "num_rollouts_to_keep",
                 "reasoning_effort",
                 "rollout_server_url",
+                "sent_groups",
                 "short_groups",
                 "steps_per_eval",
                 "thinking_mode",

@@ -184,7 +184,16 @@ async def test_a_short_group_is_filled_up_with_what_teaches_nothing(env: Any) ->
     assert sorted(group["scores"]) == [0.5, 0.75, 1.0]
     assert group["scores"][2] == 0.75
     assert group["tokens"][2] in group["tokens"][:2]
+    # The run-api takes no None; so Atropos's trainers know a row that stands for nothing.
+    assert group["overrides"] == [{}, {}, {"set_advantage_to_zero": True}]
+    assert group["messages"][2] == []
     assert (backlog, group["hermes_padded"], env.rows_padded) == ([], 1, 1)
+    # Three times 0.1 is not 0.3 to a computer; a group without a signal stays one.
+    env.config.group_size = 4
+    texts = iter(["0.1<|im_end|>"] * 3 + ["not a number<|im_end|>"])
+    group, _ = await env.collect_trajectories(ITEM)
+    assert set(group["scores"]) == {0.1}
+    env.config.group_size = 3
 
     env.config.short_groups = "drop"
     texts = iter(["1<|im_end|>", "not a number<|im_end|>", "0.5<|im_end|>"])
@@ -224,6 +233,59 @@ async def test_a_sequence_ends_below_the_trainers_limit(env: Any) -> None:
     assert env._why_not(group | {"scores": [0, 1, 1]}, True, True) is None
 
 
+async def test_all_segments_of_a_rollout_are_trained_on(
+    env: Any, run_api: RunApi, trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that forgets begins a new sequence; both have the advantage of its rollout."""
+    rewards = iter([1, 2, 4])
+
+    async def forgetful(item: Any) -> Any:
+        reward = next(rewards)
+        model = env.source.for_task(None)
+        said: list[dict[str, Any]] = [{"role": "user", "content": f"{reward} Go."}]
+        # The last one forgets twice, the first one never.
+        for _ in range({1: 1, 2: 2, 4: 3}[reward]):
+            await model.chat_completion(messages=said)
+            said = [{"role": "user", "content": f"{said[0]['content']} Again."}]
+        row = await env._certified(model.trace, float(reward))
+        parameters = {"token_source": "sampled", "group": env._group().id}
+        return {**row, "scores": float(reward), "messages": said, "generation_params": parameters}, []
+
+    monkeypatch.setattr(env, "collect_trajectory", forgetful)
+    env.scripted.script = lambda prompt: "Yes" * prompt.count(" ") + "<|im_end|>"
+    env.api.url = run_api.url
+    trained = trainer(batches=3, batch_size=3)
+    await env.register_env()
+    await env.get_server_info()
+    group, _ = await env.collect_trajectories(ITEM)
+    await env.handle_send_to_api(group, ITEM)
+    trained.wait()
+    groups = list(itertools.chain(*trained.batches))
+    assert {tuple(group["scores"]) for group in groups} == {(1.0, 2.0, 4.0)}
+    assert len({group["generation_params"]["group"] for group in groups}) == 1
+    rows = []
+    for group in groups:
+        overrides = group["overrides"] or [{}] * 3
+        for index, score in enumerate(group["scores"]):
+            row = [group[name][index] for name in ("tokens", "masks", "inference_logprobs")]
+            assert len(set(map(len, row))) == 1
+            if not overrides[index].get("set_advantage_to_zero"):
+                rows.append((score, *spans(*row)))
+    assert sorted(score for score, _ in rows) == [1.0, 2.0, 2.0, 4.0, 4.0, 4.0]
+    # Each answer once, and each of them as it was sampled.
+    assert sorted(span for _, span in rows) == sorted(emitted(env.scripted))
+    assert (env.groups_sent, env.groups_dropped) == (3, {})
+
+
+async def test_a_first_prompt_that_is_too_long_is_told(env: Any, caplog: pytest.LogCaptureFixture) -> None:
+    env.scripted.script = lambda prompt: "1<|im_end|>"
+    env.config.short_groups = "drop"
+    env.max_token_len = 10
+    # The reward is what stands last.
+    assert await env.collect_trajectories({**ITEM, "prompt": "1"}) == (None, [])
+    assert "its first prompt has more than the 9 tokens that a sequence may have" in caplog.text
+
+
 async def test_a_judge_is_asked_by_token_ids_as_well(env: Any) -> None:
     env.scripted.script = lambda prompt: "It is fine.<|im_end|>"
     said = await env.server.chat_completion(messages=[{"role": "user", "content": "Well?"}])
@@ -253,8 +315,10 @@ async def test_a_group_that_may_have_been_taken_is_not_sent_again(env: Any, brea
         thread.start()
         env.api.url = f"http://127.0.0.1:{server.server_port}"
         group = {"tokens": [[1], [2]], "masks": [[1], [2]], "scores": [0.0, 1.0], "group_overrides": {"group_size": 2}}
-        await env.handle_send_to_api(group, ITEM)
-        server.shutdown()
-        thread.join()
+        try:
+            await env.handle_send_to_api(group, ITEM)
+        finally:
+            server.shutdown()
+            thread.join()
     assert taken == ["/scored_data"]
     assert env.groups_dropped == {"not taken": 1}

@@ -1,0 +1,154 @@
+"""Which groups were sent to a trainer, on disk, so that none is sent twice by a run that goes on after a crash.
+
+A group is the n-th time that a task was drawn. It is noted before it is sent, and what is noted is never sent: one that
+was on its way when the process was killed is given up, since the run-api takes a group twice and cannot be asked which
+ones it has.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import uuid
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import UsageError
+
+_FORMAT = "pytest-hermes sent groups 1"
+
+#: `sending` is noted before a group goes, `taken` once the run-api said so, `dropped` of one that is not sent at all.
+State = Literal["sending", "taken", "dropped"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One group of a task: `number` counts from 0 how often the task was drawn."""
+
+    task: str
+    number: int
+    #: The same after a restart.
+    group: str
+
+
+#: The draw whose group the running code makes or sends.
+DRAW: ContextVar[Draw | None] = ContextVar("hermes_draw", default=None)
+
+
+class SentGroups:
+    """The notes of one training run, which several processes may write one after the other."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file. Raises UsageError for one that is no such file, in use, or cannot be written."""
+        self.path = path
+        self._noted: dict[tuple[str, int], State] = {}
+        self._drawn: Counter[str] = Counter()
+        #: Draws that wait for their rollouts, by their item, which is kept so that its id stays its own.
+        self._waiting: dict[int, tuple[Any, deque[Draw]]] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UsageError(f"env.sent_groups: cannot write {path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._run = self._read()
+        except BlockingIOError:
+            os.close(self._file)
+            raise UsageError(f"env.sent_groups: another run is writing to {path}; give each its own file") from None
+        except UsageError:
+            os.close(self._file)
+            raise
+
+    def _read(self) -> str:
+        size = os.fstat(self._file).st_size
+        content = os.pread(self._file, size, 0)
+        if content and not content.endswith(b"\n"):
+            # A machine that lost power may have left half a line.
+            os.write(self._file, b"\n")
+        lines = list(_objects(content))
+        if not size:
+            run = uuid.uuid4().hex[:12]
+            self._write({"format": _FORMAT, "run": run})
+            return run
+        if not lines or lines[0].get("format") != _FORMAT:
+            raise UsageError(f"env.sent_groups: {self.path} is not a file of sent groups; name another one")
+        for line in lines[1:]:
+            if isinstance(line.get("task"), str) and isinstance(line.get("number"), int):
+                self._noted[line["task"], line["number"]] = line.get("state", "sending")
+        return str(lines[0].get("run"))
+
+    def __len__(self) -> int:
+        """How many groups were noted, by this process and those before."""
+        return len(self._noted)
+
+    @property
+    def in_doubt(self) -> int:
+        """How many groups were on their way when a process ended, or broke off."""
+        return sum(state == "sending" for state in self._noted.values())
+
+    def draw(self, task: str) -> Draw | None:
+        """Return the next draw of a task; None when its group was noted before this process began."""
+        number = self._drawn[task]
+        self._drawn[task] += 1
+        if (task, number) in self._noted:
+            return None
+        name = hashlib.sha256(f"{self._run}\0{task}\0{number}".encode()).hexdigest()
+        return Draw(task, number, name[:12])
+
+    def wait(self, item: Any, draw: Draw) -> None:
+        """Keep a draw for the next rollouts of `item`."""
+        self._waiting.setdefault(id(item), (item, deque()))[1].append(draw)
+
+    @contextmanager
+    def rolling_out(self, item: Any, task: str) -> Iterator[Draw]:
+        """Take the draw that waits for `item`, or else a new one; one that is not `done` waits again."""
+        _, waiting = self._waiting.get(id(item), (item, deque()))
+        draw = waiting.popleft() if waiting else None
+        if not waiting:
+            self._waiting.pop(id(item), None)
+        while draw is None:
+            draw = self.draw(task)
+        token = DRAW.set(draw)
+        done = False
+        try:
+            yield draw
+            done = True
+        finally:
+            if not done:
+                DRAW.reset(token)
+                self.wait(item, draw)
+
+    def note(self, draw: Draw, state: State) -> None:
+        """Write down what becomes of a draw's group. Raises OSError when the disk does not take it."""
+        self._noted[draw.task, draw.number] = state
+        self._write({"task": draw.task, "number": draw.number, "group": draw.group, "state": state})
+        if state == "sending":
+            os.fsync(self._file)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        data = json.dumps(line).encode() + b"\n"
+        if os.write(self._file, data) < len(data):
+            raise OSError(f"{self.path}: the disk is full")
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _objects(content: bytes) -> Iterator[dict[str, Any]]:
+    for line in content.splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value

@@ -1,0 +1,231 @@
+"""A training that is killed at any instant and started again sends no group twice."""
+
+from __future__ import annotations
+
+import http.server
+import itertools
+import json
+import random
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_hermes.errors import UsageError
+from tests.services.bench import Bench
+from tests.services.run_api import RunApi, Trainer
+
+pytestmark = pytest.mark.usefixtures("atropos")
+
+ITEMS = 24
+
+ENV = f"""
+import asyncio
+import itertools
+from pytest_hermes.atropos import HermesAgentBaseEnv, HermesAgentEnvConfig
+from pytest_hermes.atropos.env_config import ServerConfig
+
+# Atropos waits five seconds for other environments before it begins.
+sleep = asyncio.sleep
+asyncio.sleep = lambda seconds, *more: sleep(0 if seconds == 5 else seconds, *more)
+
+
+class Env(HermesAgentBaseEnv):
+    name = "killed"
+
+    @classmethod
+    def config_init(cls):
+        return HermesAgentEnvConfig(group_size=2, max_num_workers=3, use_wandb=False), [ServerConfig(model_name="nop")]
+
+    async def setup(self):
+        self.left = [{{"id": f"item-{{n}}", "prompt": f"Do {{n}}."}} for n in range({ITEMS})]
+        self.rewards = itertools.count()
+
+    async def get_next_item(self):
+        return self.left.pop(0) if self.left else None
+
+    def format_prompt(self, item):
+        return item["prompt"]
+
+    async def compute_reward(self, item, result, ctx):
+        return float(next(self.rewards))
+
+    async def evaluate(self, *args, **kwargs):
+        pass
+
+
+Env.cli()
+"""
+
+
+class KillingProxy:
+    """Stands before a run-api and kills who sends a group, at an instant that `instants` names in turn.
+
+    `never`: not this one; `before`: the run-api never gets the group; `after`: it has it, and nobody hears of it; a
+    number: so many seconds later.
+    """
+
+    def __init__(self, target: str, instants: Iterator[str | float]) -> None:
+        self.victim: subprocess.Popen[str] | None = None
+        self.sent = 0
+        proxy = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self._pass_on()
+
+            def do_POST(self) -> None:
+                instant = next(instants) if self.path.startswith("/scored_data") else "never"
+                proxy.sent += self.path.startswith("/scored_data")
+                if instant == "before":
+                    proxy.kill()
+                    self.close_connection = True
+                elif instant == "after":
+                    self._pass_on(answered=False)
+                    proxy.kill()
+                    self.close_connection = True
+                else:
+                    if instant != "never":
+                        threading.Timer(float(instant), proxy.kill).start()
+                    self._pass_on()
+
+            def _pass_on(self, *, answered: bool = True) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                headers = {name: value for name, value in self.headers.items() if name.lower().startswith("content-")}
+                request = urllib.request.Request(target + self.path, body or None, headers, method=self.command)
+                try:
+                    with urllib.request.urlopen(request, timeout=10) as answer:
+                        status, said = answer.status, answer.read()
+                except urllib.error.HTTPError as error:
+                    status, said = error.code, error.read()
+                if not answered:
+                    return
+                try:
+                    self.send_response(status)
+                    self.send_header("content-type", "application/json")
+                    self.send_header("content-length", str(len(said)))
+                    self.end_headers()
+                    self.wfile.write(said)
+                except ConnectionError:  # it was killed
+                    self.close_connection = True
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def kill(self) -> None:
+        assert self.victim is not None
+        self.victim.kill()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def test_no_group_is_sent_twice_whenever_a_run_is_killed(
+    bench: Bench, run_api: RunApi, trainer: Callable[..., Trainer], tokenizer_folder: Path
+) -> None:
+    bench.file("my_env.py", ENV)
+    bench.env(HF_HUB_OFFLINE="1")
+    seed = random.randrange(1000)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    # Three groups each, more or less, and then the next instant.
+    kills: list[str | float] = ["before", "after", chance.uniform(0, 0.3)]
+    instants = itertools.chain.from_iterable(["never"] * chance.randrange(1, 4) + [kill] for kill in kills)
+    proxy = KillingProxy(run_api.url, itertools.chain(instants, itertools.repeat("never")))
+    trained = trainer(batches=ITEMS + 1, batch_size=2, steps=1000)
+    try:
+        for kill in [*kills, "never"]:
+            process = proxy.victim = bench.start_python(
+                "my_env.py", "serve", "--env.rollout_server_url", proxy.url, "--env.sent_groups", "sent.jsonl",
+                "--env.tokenizer_name", str(tokenizer_folder),
+            )  # fmt: skip
+            said, _ = process.communicate(timeout=120)
+            if kill == "never":  # it has nothing more to do
+                assert "gives nothing more to work on" in said
+            else:
+                assert process.returncode == -9, said
+    finally:
+        proxy.close()
+        time.sleep(0.5)
+        trained.close()
+    groups = list(itertools.chain(*trained.batches))
+    items = Counter(group["messages"][0][0]["content"] for group in groups)
+    ids = Counter(group["generation_params"]["group"] for group in groups)
+    assert set(items.values()) == set(ids.values()) == {1}
+    noted = [json.loads(line) for line in (bench.path / "sent.jsonl").read_text().splitlines()][1:]
+    last = {line["task"]: line["state"] for line in noted}
+    # All were worked on, and only what was on its way when a run was killed may be lost.
+    assert set(last) == {f"item-{n}" for n in range(ITEMS)}
+    lost = ITEMS - len(groups)
+    assert 1 <= lost <= sum(state == "sending" for state in last.values())
+    assert "groups are noted in sent.jsonl and are not sent again" in said
+
+
+def test_notes(tmp_path: Path) -> None:
+    from pytest_hermes.atropos.sent_groups import SentGroups
+
+    path = tmp_path / "deep" / "sent.jsonl"
+    sent = SentGroups(path)
+    with pytest.raises(UsageError, match="another run is writing to"):
+        SentGroups(path)
+    item = {"id": "a"}
+    with sent.rolling_out(item, "a") as first:
+        sent.note(first, "sending")
+    # What is not done is the same group when it is tried again.
+    with pytest.raises(KeyError), sent.rolling_out(item, "a") as second:
+        raise KeyError
+    with sent.rolling_out(item, "a") as again:
+        assert again == second
+    assert first.group != second.group
+    sent.close()
+    with path.open("ab") as file:  # the power failed
+        file.write(b'{"task": "b", "numb')
+    sent = SentGroups(path)
+    assert (len(sent), sent.in_doubt) == (1, 1)
+    assert sent.draw("a") is None
+    assert sent.draw("a") == second
+    sent.close()
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"messages": []}\n')
+    with pytest.raises(UsageError, match="is not a file of sent groups"):
+        SentGroups(other)
+
+
+@settings(max_examples=50, deadline=None)
+@given(runs=st.lists(st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=6), max_size=5))
+def test_no_draw_is_handed_out_once_it_was_noted(runs: list[list[tuple[str, bool]]], tmp_path_factory: Any) -> None:
+    from pytest_hermes.atropos.sent_groups import SentGroups
+
+    path = tmp_path_factory.mktemp("sent") / "sent.jsonl"
+    noted: set[str] = set()
+    for run in runs:
+        sent = SentGroups(path)
+        for task, sending in run:
+            draw = sent.draw(task)
+            assert draw is None or draw.group not in noted
+            if draw is not None and sending:
+                sent.note(draw, "sending")
+                noted.add(draw.group)
+        assert len(sent) == len(noted)
+        sent.close()
