@@ -79,6 +79,10 @@ class HermesAgentBaseEnv(RolloutEnv):
     async def setup(self) -> None:
         """Load what the items are made of. Called once."""
 
+    async def get_next_item(self) -> Any:
+        """Return the next item, None when there is none left. One that is only evaluated needs none."""
+        raise NotImplementedError(f"{type(self).__name__} must define get_next_item()")
+
     def format_prompt(self, item: Any) -> str:
         """Return the user message of an item."""
         raise NotImplementedError(f"{type(self).__name__} must define format_prompt(item)")
