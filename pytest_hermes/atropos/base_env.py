@@ -20,8 +20,8 @@ from .env_config import HermesAgentEnvConfig, ServerConfig
 from .evaluation_view import EvaluationView
 from .rollouts import GROUP, Group, RolloutEnv
 from .scored_group import join, padding
+from .sending import RunFailed
 from .sent_groups import DRAW, SentGroups
-from .serving import RunFailed
 from .trajectory_file import TrajectoryFile, trajectory_lines
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ..report.numbers import duration
 from ..report.statistics import estimate_mean
 from ..rewards import final_response, tools_used
 from ..rollout.results_file import ResultsFile
-from .serving import RunFailed
+from .sending import RunFailed
 from .trajectory_file import free_path
 
 if TYPE_CHECKING:

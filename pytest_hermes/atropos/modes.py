@@ -14,7 +14,7 @@ from ..report.numbers import duration
 from ..rollout.run import RUNS_DIR, new_run_id
 from . import wandb_use
 from .evaluation import METRICS_FILE, write_config
-from .serving import RunFailed
+from .sending import RunFailed
 from .trajectory_file import free_path
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ async def serve(env: HermesAgentBaseEnv) -> None:
         if hasattr(env, "env_id"):
             with contextlib.suppress(Exception):  # it may be what ended the run
                 await env.api.post("/disconnect-env", {"env_id": env.env_id}, once=True)
-    log.info("done at step %s: %s groups sent", env.curr_step, env.groups_sent)
+    log.info("done at step %s: %s", env.curr_step, env.standing())
     if env.failed_evaluations:
         log.error("%s evaluations failed, see above", env.failed_evaluations)
 

@@ -145,7 +145,7 @@ async def test_while_training_a_short_group_is_tried_once_more(
 
 
 async def test_rollouts_that_all_fail_end_the_run(env: Any, model_server: ModelServer) -> None:
-    from pytest_hermes.atropos.serving import RunFailed
+    from pytest_hermes.atropos.sending import RunFailed
 
     model_server.script = lambda body: Reply(400, '{"error": {"message": "no tools here"}}')
     for _ in range(2):
@@ -199,7 +199,7 @@ async def test_a_users_own_trajectories_keep_their_logprobs(env: Any, run_api: R
 
 
 async def test_sequences_that_are_all_too_long_end_the_run(env: Any) -> None:
-    from pytest_hermes.atropos.serving import DROPS_IN_A_ROW, RunFailed
+    from pytest_hermes.atropos.sending import DROPS_IN_A_ROW, RunFailed
 
     env.max_token_len = 3
     group = {"tokens": [[1, 2, 3]] * 3, "masks": [[-100, 2, 3]] * 3, "scores": [0.0, 0.5, 1.0]}

@@ -218,6 +218,7 @@ async def test_what_does_not_pass_its_certificate_is_rejected_and_counted(
     monkeypatch.setattr(env, "rollout", corrupting)
     assert await env.collect_trajectories(ITEM) == (None, [])
     assert env.traces_rejected == 1
+    assert env.standing() == "0 groups sent, 1 dropped short, traces rejected: 1"
     assert "trace: segment 0: turn 0 is not what the server was sent and gave" in caplog.text
 
 
