@@ -54,7 +54,7 @@ def bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterato
     bench.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def atropos() -> None:
     """For tests that need atroposlib."""
     require("atropos", run_api_service.problem())
@@ -83,7 +83,6 @@ def trainer(run_api: RunApi) -> Iterator[Callable[..., Trainer]]:
 
 
 @pytest.fixture(scope="session")
-def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tokenizer_folder(atropos: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tokenizer that was trained here, with a ChatML template."""
-    require("atropos", run_api_service.problem())
     return run_api_service.make_tokenizer(tmp_path_factory.mktemp("tokenizer"))

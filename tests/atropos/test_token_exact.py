@@ -29,7 +29,7 @@ CALL = '<tool_call>\n{"name":  "terminal", "arguments": {"command": "echo WORD >
 
 
 @pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def qwen(atropos: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return FAMILIES["qwen"].make(tmp_path_factory.mktemp("qwen"))
 
 
