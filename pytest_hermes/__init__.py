@@ -6,8 +6,9 @@ The names below are the public ones; each is imported when it is first used, so 
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from .lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .benchmark import Benchmark as Benchmark
@@ -26,34 +27,22 @@ if TYPE_CHECKING:
     from .tools.context import ToolContext as ToolContext
     from .verdict import Verdict as Verdict
 
-_HOME = {
-    "AgentResult": "result",
-    "Benchmark": "benchmark",
-    "HermesAgentLoop": "rollout.loop",
-    "HermesError": "errors",
-    "InfrastructureError": "errors",
-    "Limits": "task",
-    "SandboxSpec": "task",
-    "Solution": "task",
-    "Task": "task",
-    "ToolContext": "tools.context",
-    "ToolError": "result",
-    "Unsupported": "errors",
-    "Usage": "result",
-    "UsageError": "errors",
-    "Verdict": "verdict",
+_HOMES = {
+    "AgentResult": ".result",
+    "Benchmark": ".benchmark",
+    "HermesAgentLoop": ".rollout.loop",
+    "HermesError": ".errors",
+    "InfrastructureError": ".errors",
+    "Limits": ".task",
+    "SandboxSpec": ".task",
+    "Solution": ".task",
+    "Task": ".task",
+    "ToolContext": ".tools.context",
+    "ToolError": ".result",
+    "Unsupported": ".errors",
+    "Usage": ".result",
+    "UsageError": ".errors",
+    "Verdict": ".verdict",
 }
 
-__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> object:
-    try:
-        home = _HOME[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    return getattr(import_module(f"{__name__}.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -7,8 +7,9 @@ it is first used.
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from ..lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from ..tools.registry import cleanup_all_environments as cleanup_all_environments
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 # transformers says at each start that there is no PyTorch, which nothing here needs.
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
-_HOME = {
+_HOMES = {
     "BenchmarkEnv": ".benchmark_env",
     "HermesAgentBaseEnv": ".base_env",
     "HermesAgentEnvConfig": ".env_config",
@@ -34,21 +35,13 @@ _HOME = {
     "cleanup_all_environments": "..tools.registry",
 }
 
-__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+_look_up, __dir__, __all__ = lazy_names(__name__, _HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:
     try:
-        home = _HOME[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    try:
-        return getattr(import_module(home, __name__), name)
+        return _look_up(name)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "atroposlib":
             raise
         raise ImportError(f"{name} needs atroposlib: pip install 'pytest-hermes[atropos]'", name="atroposlib") from None
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
