@@ -93,7 +93,7 @@ class HermesAgentBaseEnv(RolloutEnv):
 
     async def evaluate(self, *args: Any, **kwargs: Any) -> None:
         """Measure the model on items that are not trained on."""
-        raise NotImplementedError(f"{type(self).__name__} must define evaluate()")
+        raise UsageError(f"{type(self).__name__} must define evaluate() to be evaluated")
 
     async def collect_trajectories(self, item: Any) -> tuple[Any, list[Any]]:
         """Run the group of an item and return it scored, with items to work on again.

@@ -6,6 +6,7 @@ Without `--hermes-bench` nothing here imports more than the standard library and
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,10 +144,24 @@ _OWN_RUN_ID: pytest.StashKey[str] = pytest.StashKey()
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    if call.excinfo is not None and not item.config.option.fulltrace and not item.config.option.usepdb:
+        _end_in_the_users_code(call.excinfo.value)
     report = yield
     if report.when == "call":
         item.stash[CALL] = report.outcome
     return report
+
+
+def _end_in_the_users_code(error: BaseException) -> None:
+    """Cut an error's traceback off where this package begins: the error's own line says what there is to know."""
+    from ..errors import HermesError
+
+    ours = Path(__file__).parents[1]
+    frame = error.__traceback__ if isinstance(error, HermesError) else None
+    while frame is not None and frame.tb_next is not None:
+        if ours in Path(frame.tb_next.tb_frame.f_code.co_filename).parents:
+            frame.tb_next = None
+        frame = frame.tb_next
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -116,6 +116,13 @@ def test_a_dead_endpoint_is_recorded_as_an_error(bench: Bench, model_server: Mod
         "-k", "test_agent", f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "--hermes-run-dir=out"
     )
     result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [">       result = await hermes_agent.run(*", f"E *InfrastructureError: {model_server.url} answered 400: gone"]
+    )
+    said = result.stdout.str()
+    # Where it came about in this package is nothing to the test's author.
+    assert "endpoint.py" not in said
+    assert "own_tests.py" not in said
     (record,) = bench.records()
     assert record["status"] == "error"
     assert record["error"] == {"kind": "endpoint", "message": f"{model_server.url} answered 400: gone"}
