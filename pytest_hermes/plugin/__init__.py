@@ -31,7 +31,7 @@ from .fixtures import (  # noqa: F401  pytest finds fixtures in the plugin's mod
 from .halts import halts_of
 from .items import CALL, RUN
 from .node_ids import Selection, parse_node_id
-from .options import Options, add_options, check_flags, read_options
+from .options import Options, add_options, check_flags, check_without_benchmark, read_options
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -83,7 +83,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, in
             check_processes(options.procs or 1, in_flight, config)
             set_processes(config, 1 if config.option.collectonly else options.procs or 1)
     elif not hasattr(config, "workerinput"):
-        options.check_without_benchmark()
+        check_without_benchmark(config.invocation_params.args)
     return (yield)
 
 

@@ -353,17 +353,21 @@ class Options:
         limits = (self.max_cost, self.max_tokens, self.max_turns, self.max_seconds)
         return any(limit is not None for limit in limits)
 
-    def check_without_benchmark(self) -> None:
-        """Raise pytest.UsageError for an option on the command line that no session without a benchmark can heed."""
-        for name in _OF_BENCHMARKS:
-            flag = _flag(name)
-            if self.origins.get(name) == flag or (name in SWITCHES and getattr(self, name)):
-                raise pytest.UsageError(f"{flag} needs a benchmark: name it with --hermes-bench")
-
     @property
     def configures(self) -> bool:
         """Whether there is a configuration beside the options themselves."""
         return self.config is not None or bool(self.assignments)
+
+
+def check_without_benchmark(typed: Sequence[str]) -> None:
+    """Raise pytest.UsageError when what the user typed has an option that no session without a benchmark can heed.
+
+    What the ini file adds to each command line may be there for the sessions that have one.
+    """
+    given = {str(text).partition("=")[0] for text in typed}
+    for name in _OF_BENCHMARKS:
+        if (flag := _flag(name)) in given:
+            raise pytest.UsageError(f"{flag} needs a benchmark: name it with --hermes-bench")
 
 
 def read_options(config: pytest.Config) -> Options:

@@ -7,7 +7,8 @@ import enum
 import inspect
 import math
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -74,6 +75,15 @@ def _budget(config: pytest.Config) -> Budget:
     return Budget(limits) if shared is None else SharedBudget(limits, shared.own_ledger, began=shared.made)
 
 
+@contextmanager
+def _without_traceback() -> Iterator[None]:
+    """Let a UsageError of a fixture be its one line."""
+    try:
+        yield
+    except UsageError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
+
+
 class OwnTests:
     """What own tests of one session share: an event loop, a model, a results file."""
 
@@ -115,7 +125,8 @@ class OwnTests:
     def results(self) -> ResultsFile:
         if self._results is None:
             run_dir = self._cwd / (self.options.run_dir or RUNS_DIR / self.run_id)
-            self._results = ResultsFile(run_dir, Redactor.from_environment(os.environ, self.configuration.secrets))
+            with _without_traceback():
+                self._results = ResultsFile(run_dir, Redactor.from_environment(os.environ, self.configuration.secrets))
         return self._results
 
     @property
@@ -123,11 +134,9 @@ class OwnTests:
         return self._results.path if self._results is not None else None
 
     def open_place(self, node_id: str) -> OwnPlace:
-        try:
+        with _without_traceback():
             config = self.config
             sandbox = sandbox_of(config)
-        except UsageError as error:
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
         place = Place(
             lambda: sandbox.make(SandboxSpec(), name=node_id),
             backend=config.env.terminal_backend,
@@ -220,11 +229,10 @@ class AgentFixture:
     def __init__(self, node: pytest.Item, place: OwnPlace) -> None:
         self._node = node
         self._place = place
+        self._results: ResultsFile | None = None
         self._runs: list[tuple[datetime, datetime, HermesAgentLoop, ErrorInfo | None]] = []
-        try:
+        with _without_traceback():
             self._source = place.own.source
-        except UsageError as error:
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
 
     async def run(
         self,
@@ -245,6 +253,7 @@ class AgentFixture:
         `oracle` model to play. Raises InfrastructureError when the endpoint or the sandbox fails; a refused key or
         model also ends the session after this test.
         """
+        self._results = self._place.own.results  # before anything is paid for that cannot be written down
         config = self._place.own.config
         env = config.env
         system_prompt = env.system_prompt if system_prompt is CONFIGURED else system_prompt
@@ -290,7 +299,8 @@ class AgentFixture:
             status: Status = "error" if error is not None else outcome
             if status == "error" and error is None:
                 error = ErrorInfo(kind="test", message="the test did not reach its end")
-            self._place.own.results.append(
+            assert self._results is not None
+            self._results.append(
                 AttemptRecord(
                     run_id=self._place.own.run_id,
                     benchmark=BENCHMARK,

@@ -126,3 +126,14 @@ def test_a_dead_endpoint_is_recorded_as_an_error(bench: Bench, model_server: Mod
     (record,) = bench.records()
     assert record["status"] == "error"
     assert record["error"] == {"kind": "endpoint", "message": f"{model_server.url} answered 400: gone"}
+    # Nothing is paid for that cannot be written down.
+    asked = len(model_server.requests)
+    result = bench.run(
+        "-k",
+        "test_agent",
+        f"--hermes-base-url={model_server.url}",
+        "--hermes-model=m",
+        "--hermes-run-dir=test_own.py/x",
+    )
+    result.stdout.fnmatch_lines(["cannot write results to *; name another folder with --hermes-run-dir"])
+    assert len(model_server.requests) == asked
