@@ -8,10 +8,13 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from ...errors import UsageError
+
+if TYPE_CHECKING:
+    from docker import APIClient
 
 _CONNECT_TIMEOUT = 30.0  # seconds
 
@@ -51,15 +54,23 @@ class Address:
         """Whether a connection can say that nothing more will be sent, and go on listening; TLS cannot."""
         return self.encryption is None
 
-    def client_options(self) -> dict[str, Any]:
-        """Return the keyword arguments of `docker.APIClient` for this address."""
+    def client(self, **options: Any) -> APIClient:
+        """Return the docker SDK's client of this engine; `options` are its further ones. Raises what it raises."""
+        import docker
         from docker.tls import TLSConfig
 
+        class Client(docker.APIClient):
+            # Else certificates that the environment names for the web would take the place of the engine's, and
+            # requests would go by way of a proxy where `connect` does not.
+            trust_env = property(lambda self: False, lambda self, value: None)
+
         tls = self.encryption
-        return {
-            "base_url": self.url,
-            "tls": TLSConfig(client_cert=tls.certificate, ca_cert=tls.ca, verify=tls.verify) if tls else False,
-        }
+        return Client(
+            base_url=self.url,
+            tls=TLSConfig(client_cert=tls.certificate, ca_cert=tls.ca, verify=tls.verify) if tls else False,
+            version="auto",
+            **options,
+        )
 
     def try_out(self) -> None:
         """Raise OSError when nobody listens at a Unix socket; of other addresses, only a request tells."""

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ...background import at_exit
 from ...errors import InfrastructureError, UsageError
@@ -19,9 +19,6 @@ from .address import Address, engine_address
 from .hijack import EngineRefused, Sink, Stream, open_stream
 from .owner import current_owner, is_dead
 from .reap import remove_containers
-
-if TYPE_CHECKING:
-    from docker import APIClient
 
 T = TypeVar("T")
 
@@ -57,15 +54,13 @@ class Engine:
 
     def __init__(self, address: Address) -> None:
         """Connect. Raises UsageError when there is no engine."""
-        import docker
+        import docker.errors
         import requests
 
         self.address = address
         try:
             address.try_out()
-            self.client: APIClient = docker.APIClient(
-                version="auto", timeout=_REQUEST_TIMEOUT, max_pool_size=_AT_ONCE, **address.client_options()
-            )
+            self.client = address.client(timeout=_REQUEST_TIMEOUT, max_pool_size=_AT_ONCE)
             self.facts = _facts(self.client.info())
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             raise UsageError(

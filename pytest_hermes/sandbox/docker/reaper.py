@@ -27,7 +27,7 @@ def main() -> None:
     from .address import engine_address
     from .reap import remove_containers
 
-    client = docker.APIClient(version="auto", **engine_address().client_options())
+    client = engine_address().client()
     try:
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
