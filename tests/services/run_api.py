@@ -44,16 +44,19 @@ def make_tokenizer(
     special: Sequence[str] = ("<|im_start|>", "<|im_end|>", "<|end|>"),
     added: Sequence[str] = (),
     eos: str = "<|im_end|>",
+    words: bool = True,
+    texts: Sequence[str] = ("the quick brown fox calls a tool", '{"name": "terminal", "arguments": {}}'),
 ) -> Path:
-    """Train a byte-level BPE tokenizer on a few lines, save it with a chat template, and return its folder.
+    """Train a byte-level BPE tokenizer on a few texts, save it with a chat template, and return its folder.
 
-    `added` are tokens of their own that are not special, as `<think>` is to most models.
+    `added` are tokens of their own that are not special, as `<think>` is to most models. `words`: none is longer than a
+    word; otherwise one may be as long as a text.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=words)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=600,
@@ -61,9 +64,7 @@ def make_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(
-        ["the quick brown fox calls a tool", '{"name": "terminal", "arguments": {}}'], trainer
-    )
+    tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens(list(added))
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=eos)
     fast.chat_template = template
@@ -85,14 +86,20 @@ class RunApi:
         self._process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(self.port)], stdout=self._log, stderr=subprocess.STDOUT
         )
+        try:
+            self._wait_until_it_answers()
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait_until_it_answers(self) -> None:
         for _ in range(600):
             try:
                 self.get("/")
-                break
+                return
             except OSError:
                 time.sleep(0.1)
-        else:
-            raise RuntimeError(f"run-api did not start: {log.read_text()}")
+        raise RuntimeError(f"run-api did not start: {self.log.read_text()}")
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(self.url + path, timeout=10) as answer:
@@ -104,6 +111,22 @@ class RunApi:
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
+
+    def register_trainer(self, *, batch_size: int, max_token_len: int, steps: int) -> None:
+        """Register a trainer that pulls batches of so many rollouts, without checkpoints."""
+        self.post(
+            "/register",
+            {
+                "wandb_group": "g",
+                "wandb_project": "p",
+                "batch_size": batch_size,
+                "max_token_len": max_token_len,
+                "checkpoint_dir": "",
+                "save_checkpoint_interval": 0,
+                "starting_step": 0,
+                "num_steps": steps,
+            },
+        )
 
     def close(self) -> None:
         self._process.terminate()
@@ -121,19 +144,7 @@ class Trainer:
         self._wanted = batches
         self.batches: list[list[dict[str, Any]]] = []
         self._closing = threading.Event()
-        api.post(
-            "/register",
-            {
-                "wandb_group": "g",
-                "wandb_project": "p",
-                "batch_size": batch_size,
-                "max_token_len": max_token_len,
-                "checkpoint_dir": "",
-                "save_checkpoint_interval": 0,
-                "starting_step": 0,
-                "num_steps": steps or batches,
-            },
-        )
+        api.register_trainer(batch_size=batch_size, max_token_len=max_token_len, steps=steps or batches)
         self._thread = threading.Thread(target=self._pull)
         self._thread.start()
 
