@@ -327,13 +327,14 @@ def _log_to_stderr(redactor: Redactor) -> Iterator[None]:
     others.setFormatter(Redacting("%(name)s: %(levelname)s: %(message)s"))
     others.setLevel(logging.WARNING)
     others.addFilter(_speaks_through_us)
-    log.addHandler(ours)
+    package = logging.getLogger("pytest_hermes")
+    package.addHandler(ours)
     logging.getLogger().addHandler(others)
     log.setLevel(logging.INFO)
-    log.propagate = False
+    package.propagate = False
     try:
         yield
     finally:
-        log.removeHandler(ours)
+        package.removeHandler(ours)
         logging.getLogger().removeHandler(others)
-        log.propagate = True
+        package.propagate = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,11 @@ from .retry import RetryPolicy
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+log = logging.getLogger("pytest_hermes.models")
+
+#: Seconds between two warnings that requests are made again.
+_TELL_EVERY = 60
+
 
 class Endpoint:
     """One model at one endpoint; a single connection pool serves every attempt of a run."""
@@ -56,6 +62,7 @@ class Endpoint:
         self._client: AsyncOpenAI | None = None
         #: Whether anything ever came back.
         self.answered = False
+        self._tell_next = 0.0
 
     def for_task(self, task: Task) -> Model:
         return self
@@ -118,7 +125,14 @@ class Endpoint:
             if wait is None or self._is_a_wrong_address(failed, tried):
                 raise self._gave_up(failed, tried)
             count_retry()
+            self._tell(failed, now(), wait)
             await asyncio.sleep(wait)
+
+    def _tell(self, fault: Fault, now: float, wait: float) -> None:
+        """Say, now and then, what is waited for: it may be a quarter of an hour."""
+        if now >= self._tell_next:
+            self._tell_next = now + _TELL_EVERY
+            log.warning("%s; asked again in %.1f s, up to %s times", fault, wait, self._policy.tries - 1)
 
     def _is_a_wrong_address(self, fault: Fault, tried: int) -> bool:
         return fault.unreachable and not self.answered and tried >= self._policy.first_contact_tries

@@ -58,10 +58,16 @@ async def ask(endpoint: Endpoint) -> Any:
 
 
 @pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
-async def test_what_may_pass_is_tried_again(endpoint: Endpoint, model_server: ModelServer, fault: Reply) -> None:
+async def test_what_may_pass_is_tried_again(
+    endpoint: Endpoint, model_server: ModelServer, fault: Reply, caplog: pytest.LogCaptureFixture
+) -> None:
     first_then(model_server, fault, fault)
     assert await ask(endpoint) == "Hello."
     assert len(model_server.requests) == 3
+    # What is waited for is said, and not each time.
+    (said,) = [record.message for record in caplog.records if record.name == "pytest_hermes.models"]
+    assert model_server.url in said
+    assert said.endswith(" s, up to 2 times")
 
 
 @pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
