@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -209,14 +208,16 @@ def test_what_cannot_run_on_a_backend_is_skipped_with_the_reason(bench: Bench) -
 def test_images_that_cannot_be_had_are_errors_of_their_own(bench: Bench) -> None:
     bench.file("conftest.py", "from pytest_hermes.plugin import live_line\nlive_line.PLAIN_EVERY = 0.2\n")
     broken = archive({"Dockerfile": f"FROM {IMAGE}\nRUN sleep 1.5; echo the reason; exit 7\n"})
-    write_jsonl(bench.path / "rows.jsonl", [row("broken", docker_image=None, environment_tar=broken)])
+    missing = row("missing", docker_image="127.0.0.1:9/none:1", environment_tar=None)
+    there = row("there", environment_tar=None)
+    write_jsonl(bench.path / "rows.jsonl", [row("broken", docker_image=None, environment_tar=broken), missing, there])
     result = bench.run(*TB2, "--hermes-dataset=rows.jsonl", "--hermes-model=nop")
-    result.assert_outcomes(errors=1)
-    result.stdout.re_match_lines([r"hermes: 0/1 done, .* in flight, building broken-[0-9a-f]+ \(step 2/2\) .*"])
-    (record,) = bench.records()
-    assert record["error"]["kind"] == "image"
-    assert "the reason" in record["error"]["message"]
-    assert json.loads((bench.path / "out" / "results.jsonl").read_text()) == record
+    result.assert_outcomes(errors=2, failed=1)
+    result.stdout.re_match_lines([r"hermes: \d/3 done, .* in flight, building broken-[0-9a-f]+ \(step 2/2\).*"])
+    errors = {record["task"]: record["error"] for record in bench.records() if record["error"]}
+    assert {task: error["kind"] for task, error in errors.items()} == {"broken": "image", "missing": "image"}
+    assert "the reason" in errors["broken"]["message"]
+    assert "127.0.0.1:9/none:1" in errors["missing"]["message"]
 
 
 def test_sources_that_do_not_exist(bench: Bench) -> None:

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import docker
 import pytest
 
 from pytest_hermes.errors import InfrastructureError, Unsupported, UsageError
+from pytest_hermes.sandbox.activity import activities
 from pytest_hermes.sandbox.docker.owner import current_owner
 from pytest_hermes.sandbox.docker.run_options import RunOptions
 from pytest_hermes.sandbox.docker.sandbox import DockerSandbox
@@ -24,6 +26,7 @@ from pytest_hermes.task import SandboxSpec
 from pytest_hermes.tools.dispatch import dispatch
 from pytest_hermes.tools.file import TOOLSET as FILE_TOOLS
 from pytest_hermes.tools.place import Place
+from tests.services.registry import Registry
 
 from .backends import BACKENDS, opened
 from .containers import labelled, output
@@ -83,7 +86,9 @@ async def test_a_build_that_fails_shows_the_end_of_its_log(context: Path) -> Non
     # Whoever reads it should know what was tried first.
     pulled, _, built = str(e.value).partition("; and ")
     assert re.match(r"the image '127.0.0.1:9/none:1' is not on this Docker engine and cannot be pulled: .+", pulled)
-    assert re.search(r"environment' cannot be built: .*compiler is missing.* code: 3", built)
+    assert re.search(r"environment' cannot be built: .* \| the compiler is missing \| .* code: 3$", built)
+    assert "\x1b" not in built
+    assert "--->" not in built
 
 
 @asynchronous
@@ -99,6 +104,36 @@ async def test_an_image_that_cannot_be_had_is_named(spec: SandboxSpec, message: 
     with pytest.raises(InfrastructureError, match=message) as e:
         await DockerSandbox(spec, name="x").start()
     assert e.value.kind == "image"
+
+
+@pytest.fixture
+def registry(docker_engine: docker.APIClient, docker_image: str) -> Iterator[Registry]:
+    registry = Registry(docker_engine, docker_image)
+    yield registry
+    registry.close()
+    for image in docker_engine.images(name=registry.repository):
+        docker_engine.remove_image(image["Id"], force=True)
+
+
+@asynchronous
+async def test_images_are_pulled(registry: Registry) -> None:
+    sandboxes = [DockerSandbox(SandboxSpec(image=f"{registry.repository}:good"), name="x") for _ in range(2)]
+    starting = asyncio.gather(*(sandbox.start() for sandbox in sandboxes))
+    shown: set[str] = set()
+    while not starting.done():
+        shown.update(activities())
+        await asyncio.sleep(0.001)
+    try:
+        await starting
+        assert await output(sandboxes[1], "echo runs") == "runs\n"
+    finally:
+        for sandbox in sandboxes:
+            await sandbox.close()
+    assert {text.partition(" (")[0] for text in shown} == {f"pulling {registry.repository}:good"}
+    assert activities() == ()
+    for tag, why in {"429": "toomanyrequests: the registry's reason", "other": "manifest unknown"}.items():
+        with pytest.raises(InfrastructureError, match=rf"image '{registry.repository}:{tag}' .* be pulled: .*{why}"):
+            await DockerSandbox(SandboxSpec(image=f"{registry.repository}:{tag}"), name="x").start()
 
 
 @asynchronous

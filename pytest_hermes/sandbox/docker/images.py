@@ -31,6 +31,10 @@ _LOG_LINES = 5
 #: How the engine says how far a build has come.
 _STEP = re.compile(r"Step \d+/\d+")
 
+#: What a builder says between the lines of a Dockerfile's own commands.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_OF_NO_INTEREST = re.compile(r" ---> |Removing intermediate container")
+
 #: Seconds that the engine may be silent in a build; a pull has time limits of its own there.
 _SILENCE = 3600
 
@@ -196,8 +200,8 @@ def _built(engine: Engine, context: Path, digest: str, platform: str | None, *, 
                 platform=platform,
             ):
                 failed = failed or "error" in event
-                said = str(event.get("error") or event.get("stream", ""))
-                log.extend(line for line in said.splitlines() if line.strip())
+                said = _COLOUR.sub("", str(event.get("error") or event.get("stream", "")))
+                log.extend(line for line in said.splitlines() if line.strip() and not _OF_NO_INTEREST.match(line))
                 if step := _STEP.match(said):
                     tell(step[0].lower())
         if failed:
