@@ -19,6 +19,7 @@ import pytest
 
 from pytest_hermes.errors import InfrastructureError, Unsupported, UsageError
 from pytest_hermes.sandbox.activity import activities
+from pytest_hermes.sandbox.docker import images
 from pytest_hermes.sandbox.docker.owner import current_owner
 from pytest_hermes.sandbox.docker.run_options import RunOptions
 from pytest_hermes.sandbox.docker.sandbox import DockerSandbox
@@ -73,6 +74,28 @@ async def test_an_image_is_built_once_for_all_who_wait(context: Path, docker_eng
         docker_engine.events(since=int(since), until=int(time.time()) + 1, decode=True, filters={"event": "tag"})
     )
     assert [event["Actor"]["Attributes"]["name"].partition(":")[0] for event in events] == [image_of(context)]
+
+
+@asynchronous
+async def test_a_build_is_forced_once_a_run(context: Path) -> None:
+    async def built() -> str:
+        sandbox = DockerSandbox(SandboxSpec(build_context=context, force_build=True), name="x")
+        try:
+            await sandbox.start()
+            return await output(sandbox, "cat /when")
+        finally:
+            await sandbox.close()
+
+    with open(context / "Dockerfile", "a") as file:
+        file.write("RUN cat /proc/sys/kernel/random/uuid >/when\n")
+    first = await built()
+    with pytest.MonkeyPatch.context() as another_process:
+        another_process.setattr(images, "_work", {})
+        assert await built() == first
+    with pytest.MonkeyPatch.context() as another_run:
+        another_run.setattr(images, "_work", {})
+        another_run.setattr(images, "_STARTED", time.time())
+        assert await built() != first
 
 
 @asynchronous

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ _OF_NO_INTEREST = re.compile(r" ---> |Removing intermediate container")
 
 #: Seconds that the engine may be silent in a build; a pull has time limits of its own there.
 _SILENCE = 3600
+
+#: The time at which this process began, with the run that it is of.
+_STARTED = time.time()
 
 _logger = logging.getLogger(__name__)
 
@@ -183,8 +187,10 @@ def _built(engine: Engine, context: Path, digest: str, platform: str | None, *, 
     if platform is not None:
         name += "-" + platform.replace("/", "-")
     what = f"the image of {str(context)!r} cannot be built"
-    with _problems(engine, what), _one_process_at_a_time(digest):
-        if not force and (image := _found(engine, name)) is not None:
+    with _problems(engine, what), _one_process_at_a_time(digest) as forced:
+        # Another process of this run may have built it by force already.
+        fresh = not force or _time_in(forced) > _STARTED
+        if fresh and (image := _found(engine, name)) is not None:
             return image
         log: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
         failed = False
@@ -208,6 +214,8 @@ def _built(engine: Engine, context: Path, digest: str, platform: str | None, *, 
             raise InfrastructureError(f"{what}: {' | '.join(log)}", kind="image")
         if (image := _found(engine, name)) is None:
             raise InfrastructureError(f"{what}: the engine has no image at the end of it", kind="image")
+        if force:
+            forced.write_text(str(time.time()))
         return image
 
 
@@ -227,13 +235,21 @@ def _problems(engine: Engine, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _one_process_at_a_time(digest: str) -> Iterator[None]:
-    """Hold what other processes wait for that would build the same."""
+def _one_process_at_a_time(digest: str) -> Iterator[Path]:
+    """Hold what other processes wait for that would build the same; give a file that says when that was last forced."""
     import fcntl
 
-    with open(cache_folder("locks") / f"build-{digest[:16]}", "w") as lock:
+    path = cache_folder("locks") / f"build-{digest[:16]}"
+    with open(path, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield path.with_suffix(".forced")
+
+
+def _time_in(path: Path) -> float:
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return 0.0
 
 
 def _slug(context: Path) -> str:
