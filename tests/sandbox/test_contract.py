@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_hermes.errors import InfrastructureError
+from pytest_hermes.errors import InfrastructureError, Unsupported
 from pytest_hermes.sandbox.protocol import Sandbox
 from pytest_hermes.sandbox.shell import Shell
 from pytest_hermes.task import SandboxSpec
@@ -116,6 +116,14 @@ async def test_env_adds_to_the_variables_of_the_task(backend: str) -> None:
         result = await sandbox.exec('printf \'%s \' "$mark" "$number" $folder $input $code $command $state')
         assert result.stdout.decode().split() == list(own)
         assert (await sandbox.exec("printf %s $GIVEN")).stdout == b"task"
+
+
+async def test_who_runs_a_command_can_be_chosen_where_that_is_claimed(sandbox: Sandbox) -> None:
+    if sandbox.capabilities.users:
+        assert (await sandbox.exec("id -u", user="65534")).stdout == b"65534\n"
+    else:
+        with pytest.raises(Unsupported, match="cannot run a command as user '65534'"):
+            await sandbox.exec("id -u", user="65534")
 
 
 async def test_many_and_large_variables_work_or_are_a_clear_error(sandbox: Sandbox) -> None:
