@@ -101,14 +101,9 @@ class HermesAgentBaseEnv(RolloutEnv):
         A rollout that fails costs the others nothing: while training, `short_groups` says what becomes of a group that
         is short; otherwise what there is of it is kept.
         """
-        if self.sent is None:
-            return await self._collect(item, uuid.uuid4().hex[:12])
-        with self.sent.rolling_out(item, self._task_id(item)) as draw:
-            return await self._collect(item, draw.group)
-
-    async def _collect(self, item: Any, group_id: str) -> tuple[Any, list[Any]]:
         schemas, names = self._resolve_tools_for_group()
-        group = Group(group_id, schemas, frozenset(names))
+        draw = DRAW.get()
+        group = Group(draw.group if draw is not None else uuid.uuid4().hex[:12], schemas, frozenset(names))
         token = GROUP.set(group)
         try:
             outcomes = await asyncio.gather(
@@ -194,6 +189,14 @@ class HermesAgentBaseEnv(RolloutEnv):
         return []
 
     # What is trained on.
+
+    async def handle_env(self, item_uuid: str) -> Any:
+        """Make the group of an item and send it: all that is done under one number, where it is noted what is sent."""
+        running = self.running_items.get(item_uuid)
+        if self.sent is None or running is None:
+            return await super().handle_env(item_uuid)
+        with self.sent.worked_on(running["item"], self._task_id(running["item"])):
+            return await super().handle_env(item_uuid)
 
     async def add_train_workers(self) -> None:
         if self.sent is not None:

@@ -230,6 +230,8 @@ class RolloutEnv(ServingEnv):
         record = rollout.record
         if record.reward is None:
             kind = record.error.kind if record.error else "skipped"
+            # A server that does not tell what it sampled, or a template that cannot render what was said.
+            self.traces_rejected += kind == "tokens"
             raise RolloutFailed(record.error.message if record.error else record.reason or "", kind=kind)
         trace = rollout.result.trace
         if trace is None:

@@ -108,8 +108,8 @@ class SentGroups:
         self._waiting.setdefault(id(item), (item, deque()))[1].append(draw)
 
     @contextmanager
-    def rolling_out(self, item: Any, task: str) -> Iterator[Draw]:
-        """Take the draw that waits for `item`, or else a new one; one that is not `done` waits again."""
+    def worked_on(self, item: Any, task: str) -> Iterator[Draw]:
+        """Take the draw that waits for `item`, or else a new one; broken off before it is noted, it waits again."""
         _, waiting = self._waiting.get(id(item), (item, deque()))
         draw = waiting.popleft() if waiting else None
         if not waiting:
@@ -122,8 +122,8 @@ class SentGroups:
             yield draw
             done = True
         finally:
-            if not done:
-                DRAW.reset(token)
+            DRAW.reset(token)
+            if not done and (draw.task, draw.number) not in self._noted:
                 self.wait(item, draw)
 
     def note(self, draw: Draw, state: State) -> None:

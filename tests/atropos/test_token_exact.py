@@ -222,6 +222,20 @@ async def test_what_does_not_pass_its_certificate_is_rejected_and_counted(
     assert "trace: segment 0: turn 0 is not what the server was sent and gave" in caplog.text
 
 
+async def test_what_a_server_does_not_tell_is_rejected_and_counted(env: Any, caplog: pytest.LogCaptureFixture) -> None:
+    env.config.short_groups = "drop"
+    env.scripted.script = lambda prompt: "1<|im_end|>"
+
+    def without_one(answer: Any) -> Any:
+        answer["choices"][0]["logprobs"]["token_logprobs"].pop()
+        return answer
+
+    env.scripted.spoil = without_one
+    assert await env.collect_trajectories(ITEM) == (None, [])
+    assert env.traces_rejected == 3
+    assert "tokens: the server told 1 logprobs of 2 sampled tokens" in caplog.text
+
+
 async def test_a_sequence_ends_below_the_trainers_limit(env: Any) -> None:
     env.scripted.script = lambda prompt: "1" * 50 + "<|im_end|>"
     env.max_token_len = 20_000

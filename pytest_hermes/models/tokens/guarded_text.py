@@ -68,7 +68,7 @@ class GuardedText:
         if isinstance(value, str):
             return (self._any if all_added else self._special).sub(self._marked, value)
         if isinstance(value, Mapping):
-            return {key: self.guard(one, all_added=all_added) for key, one in value.items()}
+            return {self._special.sub(self._marked, key): self.guard(value[key], all_added=all_added) for key in value}
         if isinstance(value, list | tuple):
             return [self.guard(one, all_added=all_added) for one in value]
         return value

@@ -97,7 +97,8 @@ class TokenTrace:
         With `new_segment`, which says why, `context` is the whole prompt of a new one.
         """
         if new_segment is not None or not self.segments:
-            self.segments.append(Segment(new_segment or ""))
+            # A template may have said why, in words that are no text.
+            self.segments.append(Segment((new_segment or "").encode("utf-8", "replace").decode()))
         segment = self.segments[-1]
         begin, sampled = len(segment.tokens), len(segment.tokens) + len(context)
         number = sum(len(one.turns) for one in self.segments)
