@@ -179,13 +179,13 @@ class HermesAgentBaseEnv(RolloutEnv):
         requeue = self.config.short_groups == "requeue"
         if requeue and self._again.pop(id(item), None) is None:
             self._again[id(item)] = item
-            if self.sent is not None and (draw := DRAW.get()) is not None:
-                self.sent.wait(item, draw)
+            if self.sent_groups is not None and (draw := DRAW.get()) is not None:
+                self.sent_groups.wait(item, draw)
             return [item]
         self.groups_dropped["short"] += 1
         why = "failed twice" if requeue else "failed"
         log.warning("group dropped, short: rollouts of %s %s", self._task_id(item), why)
-        self.note("dropped")
+        self._note("dropped")
         return []
 
     # What is trained on.
@@ -193,17 +193,17 @@ class HermesAgentBaseEnv(RolloutEnv):
     async def handle_env(self, item_uuid: str) -> Any:
         """Make the group of an item and send it: all that is done under one number, where it is noted what is sent."""
         running = self.running_items.get(item_uuid)
-        if self.sent is None or running is None:
+        if self.sent_groups is None or running is None:
             return await super().handle_env(item_uuid)
-        with self.sent.worked_on(running["item"], self._task_id(running["item"])):
+        with self.sent_groups.worked_on(running["item"], self._task_id(running["item"])):
             return await super().handle_env(item_uuid)
 
     async def add_train_workers(self) -> None:
-        if self.sent is not None:
-            await self._draw(self.sent)
+        if self.sent_groups is not None:
+            await self._draw_items(self.sent_groups)
         await super().add_train_workers()
 
-    async def _draw(self, sent: SentGroups) -> None:
+    async def _draw_items(self, sent: SentGroups) -> None:
         """Put the items of the next groups into the backlog, without those whose groups were noted before."""
         drawn: list[Any] = []
         while len(drawn) < self.max_num_workers - len(self.workers) - len(self.backlog):
@@ -221,13 +221,13 @@ class HermesAgentBaseEnv(RolloutEnv):
 
     def open_sent_groups(self) -> None:
         """Open the file that `sent_groups` names, if it does. Raises UsageError when it cannot."""
-        if self.config.sent_groups is None or self.sent is not None:
+        if self.config.sent_groups is None or self.sent_groups is not None:
             return
-        self.sent = SentGroups(Path(self.config.sent_groups))
-        if len(self.sent):
+        self.sent_groups = SentGroups(Path(self.config.sent_groups))
+        if len(self.sent_groups):
             log.info(
                 "%s groups are noted in %s and are not sent again; of %s of them it is not known whether they arrived",
-                len(self.sent), self.sent.path, self.sent.in_doubt,
+                len(self.sent_groups), self.sent_groups.path, self.sent_groups.in_doubt,
             )  # fmt: skip
 
     # What is written down.
@@ -275,5 +275,5 @@ class HermesAgentBaseEnv(RolloutEnv):
         await super().close()
         if self.trajectories is not None:
             self.trajectories.close()
-        if self.sent is not None:
-            self.sent.close()
+        if self.sent_groups is not None:
+            self.sent_groups.close()

@@ -84,6 +84,8 @@ def further_segments(group: Mapping[str, Any]) -> list[dict[str, Any]]:
     theirs = ("advantages", "ref_logprobs", "distill_token_ids", "distill_logprobs")
     if not rounds or len(further) != len(group["tokens"]) or any(group.get(name) is not None for name in theirs):
         return []
+    if group.get("inference_logprobs") is None:
+        return []
     shared = {
         name: value for name, value in group.items() if name in ("scores", "group_overrides") and value is not None
     }

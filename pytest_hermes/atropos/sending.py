@@ -52,7 +52,7 @@ class SendingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         self.rows_padded = 0
         self.failed_evaluations = 0
         #: The notes of what was sent, where a file for them was named.
-        self.sent: SentGroups | None = None
+        self.sent_groups: SentGroups | None = None
         self._drops_in_a_row = 0
         self._scores: list[float] = []
         self._told_at: float | None = None
@@ -101,11 +101,14 @@ class SendingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         for group in groups:
             if group is None:
                 continue
-            parts = [group, *further_segments(group)] if do_send_to_api else [group]
-            reasons = (self._why_not(part, do_send_to_api, abort_on_any_max_length_exceeded) for part in parts)
-            if dropped := next(filter(None, reasons), None):
+            limits = (do_send_to_api, abort_on_any_max_length_exceeded)
+            dropped, parts = self._why_not(group, *limits), [group]
+            if dropped is None and do_send_to_api:
+                parts += further_segments(group)
+                dropped = next(filter(None, (self._why_not(part, *limits) for part in parts[1:])), None)
+            if dropped is not None:
                 self._drop(*dropped)
-                self.note("dropped")
+                self._note("dropped")
                 continue
             rollouts = len(group["masks"]) - (group.get("hermes_padded") or 0)
             self.completion_lengths += [sum(mask != IGNORED for mask in row) for row in group["masks"][:rollouts]]
@@ -147,7 +150,7 @@ class SendingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
     async def _send(self, parts: Sequence[Mapping[str, Any]]) -> None:
         """Send a group, with the groups of its further segments, in one request."""
         bodies = [{**as_sent(part), "env_id": getattr(self, "env_id", None)} for part in parts]
-        self.note("sending")
+        self._note("sending")
         try:
             if len(bodies) == 1:
                 await self.api.post("/scored_data", bodies[0], once=True)
@@ -156,22 +159,22 @@ class SendingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         except InfrastructureError as error:
             self._drop("not taken", str(error))
             return
-        self.note("taken")
+        self._note("taken")
         self.groups_sent += len(bodies)
         self._tell_progress(parts[0]["scores"])
         self.items_sent_this_step += len(bodies)
         self._drops_in_a_row = 0
 
-    def note(self, state: State) -> None:
+    def _note(self, state: State) -> None:
         """Write down what becomes of the group that the running code makes or sends, where that is asked for."""
         draw = DRAW.get()
-        if self.sent is None or draw is None:
+        if self.sent_groups is None or draw is None:
             return
         try:
-            self.sent.note(draw, state)
+            self.sent_groups.note(draw, state)
         except OSError as error:
             # What cannot be noted must not be sent.
-            failed = RunFailed(f"cannot note in {self.sent.path} what is sent: {error.strerror or error}")
+            failed = RunFailed(f"cannot note in {self.sent_groups.path} what is sent: {error.strerror or error}")
             self.stop(failed)
             raise failed from error
 
