@@ -7,6 +7,7 @@ ones it has.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -50,6 +51,7 @@ class SentGroups:
         self.path = path
         self._noted: dict[tuple[str, int], State] = {}
         self._drawn: Counter[str] = Counter()
+        self._torn = False
         #: Draws that wait for their rollouts, by their item, which is kept so that its id stays its own.
         self._waiting: dict[int, tuple[Any, deque[Draw]]] = {}
         try:
@@ -128,15 +130,17 @@ class SentGroups:
 
     def note(self, draw: Draw, state: State) -> None:
         """Write down what becomes of a draw's group. Raises OSError when the disk does not take it."""
-        self._noted[draw.task, draw.number] = state
         self._write({"task": draw.task, "number": draw.number, "group": draw.group, "state": state})
         if state == "sending":
             os.fsync(self._file)
+        self._noted[draw.task, draw.number] = state
 
     def _write(self, line: dict[str, Any]) -> None:
         data = json.dumps(line).encode() + b"\n"
-        if os.write(self._file, data) < len(data):
-            raise OSError(f"{self.path}: the disk is full")
+        if self._torn or os.write(self._file, data) < len(data):
+            # What came after half a line could not be read.
+            self._torn = True
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         if self._file >= 0:
