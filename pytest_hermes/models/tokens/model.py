@@ -148,7 +148,11 @@ class TokenSource:
                 raise ContextWindowExceeded(f"{len(prompt)} tokens, and a sequence may have {longest}")
             max_tokens = left if max_tokens is None else min(max_tokens, left)
         body = ready.dialect.body(self.name, prompt, parameters.get("temperature"), max_tokens, more)
-        where = ready.dialect.path if ready.dialect.below_base else self.root + ready.dialect.path
+        where = self.root + ready.dialect.path
+        if ready.dialect.below_base:
+            # One that was found by its list of paths stands below /v1, whether the address has that or not.
+            base = f"{self.root}/v1" if self.settings.protocol == "auto" else self.endpoint.address
+            where = base + ready.dialect.path
         try:
             answer = await self.endpoint.post(where, body)
         except Refused:

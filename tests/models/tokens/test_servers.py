@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from pytest_hermes.errors import InfrastructureError, UsageError
+from pytest_hermes.models.endpoint import Endpoint
+from pytest_hermes.models.keys import Address
 from pytest_hermes.models.protocol import ContextWindowExceeded
 from pytest_hermes.models.tokens.certificate import problems
+from pytest_hermes.models.tokens.model import TokenSource
 from tests.services.chat_families import FAMILIES
 
 ASKED: list[dict[str, Any]] = [{"role": "user", "content": "Go."}]
@@ -60,6 +63,14 @@ async def test_what_a_server_would_not_take_is_told_before_it_is_asked(
         await source.prepare()
     await source.close()
     assert server.emitted == []
+
+
+async def test_an_address_without_v1_will_do(serving: Callable[..., Any]) -> None:
+    server, source = serving("chatml")
+    server.script = lambda prompt: "Done.<|im_end|>"
+    endpoint = Endpoint("m", Address(server.url.removesuffix("/v1"), None))
+    _, choice = await ask(TokenSource(endpoint, source.settings))
+    assert choice.message.content == "Done."
 
 
 async def test_an_unknown_format_is_told(serving: Callable[..., Any]) -> None:
