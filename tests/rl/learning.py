@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2], metavar="0,1,2", help="one run each")
     parser.add_argument("--no-controls", action="store_true", help="leave the two controls out")
     parser.add_argument("--quick", action="store_true", help="the first seed alone, without controls")
-    parser.add_argument("--steps", type=int, default=250, help="batches of a run at most (default: %(default)s)")
+    parser.add_argument("--steps", type=_positive, default=250, help="batches of a run at most (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=10, help="of a run at most (default: %(default)s)")
     parser.add_argument(
         "--out", type=Path, default=Path("learning.png"), help="the curves, with their numbers in a .json beside it"
@@ -65,6 +65,12 @@ def _numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0,1,2") from None
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
 
 
 def _prove(arguments: argparse.Namespace) -> int:

@@ -39,8 +39,12 @@ EXPLORATION = 0.01
 #: Times that each batch is gone over, and rollouts of one step of the optimizer.
 PASSES, MINIBATCH = 4, 32
 
+#: Below this mean reward the learning rate is kept; from there on it falls with what is missing, to SLOWEST times it.
+#: Adam takes steps of the same length however little there is left to learn.
+FULL_PACE, SLOWEST = 0.5, 0.1
+
 #: A run ends early when the last batches are this good.
-ENOUGH = 0.9
+ENOUGH = 0.87
 
 #: A delivered logprob may differ by so much from the trainer's own, in float32, while the weights are the same.
 CLOSE = 1e-3
@@ -82,7 +86,8 @@ def run(curve: Curve, *, steps: int, minutes: float, folder: Path, tell: Callabl
             curve.strict.append(mean([float(score >= STRICT) for score in scores]))
             curve.reward.append(mean(scores))
             curve.seconds.append(time.monotonic() - began)
-            update = learner.update(spoiled(rows(batch), curve.control, rng))
+            pace = min(1.0, max(SLOWEST, (1 - curve.reward[-1]) / (1 - FULL_PACE)))
+            update = learner.update(spoiled(rows(batch), curve.control, rng), pace)
             service.load(model.state_dict())
             step = len(curve.strict)
             if step == 1:

@@ -15,6 +15,8 @@ from .tiny_model import TinyModel
 
 #: By which factor the probability of a token may change before it has no gradient any more.
 CLIP = 0.2
+#: Steps of the optimizer until the learning rate is reached.
+WARM_UP = 40
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,12 @@ class PolicyGradient:
         self._rng = rng
         self._passes, self._minibatch = passes, minibatch
         self._exploration = exploration
+        self._learning_rate = learning_rate
         self._optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, betas=(0.9, 0.99))
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: min(1.0, (step + 1) / 40))
+        self._steps = 0
 
-    def update(self, batch: Sequence[Row]) -> Update:
-        """Go over a batch's rollouts some times, in random order."""
+    def update(self, batch: Sequence[Row], pace: float = 1.0) -> Update:
+        """Go over a batch's rollouts some times, in random order, at `pace` times the learning rate."""
         farthest = self._farthest(batch)
         clipped = trained = 0
         for _ in range(self._passes):
@@ -100,11 +103,16 @@ class PolicyGradient:
                 self._optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-                self._optimizer.step()
-                self._schedule.step()
+                self._step(pace)
                 clipped += int(held.sum())
                 trained += int(mask.sum())
         return Update(farthest, clipped / trained)
+
+    def _step(self, pace: float) -> None:
+        self._steps += 1
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate * pace * min(1.0, self._steps / WARM_UP)
+        self._optimizer.step()
 
     def _logprobs(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return for each token the policy's logprob, the delivered one, whether it is trained on, and the entropy."""
