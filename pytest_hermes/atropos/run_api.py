@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,7 +50,7 @@ class RunApi:
             try:
                 status, text = await self._once(method, path, body)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                problem = f"{type(error).__name__}: {error}"
+                problem = _cause(error)
                 if once and not isinstance(error, aiohttp.ClientConnectorError):
                     raise InfrastructureError(f"{self.url}{path} gave no answer: {problem}", kind="run-api") from None
             else:
@@ -89,3 +90,12 @@ class RunApi:
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()
+
+
+def _cause(error: Exception) -> str:
+    """Return what an error of a connection goes back to, in the system's words: `Connection refused`."""
+    error = getattr(error, "os_error", error)
+    if isinstance(error, OSError) and error.errno:
+        # Of a name that cannot be looked up the number is none of the system's.
+        return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+    return f"{type(error).__name__}: {error}"
