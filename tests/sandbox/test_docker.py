@@ -20,6 +20,7 @@ import pytest
 from pytest_hermes.errors import InfrastructureError, Unsupported, UsageError
 from pytest_hermes.sandbox.activity import activities
 from pytest_hermes.sandbox.docker import images
+from pytest_hermes.sandbox.docker.once import Once
 from pytest_hermes.sandbox.docker.owner import current_owner
 from pytest_hermes.sandbox.docker.run_options import RunOptions
 from pytest_hermes.sandbox.docker.sandbox import DockerSandbox
@@ -90,10 +91,10 @@ async def test_a_build_is_forced_once_a_run(context: Path) -> None:
         file.write("RUN cat /proc/sys/kernel/random/uuid >/when\n")
     first = await built()
     with pytest.MonkeyPatch.context() as another_process:
-        another_process.setattr(images, "_work", {})
+        another_process.setattr(images, "_images", Once("x"))
         assert await built() == first
     with pytest.MonkeyPatch.context() as another_run:
-        another_run.setattr(images, "_work", {})
+        another_run.setattr(images, "_images", Once("x"))
         another_run.setattr(images, "_STARTED", time.time())
         assert await built() != first
 

@@ -9,10 +9,8 @@ import hashlib
 import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +20,7 @@ from ...errors import InfrastructureError
 from ...task import SandboxSpec
 from ..activity import activity
 from .engine import Engine, first_line, root_cause
+from .once import Once
 
 #: Where images that were built here are named.
 _REPOSITORY = "pytest-hermes"
@@ -58,6 +57,10 @@ class ImageGone(InfrastructureError):
     """The engine does not have an image any more that it had."""
 
 
+#: In threads of their own: those of the engine are for what is short.
+_images: Once[Image] = Once("hermes-image")
+
+
 async def ready_image(engine: Engine, spec: SandboxSpec, platform: str | None = None) -> Image:
     """Return the image of a sandbox, pulled or built if need be; `platform` is such as `linux/amd64`.
 
@@ -67,8 +70,8 @@ async def ready_image(engine: Engine, spec: SandboxSpec, platform: str | None = 
     if spec.image is None or (spec.force_build and spec.build_context):
         return await _ready_build(engine, spec, platform)
     try:
-        key = ("pull", spec.image, str(platform))
-        return await _once(engine, key, lambda: _pulled(engine, spec.image or "", platform))
+        key = (engine.address.url, "pull", spec.image, str(platform))
+        return await _images.result(key, lambda: _pulled(engine, spec.image or "", platform))
     except InfrastructureError as missing:
         if spec.build_context is None:
             raise
@@ -83,59 +86,13 @@ async def _ready_build(engine: Engine, spec: SandboxSpec, platform: str | None) 
     assert spec.build_context is not None
     context = Path(spec.build_context)
     digest = await asyncio.to_thread(_digest, context)
-    key = ("forced build" if spec.force_build else "build", digest, str(platform))
-    return await _once(engine, key, lambda: _built(engine, context, digest, platform, force=spec.force_build))
+    key = (engine.address.url, "forced build" if spec.force_build else "build", digest, str(platform))
+    return await _images.result(key, lambda: _built(engine, context, digest, platform, force=spec.force_build))
 
 
 def forget_image(image: Image) -> None:
     """Let whoever needs this image next look for it anew."""
-    with _lock:
-        for key, future in list(_work.items()):
-            if future.done() and future.result() == image:
-                del _work[key]
-
-
-_work: dict[tuple[str, ...], Future[Image]] = {}
-_lock = threading.Lock()
-
-
-async def _once(engine: Engine, key: tuple[str, ...], make: Any) -> Image:
-    """Let one thread do what many wait for. What failed may be tried again by who comes later."""
-    key_here = (engine.address.url, *key)
-    with _lock:
-        future = _work.get(key_here)
-        if future is None:
-            future = _work[key_here] = Future()
-            # A thread of its own: those of the engine are for what is short.
-            threading.Thread(target=_run, args=(key_here, future, make), name="hermes-image", daemon=True).start()
-    return await asyncio.wrap_future(_shadow(future))
-
-
-def _run(key: tuple[str, ...], future: Future[Image], make: Any) -> None:
-    try:
-        image = make()
-    except BaseException as error:
-        with _lock:
-            del _work[key]
-        future.set_exception(error)
-    else:
-        future.set_result(image)
-
-
-def _shadow(future: Future[Image]) -> Future[Image]:
-    """Return a future that follows another, so that cancelling one who waits leaves the work to the others."""
-    follower: Future[Image] = Future()
-
-    def pass_on(done: Future[Image]) -> None:
-        if not follower.set_running_or_notify_cancel():
-            return
-        if (error := done.exception()) is not None:
-            follower.set_exception(error)
-        else:
-            follower.set_result(done.result())
-
-    future.add_done_callback(pass_on)
-    return follower
+    _images.forget(image)
 
 
 def _found(engine: Engine, name: str, platform: str | None = None) -> Image | None:
