@@ -37,9 +37,11 @@ def _bpe(kind: str) -> Any:
     learned.normalizer = normalizers.Replace(" ", "▁")
     learned.train_from_iterator(_TEXTS, trainers.BpeTrainer(vocab_size=120, show_progress=False))
     model = json.loads(learned.to_str())["model"]
-    pieces = [*SPECIAL, *_BYTES, *model["vocab"]]
+    # By these merges a special token's text becomes the token, wherever it stands.
+    spelled = [("<", "/"), ("s", ">"), ("</", "s>")]
+    merges = [*spelled, *(tuple(pair) for pair in model["merges"])]
+    pieces = dict.fromkeys([*SPECIAL, *_BYTES, "<", "/", "s", ">", "</", "s>", *model["vocab"]])
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
-    merges = [tuple(pair) for pair in model["merges"]]
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     if kind == "legacy":
         tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
