@@ -50,7 +50,8 @@ async def verify(
     With `fresh` they run in a new sandbox of the same kind, in which the paths `artifacts` are as the agent left them:
     absolute, or relative to the working directory, which is meant when there are none. `timeout` is what the tests
     may take, in seconds. Tests that come to no result are run once more in an untouched sandbox, unless the agent
-    did nothing (`agent_acted`): if they cannot do better there, it is an error and not the agent's.
+    did nothing (`agent_acted`): if they cannot do better there, it is an error and not the agent's. If they can, the
+    reward is 0; but those that something they fetch was missing for are run here once more before.
     """
 
     async def run() -> TestsRun:
