@@ -43,7 +43,8 @@ PASSES, MINIBATCH = 4, 32
 #: Adam takes steps of the same length however little there is left to learn.
 FULL_PACE, SLOWEST = 0.5, 0.1
 
-#: A run ends early when the last batches are this good.
+#: Training ends early when the last batches are this good. What it came to is measured then on others, since these were
+#: waited for.
 ENOUGH = 0.87
 
 #: A delivered logprob may differ by so much from the trainer's own, in float32, while the weights are the same.
@@ -79,17 +80,23 @@ def run(curve: Curve, *, steps: int, minutes: float, folder: Path, tell: Callabl
         parts.callback(service.close)
         api = RunApi(folder / "run-api.log")
         parts.callback(api.close)
-        api.register_trainer(batch_size=BATCH_SIZE, max_token_len=MAX_TOKENS, steps=steps)
+        api.register_trainer(batch_size=BATCH_SIZE, max_token_len=MAX_TOKENS, steps=steps + LAST + 1)
         env = parts.enter_context(_serving(service.url, api.url, tokenizer_folder, curve.seed, folder / "serve.log"))
+        measuring = 0
         for batch in _batches(api, env, folder / "serve.log"):
             scores = [score for group in batch for score in group["scores"]]
             curve.strict.append(mean([float(score >= STRICT) for score in scores]))
             curve.reward.append(mean(scores))
             curve.seconds.append(time.monotonic() - began)
+            step = len(curve.strict)
+            if measuring:
+                measuring -= 1
+                if not measuring:
+                    return
+                continue
             pace = min(1.0, max(SLOWEST, (1 - curve.reward[-1]) / (1 - FULL_PACE)))
             update = learner.update(spoiled(rows(batch), curve.control, rng), pace)
             service.load(model.state_dict())
-            step = len(curve.strict)
             if step == 1:
                 curve.first_difference = update.farthest
                 if curve.control != "masks shifted" and update.farthest > CLOSE:
@@ -100,7 +107,11 @@ def run(curve: Curve, *, steps: int, minutes: float, folder: Path, tell: Callabl
                     f"clipped {update.clipped:.1%}, {curve.seconds[-1]:.0f} s"
                 )
             enough = curve.control == "none" and step >= FIRST + LAST and curve.end >= ENOUGH
-            if enough or step >= steps or curve.seconds[-1] > 60 * minutes:
+            if enough:
+                tell(f"step {step:3}: enough; measuring it on {LAST} batches")
+                # The next one is under way, partly by the weights before the last update.
+                measuring = LAST + 1
+            elif step >= steps or curve.seconds[-1] > 60 * minutes:
                 return
 
 
