@@ -9,7 +9,8 @@ from pathlib import Path
 from .scored_batch import Control
 
 #: Batches of which the success at the beginning and at the end is the mean.
-FIRST, LAST = 2, 4
+#: A batch has only eight puzzles.
+FIRST, LAST = 2, 8
 
 #: What is claimed of strict success: below the one at the beginning, above the other at the end of a run.
 BEFORE, AFTER = 0.10, 0.80

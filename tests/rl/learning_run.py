@@ -26,9 +26,10 @@ from .two_turns import STRICT
 
 ROOT = Path(__file__).parents[2]
 
-GROUP_SIZE = 8
+#: Smaller groups see a right answer too seldom: then a policy may settle on a wrong one and never hear of it.
+GROUP_SIZE = 16
 #: Rollouts of a batch.
-BATCH_SIZE = 64
+BATCH_SIZE = 128
 #: Tokens of the longest sequence that is trained on, and one more.
 MAX_TOKENS = 64
 
@@ -37,7 +38,7 @@ LEARNING_RATE = 2e-4
 #: Weight of the entropy of what is sampled, which keeps the policy from settling before it knows.
 EXPLORATION = 0.01
 #: Times that each batch is gone over, and rollouts of one step of the optimizer.
-PASSES, MINIBATCH = 4, 32
+PASSES, MINIBATCH = 2, 64
 
 #: Below this mean reward the learning rate is kept; from there on it falls with what is missing, to SLOWEST times it.
 #: Adam takes steps of the same length however little there is left to learn.
@@ -45,7 +46,7 @@ FULL_PACE, SLOWEST = 0.5, 0.1
 
 #: Training ends early when the last batches are this good. What it came to is measured then on others, since these were
 #: waited for.
-ENOUGH = 0.87
+ENOUGH = 0.93
 
 #: A delivered logprob may differ by so much from the trainer's own, in float32, while the weights are the same.
 CLOSE = 1e-3

@@ -1,7 +1,7 @@
 """A task of two tool turns, of which the second depends on what the first one printed.
 
-The sandbox has a number in each of eight variables. The prompt names one of them; its number is read with one command,
-and the number after it (0 after the last) written to a file with another. Guessing, one rollout in 64 is right.
+The sandbox has a number in each of four variables. The prompt names one of them; its number is read with one command,
+and the number after it (0 after the last) written to a file with another. Guessing, one rollout in 16 is right.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-VARIABLES = "abcde"
-NUMBERS = "01234"
+VARIABLES = "abcd"
+NUMBERS = "0123"
 
 #: What each of the two turns is worth.
 TURN = 0.5
