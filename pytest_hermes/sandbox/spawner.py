@@ -90,7 +90,7 @@ class Spawner:
         self._diagnostics = -1
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        #: The supervisor says that nothing of the sandbox is left, and waits for another.
+        #: Nothing of the sandbox is left: the supervisor waits for another one, or has ended too.
         self._cleared: asyncio.Future[None] = self._loop.create_future()
         self._closing = False
         self._inbox = b""
@@ -191,18 +191,18 @@ class Spawner:
             if self._nursery is not None:
                 self._nursery.kill(self.pid)  # its shepherds see it die
             await steadfast.wait(self._ended, _END_TIMEOUT)
-        if self._nursery is not None:
-            nursery, self._nursery = self._nursery, None
-            if not self._ended.done() and self._cleared.done() and self.pid is not None and self._channel is not None:
-                self._loop.remove_reader(self._channel)
-                nursery.keep(IdleSupervisor(self.pid, self._channel, self._diagnostics))
-                self._channel, self._diagnostics = None, -1
-            self._finish()
+        nursery, self._nursery = self._nursery, None
+        cleared = self._cleared.done() and not self._ended.done()
+        if nursery is not None and cleared and self.pid is not None and self._channel is not None:
+            self._loop.remove_reader(self._channel)
+            nursery.keep(IdleSupervisor(self.pid, self._channel, self._diagnostics))
+            self._channel, self._diagnostics = None, -1
+        self._finish()
+        if nursery is not None:
             try:
                 await nursery.leave()
             except asyncio.CancelledError as error:
                 steadfast.remember(error)
-        self._finish()
         steadfast.release()
 
     def _hang_up(self) -> None:
