@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import itertools
 import json
 import random
@@ -15,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from pytest_hermes.errors import UsageError
 from tests.services.bench import Bench
+from tests.services.loopback_server import LoopbackServer
 from tests.services.run_api import RunApi, Trainer
 
 pytestmark = pytest.mark.usefixtures("atropos")
@@ -81,7 +82,7 @@ class KillingProxy:
         self.sent = 0
         proxy = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
@@ -125,22 +126,15 @@ class KillingProxy:
             def log_message(self, *arguments: Any) -> None:
                 pass
 
-        class Server(http.server.ThreadingHTTPServer):
-            daemon_threads = True
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = LoopbackServer(Handler)
+        self.url = self._server.url
 
     def kill(self) -> None:
         assert self.victim is not None
         self.victim.kill()
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.stop()
 
 
 def test_no_group_is_sent_twice_whenever_a_run_is_killed(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import http.server
 import itertools
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pytest_hermes.models.tokens.trace import IGNORED, TokenTrace
 from tests.atropos.test_serve import ENV
 from tests.services.bench import Bench
 from tests.services.chat_families import FAMILIES
+from tests.services.loopback_server import LoopbackServer
 from tests.services.run_api import RunApi, Trainer
 from tests.services.token_server import TokenServer
 
@@ -311,7 +312,7 @@ async def test_a_judge_is_asked_by_token_ids_as_well(env: Any) -> None:
 async def test_a_group_that_may_have_been_taken_is_not_sent_again(env: Any, breaks: bool) -> None:
     taken = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
             taken.append(self.path)
@@ -325,15 +326,12 @@ async def test_a_group_that_may_have_been_taken_is_not_sent_again(env: Any, brea
         def log_message(self, *arguments: Any) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        env.api.url = f"http://127.0.0.1:{server.server_port}"
-        group = {"tokens": [[1], [2]], "masks": [[1], [2]], "scores": [0.0, 1.0], "group_overrides": {"group_size": 2}}
-        try:
-            await env.handle_send_to_api(group, ITEM)
-        finally:
-            server.shutdown()
-            thread.join()
+    group = {"tokens": [[1], [2]], "masks": [[1], [2]], "scores": [0.0, 1.0], "group_overrides": {"group_size": 2}}
+    server = LoopbackServer(Handler)
+    try:
+        env.api.url = server.url
+        await env.handle_send_to_api(group, ITEM)
+    finally:
+        server.stop()
     assert taken == ["/scored_data"]
     assert env.groups_dropped == {"not taken": 1}

@@ -8,8 +8,10 @@ import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Literal
+
+from .loopback_server import LoopbackServer
 
 #: From a request's JSON body to what is sent: a completion's JSON, or a Reply for anything else.
 Script = Callable[[dict[str, Any]], "dict[str, Any] | Reply"]
@@ -136,17 +138,11 @@ class ModelServer:
             def log_message(self, *arguments: Any) -> None:
                 pass
 
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 256
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
+        self._server = LoopbackServer(Handler)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/v1"
+        return f"{self._server.url}/v1"
 
     def play(self, *answers: dict[str, Any] | Reply) -> None:
         """Answer each conversation with these, one a turn; the last one again and again."""
@@ -164,6 +160,4 @@ class ModelServer:
 
     def close(self) -> None:
         self._closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.stop()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import http.server
 import json
-import threading
 from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
 
 import docker
+
+from .loopback_server import LoopbackServer
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -43,7 +44,7 @@ class Registry:
         self._manifests = {"good": manifest, _digest(manifest): manifest}
         registry = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
@@ -61,9 +62,7 @@ class Registry:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
+        self._server = LoopbackServer(Handler)
         #: How its image is called, without a tag.
         self.repository = f"127.0.0.1:{self._server.server_port}/team/image"
 
@@ -81,9 +80,7 @@ class Registry:
         return status, "application/json", json.dumps(error).encode()
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._server.stop()
 
 
 def _digest(data: bytes) -> str:
