@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..rollout.catalog import installed, load_class
+from ..rollout.catalog import installed_benchmarks, load_class
 
 _USAGE = """\
 usage: hermes-env NAME serve|process|evaluate [--config FILE] [--env.FIELD VALUE …] [--openai.FIELD VALUE …]
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; see `command_line.main` for what it means."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
-        print(_USAGE.format(names=", ".join(installed()) or "none"))
+        print(_USAGE.format(names=", ".join(installed_benchmarks()) or "none"))
         return 0 if given else 2
     try:
         cls = _environment(given[0])

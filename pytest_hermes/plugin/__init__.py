@@ -113,9 +113,9 @@ def _take_selections(config: pytest.Config, options: Options) -> list[Selection]
 
 
 def _is_installed(bench: str) -> bool:
-    from ..rollout.catalog import installed
+    from ..rollout.catalog import installed_benchmarks
 
-    return bench in installed()
+    return bench in installed_benchmarks()
 
 
 @pytest.hookimpl(optionalhook=True)

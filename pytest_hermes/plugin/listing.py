@@ -10,7 +10,7 @@ import pytest
 from ..background import BackgroundLoop
 from ..benchmark import Benchmark
 from ..errors import UsageError
-from ..rollout.catalog import installed, load_benchmark
+from ..rollout.catalog import installed_benchmarks, load_benchmark
 from ..rollout.plan import PlannedTask, enumerate_tasks, first, set_up
 from .configuration import Configuration
 from .options import Options, read_options
@@ -29,7 +29,7 @@ def list_benchmarks(config: pytest.Config) -> None:
 
 def _benchmarks() -> list[str]:
     rows = []
-    for name in installed():
+    for name in installed_benchmarks():
         try:
             rows.append((name, _description(load_benchmark(name, Path.cwd()))))
         except UsageError as error:  # one broken plug-in must not hide the others

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 
 from ..benchmark import Benchmark
 from ..errors import UsageError
+from ..installed import installed
 from ..suggest import unknown
 
 GROUP = "pytest_hermes.benchmarks"
@@ -24,9 +26,9 @@ ADAPTERS = "pytest_hermes.benchmark_adapters"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
-def installed() -> dict[str, EntryPoint]:
+def installed_benchmarks() -> dict[str, EntryPoint]:
     """Return the installed benchmarks' entry points by name, without importing any."""
-    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+    return {name: points[0] for name, points in installed(GROUP).items()}
 
 
 def load_benchmark(spec: str, base: Path) -> Benchmark:
@@ -41,7 +43,7 @@ def load_class(spec: str, base: Path) -> object:
     """Return what `spec` names, whatever it is. Raises UsageError when there is nothing, or it cannot be imported."""
     if ".py" in spec or "/" in spec:
         return _from_file(spec, base)
-    points = installed()
+    points = installed_benchmarks()
     if spec not in points:
         raise UsageError(
             f"{unknown('benchmark', spec, points)}; a benchmark of your own is named path/to/file.py:Class"
@@ -55,7 +57,7 @@ def load_class(spec: str, base: Path) -> object:
 def _adapted(cls: object) -> object:
     if not inspect.isclass(cls) or issubclass(cls, Benchmark):
         return cls
-    for point in sorted(entry_points(group=ADAPTERS), key=lambda point: point.name):
+    for point in itertools.chain.from_iterable(installed(ADAPTERS).values()):
         try:
             made = point.load()(cls)
         except ModuleNotFoundError:  # of an extra that is not installed, so no class can be of its kind

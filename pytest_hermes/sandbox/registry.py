@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
 from ..errors import UsageError
+from ..installed import installed
 from ..suggest import unknown
 from ..task import SandboxSpec
 from .protocol import Sandbox
@@ -37,19 +36,18 @@ class SandboxClass(Protocol):
 
 def sandbox_names() -> list[str]:
     """Return the names of the backends that are installed."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    return list(installed(GROUP))
 
 
-@functools.cache  # looking through what is installed takes milliseconds, and every sandbox of a run asks
 def sandbox_class(name: str) -> SandboxClass:
     """Return the backend `name`. Raises UsageError when there is none, or when it cannot be imported."""
-    points = entry_points(group=GROUP, name=name)
-    if not points:
+    points = installed(GROUP).get(name)
+    if points is None:
         if name in _NOT_YET:
             known = ", ".join(sandbox_names())
             raise UsageError(f"this version has no sandbox {name!r} yet; known: {known}")
         raise UsageError(unknown("sandbox", name, {*sandbox_names(), *_NOT_YET}))
     try:
-        return cast(SandboxClass, next(iter(points)).load())
+        return cast(SandboxClass, points[0].load())
     except (ImportError, AttributeError) as error:
         raise UsageError(f"the sandbox {name!r} cannot be loaded: {error}") from error

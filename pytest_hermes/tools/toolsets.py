@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
 from ..errors import UsageError
+from ..installed import installed
 from ..suggest import unknown
 from .tool import Tool, Toolset
 
@@ -70,13 +71,14 @@ def _names(which: str, names: Iterable[str]) -> Iterable[str]:
 
 def _entry_points() -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=GROUP):
-        other = found.setdefault(point.name, point)
-        if other.value != point.value:
-            raise UsageError(
-                f"two installed packages have a toolset {point.name!r}: {other.value} and {point.value}; "
-                "uninstall one of them"
-            )
+    for name, (point, *others) in installed(GROUP).items():
+        for other in others:
+            if other.value != point.value:
+                raise UsageError(
+                    f"two installed packages have a toolset {name!r}: {point.value} and {other.value}; "
+                    "uninstall one of them"
+                )
+        found[name] = point
     return found
 
 

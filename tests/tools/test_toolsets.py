@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from pytest_hermes.errors import UsageError
+from pytest_hermes.installed import installed
+from pytest_hermes.tools import toolsets
 from pytest_hermes.tools.toolsets import resolve_toolsets
 
 Install = Callable[[str, str], None]
@@ -16,6 +18,8 @@ Install = Callable[[str, str], None]
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Puts a package with one toolset on the path, as pip would; the toolset `name` has the tools named in `source`."""
     monkeypatch.syspath_prepend(str(tmp_path))
+    # A process looks once; one that pip has changed is a new one.
+    monkeypatch.setattr(toolsets, "installed", installed.__wrapped__)
 
     def install(name: str, source: str) -> None:
         module = f"toolset_of_{name}_{len(list(tmp_path.iterdir()))}"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
 from ...errors import UsageError
+from ...installed import installed
 from ...suggest import unknown
 
 GROUP = "pytest_hermes.parsers"
@@ -27,14 +26,12 @@ class CallParserClass(Protocol):
     def __call__(self, tools: Sequence[Mapping[str, Any]] | None = None) -> CallParser: ...
 
 
-@cache
 def call_parser(name: str) -> CallParserClass:
     """Return the parser class of a format. Raises UsageError when there is none of that name that can be loaded."""
-    points = entry_points(group=GROUP, name=name)
-    if not points:
-        known = {point.name for point in entry_points(group=GROUP)}
-        raise UsageError(f"env.tool_call_parser: {unknown('format', name, known)}")
+    points = installed(GROUP).get(name)
+    if points is None:
+        raise UsageError(f"env.tool_call_parser: {unknown('format', name, installed(GROUP))}")
     try:
-        return cast(CallParserClass, next(iter(points)).load())
+        return cast(CallParserClass, points[0].load())
     except (ImportError, AttributeError) as error:
         raise UsageError(f"env.tool_call_parser: the format {name!r} cannot be loaded: {error}") from error
