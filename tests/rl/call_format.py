@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.services.run_api import make_tokenizer
 
-from .two_turns import ARGUMENT, NUMBERS, TOOL, VARIABLES, Puzzle, reading, writing
+from .two_turns import ARGUMENT, NUMBERS, TOOL, VARIABLES, Puzzle, puzzles, reading, writing
 
 #: Roles are single tokens, so is the end of a turn; of the tools it says nothing, since they never change.
 TEMPLATE = (
@@ -36,9 +36,8 @@ def make_task_tokenizer(folder: Path) -> Path:
     return make_tokenizer(folder, TEMPLATE, special=SPECIAL, eos=END, words=False, texts=texts)
 
 
-def conversation(rng: random.Random) -> list[dict[str, Any]]:
+def conversation(puzzle: Puzzle, rng: random.Random) -> list[dict[str, Any]]:
     """Return a conversation whose commands have the right form, and variables and numbers that mean nothing."""
-    puzzle = Puzzle.draw(rng)
     return [
         {"role": "user", "content": puzzle.prompt},
         _calling(reading(rng.choice(VARIABLES))),
@@ -62,8 +61,8 @@ def examples(tokenizer: Any, rng: random.Random) -> Iterator[tuple[list[int], li
     They are tokenised whole, by the tokenizer and its template alone.
     """
     assistant, end = tokenizer.convert_tokens_to_ids([ASSISTANT, END])
-    while True:
-        text = tokenizer.apply_chat_template(conversation(rng), tokenize=False)
+    for puzzle in puzzles(rng):
+        text = tokenizer.apply_chat_template(conversation(puzzle, rng), tokenize=False)
         ids = tokenizer.encode(text, add_special_tokens=False)
         written, speaking = [], False
         for token in ids:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -92,8 +93,19 @@ def test_the_verdict_is_about_strict_success() -> None:
     assert lines[2].endswith("NOT AS CLAIMED: learns all the same: 50%")
 
 
+def test_no_answer_is_asked_for_more_often_than_another() -> None:
+    drawn = list(itertools.islice(two_turns.puzzles(random.Random(0)), 4000))
+    for some in zip(*[iter(drawn)] * len(two_turns.VARIABLES), strict=True):
+        assert sorted(puzzle.variable for puzzle in some) == list(two_turns.VARIABLES)
+        assert sorted(puzzle.values[puzzle.variable] for puzzle in some) == list(two_turns.NUMBERS)
+    # Knowing one says nothing of the other, nor of where the numbers that are not asked for stand.
+    pairs = Counter((puzzle.variable, puzzle.values[name], name) for puzzle in drawn for name in two_turns.VARIABLES)
+    assert len(pairs) == 4**3
+    assert max(pairs.values()) < 1.5 * min(pairs.values())
+
+
 def test_every_prompt_has_one_strict_success() -> None:
-    puzzle = two_turns.Puzzle.draw(random.Random(0))
+    puzzle = next(two_turns.puzzles(random.Random(0)))
     number = two_turns.following(puzzle.values[puzzle.variable])
     scores = Counter(
         two_turns.score(

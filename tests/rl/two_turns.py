@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,14 +30,24 @@ class Puzzle:
     variable: str
     values: Mapping[str, str]
 
-    @classmethod
-    def draw(cls, rng: random.Random) -> Puzzle:
-        numbers = rng.sample(NUMBERS, len(NUMBERS))
-        return cls(rng.choice(VARIABLES), dict(zip(VARIABLES, numbers, strict=True)))
-
     @property
     def prompt(self) -> str:
         return f"after {self.variable}"
+
+
+def puzzles(rng: random.Random) -> Iterator[Puzzle]:
+    """Yield puzzles without end. Every four of them ask for each variable once, and their answers are all different.
+
+    A batch that asks for one of them more often would teach to read that one whatever is asked.
+    """
+    while True:
+        for variable, number in zip(_shuffled(VARIABLES, rng), _shuffled(NUMBERS, rng), strict=True):
+            others = iter(_shuffled(NUMBERS.replace(number, ""), rng))
+            yield Puzzle(variable, {name: number if name == variable else next(others) for name in VARIABLES})
+
+
+def _shuffled(choices: str, rng: random.Random) -> list[str]:
+    return rng.sample(choices, len(choices))
 
 
 def following(number: str) -> str:

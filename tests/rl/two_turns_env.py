@@ -10,7 +10,7 @@ from pytest_hermes.atropos.env_config import ServerConfig
 from pytest_hermes.result import AgentResult
 from pytest_hermes.task import SandboxSpec, Task
 from pytest_hermes.tools.context import ToolContext
-from tests.rl.two_turns import Puzzle, commands, score
+from tests.rl.two_turns import commands, puzzles, score
 
 
 class TwoTurnsConfig(HermesAgentEnvConfig):
@@ -36,14 +36,12 @@ class TwoTurnsEnv(HermesAgentBaseEnv):
         return config, [ServerConfig(model_name="tiny", server_type="vllm")]
 
     async def setup(self) -> None:
-        self.rng = random.Random(self.config.seed)
-        self.drawn = 0
+        self.puzzles = enumerate(puzzles(random.Random(self.config.seed)), 1)
 
     async def get_next_item(self) -> Task:
-        puzzle = Puzzle.draw(self.rng)
-        self.drawn += 1
+        number, puzzle = next(self.puzzles)
         return Task(
-            id=f"puzzle-{self.drawn}",
+            id=f"puzzle-{number}",
             prompt=puzzle.prompt,
             sandbox=SandboxSpec(env=puzzle.values),
             metadata={"puzzle": puzzle},
