@@ -120,7 +120,8 @@ class TokenServer:
         }[self.dialect]()
         ids = self.sample(self.script(self._tokenizer.decode(prompt)))
         stop = ids[-1] in self._added.values()
-        if wanted is not None and len(ids) > wanted:
+        # One that ends with the last token it may have was cut off as well, to SGLang.
+        if wanted is not None and len(ids) >= wanted:
             ids, stop = ids[:wanted], False
         with self._lock:
             logprobs = [-(self._count + i + 1) / 1024 for i in range(len(ids))]

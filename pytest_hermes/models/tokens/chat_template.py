@@ -26,21 +26,19 @@ class Continuation:
     end_of_turn: int | None
     #: The token by which it closes an answer that nothing follows; gpt-oss's is another one.
     last_end: int | None
-    #: All ids of special tokens.
-    special: frozenset[int]
 
-    def after(self, last: int, finish_reason: str) -> list[int]:
-        """Return the ids that follow an answer whose last sampled id is `last`: a turn ends once.
+    def after(self, stop_token: int | None) -> list[int]:
+        """Return the ids that follow an answer that ended by `stop_token`, None for one without: a turn ends once.
 
         Whichever special token a model stopped by, it stands for the template's own. A template without one lets the
         next turn's first token end a turn, and models sample that.
         """
         ids = list(self.ids)
-        if last not in self.special or (finish_reason == "length" and last != self.end_of_turn):
+        if stop_token is None:
             return ids
         if ids and ids[0] == self.end_of_turn:
             del ids[0]
-        if ids and ids[0] == last:
+        if ids and ids[0] == stop_token:
             del ids[0]
         return ids
 
@@ -94,7 +92,7 @@ class ChatTemplate:
                 until = len(closed.rstrip())
                 if going_on.startswith(closed[:until]):
                     ids = self._text.encode_after_text(going_on[until:])
-                    return Continuation(ids, None, None, self.special)
+                    return Continuation(ids, None, None)
                 continue
             until, end = last
             begin = until - len(end)
@@ -104,7 +102,7 @@ class ChatTemplate:
                 if closing is not None and going_on.startswith(closing, begin):
                     # From the closing token on, so that what follows is not taken for the beginning of a text.
                     ids = self._text.encode(going_on[begin:])
-                    return Continuation(ids, ids_of[closing], ids_of[end], self.special)
+                    return Continuation(ids, ids_of[closing], ids_of[end])
         raise problem or TemplateError("the chat template does not render an answer that messages follow")
 
     def _closing(self, messages: Messages, tools: Sequence[Mapping[str, Any]]) -> str | None:
@@ -182,9 +180,11 @@ def for_template(message: Mapping[str, Any]) -> dict[str, Any]:
     said = {**message, "content": "" if message.get("content") is None else message["content"]}
     if "reasoning" in said:
         said.setdefault("reasoning_content", said.pop("reasoning"))
-    # gpt-oss's name for it, and its template takes no content beside it where there are calls.
-    if said.get("reasoning_content") and not (said["content"] and said.get("tool_calls")):
-        said.setdefault("thinking", said["reasoning_content"])
+    if said.get("reasoning_content"):
+        # gpt-oss's name for it, and its template takes no content beside it where there are calls. It must not be left
+        # out then: transformers would fill it in.
+        alone = not (said["content"] and said.get("tool_calls"))
+        said.setdefault("thinking", said["reasoning_content"] if alone else "")
     if said.get("tool_calls"):
         said["tool_calls"] = [_call(call) for call in said["tool_calls"]]
     return said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +30,11 @@ class Prompt:
 class TokenConversation:
     """Keeps the trace of one rollout. Ask for a prompt, sample, and tell the answer, one after the other."""
 
-    def __init__(self, template: ChatTemplate, trace: TokenTrace) -> None:
+    def __init__(self, template: ChatTemplate, trace: TokenTrace, stop_tokens: Collection[int]) -> None:
+        """`stop_tokens`: those that the server was told to stop at."""
         self._template = template
         self.trace = trace
+        self._ends = {*trace.end_of_turn, *stop_tokens}
         #: For each turn of the trace what was said until then, its answer last, and with which tools.
         self._turns: list[tuple[list[Any], Tools]] = []
 
@@ -56,7 +58,7 @@ class TokenConversation:
             except TemplateError as error:
                 why = str(error)
             else:
-                new = following.after(segment.tokens[-1], segment.turns[-1].finish_reason)
+                new = following.after(segment.turns[-1].stop_token)
                 return Prompt([*segment.tokens, *new], len(new), None, tools)
         ids = self._template.prompt(messages, tools or ())
         return Prompt(ids, len(ids), why, tools or ())
@@ -76,7 +78,8 @@ class TokenConversation:
     def stop_token(self, sampled: Sampled) -> int | None:
         """Return the special token by which the model ended its turn, None when something else ended it."""
         last = sampled.ids[-1]
-        if last in self.trace.end_of_turn:
+        # Servers say `length` as well where it was the last one there was room for.
+        if last in self._ends:
             return last
         return last if last in self._template.special and sampled.finish_reason == "stop" else None
 

@@ -189,7 +189,7 @@ class TokenExactModel:
         ready = await self._source.prepare()
         if self._conversation is None:
             self.trace.end_of_turn = ready.end_of_turn
-            self._conversation = TokenConversation(ready.template, self.trace)
+            self._conversation = TokenConversation(ready.template, self.trace, ready.stop_tokens)
         conversation = self._conversation
         tools = parameters.get("tools")
         try:

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from pytest_hermes.models.tokens.certificate import problems
 from pytest_hermes.models.tokens.chat_template import ChatTemplate, Continuation
+from pytest_hermes.models.tokens.conversation import TokenConversation
+from pytest_hermes.models.tokens.dialects import Sampled
 from pytest_hermes.models.tokens.errors import TemplateError
 from pytest_hermes.models.tokens.guarded_text import GuardedText
+from pytest_hermes.models.tokens.trace import TokenTrace
 from tests.services.chat_families import FAMILIES, INJECTED
 from tests.services.run_api import make_tokenizer
 from tests.services.token_server import TokenServer
@@ -74,22 +77,34 @@ def test_how_an_answer_may_end(tokenizer_of: Callable[[str], Any]) -> None:
 
 def test_a_turn_ends_once() -> None:
     end, text, other = 1, 7, 2
-    closed = Continuation([end, text], end, end, frozenset({end, other}))
-    opened = Continuation([other, text], None, None, frozenset({end, other}))
-    for following, last, reason, wanted in (
-        (closed, end, "stop", [text]),
+    closed, opened = Continuation([end, text], end, end), Continuation([other, text], None, None)
+    for following, stop_token, wanted in (
+        (closed, end, [text]),
         # Whichever token it was, the model ended its turn.
-        (closed, other, "stop", [text]),
-        (closed, text, "stop", [end, text]),
-        (closed, text, "length", [end, text]),
-        (closed, end, "length", [text]),
-        # One that was cut off after a special token in its midst has not ended.
-        (closed, other, "length", [end, text]),
-        (opened, other, "stop", [text]),
-        (opened, end, "stop", [other, text]),
-        (opened, text, "stop", [other, text]),
+        (closed, other, [text]),
+        (closed, None, [end, text]),
+        (opened, other, [text]),
+        (opened, end, [other, text]),
+        (opened, None, [other, text]),
     ):
-        assert following.after(last, reason) == wanted
+        assert following.after(stop_token) == wanted
+
+
+def test_by_what_an_answer_ended(tokenizer_of: Callable[[str], Any]) -> None:
+    for name in FAMILIES:
+        tokenizer = tokenizer_of(name)
+        template = ChatTemplate(tokenizer)
+        closing, stopping = template.endings()
+        conversation = TokenConversation(template, TokenTrace(end_of_turn=closing), stopping)
+        # One that was cut off after a special token in its midst has not ended.
+        midst = next(iter(template.special - {*closing, *stopping}))
+        for last, reason, wanted in (
+            *((token, reason, token) for token in (*closing, *stopping) for reason in ("stop", "length")),
+            (midst, "stop", midst),
+            (midst, "length", None),
+            (tokenizer.convert_tokens_to_ids("a"), "stop", None),
+        ):
+            assert conversation.stop_token(Sampled([last], [-0.1], reason)) == wanted
 
 
 def test_a_template_that_closes_only_what_is_last_cannot_go_on(tmp_path: Any, tokenizer_of: Callable[..., Any]) -> None:
