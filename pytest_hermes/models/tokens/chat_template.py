@@ -117,6 +117,15 @@ class ChatTemplate:
         """Return the text of sampled ids, with special tokens, since calls and reasoning may be marked by them."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
+    def unknown(self, ids: Sequence[int]) -> int | None:
+        """Return the first of `ids` that the tokenizer does not have; None when it has them all.
+
+        Decoding leaves such ids out, and models have some: their tables are larger than vocabularies.
+        """
+        token_of = self._tokenizer.backend_tokenizer.id_to_token
+        # A tokenizer's ids have 32 bits.
+        return next((one for one in ids if one >= 2**32 or token_of(one) is None), None)
+
     def endings(self) -> tuple[tuple[int, ...], list[int]]:
         """Return the special tokens by which the template closes an answer, and those by which a model may end one.
 

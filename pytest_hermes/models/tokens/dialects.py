@@ -77,7 +77,8 @@ class VllmGenerate:
     name = "vllm_generate"
     below_base = False
     path = "/generate"
-    parameters = _VLLM | {"extra_args"}
+    # It takes what it is sent as it is: keys of JSON are strings, and token ids are none.
+    parameters = (_VLLM - {"logit_bias"}) | {"extra_args"}
 
     def body(
         self, model: str, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]
@@ -90,13 +91,14 @@ class VllmGenerate:
         try:
             entries = [dict(entry[0]) for entry in answer["logprobs"][0]]
             told = answer.get("token_ids")
-            ids = [int(token) for token in told[0]] if told else [int(next(iter(entry))) for entry in entries]
+            # Where an entry holds more than one, only the server knows which of them it sampled.
+            ids = [int(token) for token in told[0]] if told else [int(token) for (token,) in entries]
             by_id = [{int(key): value for key, value in entry.items()} for entry in entries]
             if len(ids) != len(by_id):
                 raise BadAnswer(f"the server told {len(by_id)} logprobs of {len(ids)} sampled tokens")
             logprobs = [entry.get(token) for entry, token in zip(by_id, ids, strict=True)]
             reason = answer["finish_reasons"][0]
-        except (KeyError, IndexError, TypeError, ValueError, StopIteration, AttributeError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise _not_understood(self.name, answer, error) from None
         _check_prompt(answer.get("prompt_token_ids"), prompt)
         return _checked(ids, logprobs, reason)
@@ -144,6 +146,10 @@ class Sglang:
         count = meta.get("completion_tokens")
         if isinstance(count, int) and count != len(ids):
             raise BadAnswer(f"the server sampled {count} tokens and told {len(ids)} logprobs")
+        asked = meta.get("prompt_tokens")
+        if isinstance(asked, int) and asked != len(prompt):
+            # With --allow-auto-truncate it cuts a long prompt off, and says nothing else of it.
+            raise BadAnswer(f"the server was sent {len(prompt)} tokens and sampled after {asked} of them")
         return _checked(ids, logprobs, reason)
 
 
@@ -217,7 +223,7 @@ def _checked(ids: Any, logprobs: Any, reason: Any) -> Sampled:
     """Return what was sampled, if it is told of every token: what is missing must not be filled up."""
     if not isinstance(ids, list) or not isinstance(logprobs, list) or len(ids) != len(logprobs):
         raise BadAnswer(f"the server told {_count(logprobs)} logprobs of {_count(ids)} sampled tokens")
-    if reason in (None, "abort", "error"):
+    if not isinstance(reason, str) or reason in ("abort", "error"):
         raise BadAnswer(f"the server broke off the answer (finish_reason {reason})")
     if not ids:
         raise BadAnswer("the server sampled nothing")
@@ -231,8 +237,8 @@ def _checked(ids: Any, logprobs: Any, reason: Any) -> Sampled:
 
 
 def _check_prompt(told: Any, prompt: Sequence[int]) -> None:
-    if told is not None and list(told) != list(prompt):
-        raise BadAnswer(f"the server was sent {len(prompt)} tokens and sampled after {len(told)} others")
+    if told is not None and told != list(prompt):
+        raise BadAnswer(f"the server was sent {len(prompt)} tokens and sampled after {_count(told)} others")
 
 
 def _not_understood(name: str, answer: Any, error: Exception) -> BadAnswer:

@@ -17,7 +17,7 @@ from ..protocol import ContextWindowExceeded
 from .call_format import call_parser
 from .chat_template import ChatTemplate
 from .conversation import TokenConversation
-from .dialects import DIALECTS, TEMPLATE_KEY, Dialect, Protocols, Sampled, check_parameters, dialect_of
+from .dialects import DIALECTS, TEMPLATE_KEY, BadAnswer, Dialect, Protocols, Sampled, check_parameters, dialect_of
 from .errors import TemplateError
 from .trace import TokenTrace
 
@@ -161,7 +161,13 @@ class TokenSource:
             if self.endpoint.answered:
                 raise
             raise Refused(str(error)) from None
-        return ready.dialect.read(answer, prompt)
+        sampled = ready.dialect.read(answer, prompt)
+        if (unknown := ready.template.unknown(sampled.ids)) is not None:
+            raise BadAnswer(
+                f"the server sampled token {unknown}, which the tokenizer does not have: is it that of the server's "
+                "model (env.tokenizer_name)?"
+            )
+        return sampled
 
 
 _UNDETECTED = (

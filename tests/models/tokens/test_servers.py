@@ -51,6 +51,7 @@ async def test_a_dialect_is_detected_and_an_answer_cut_off_stays_cut_off(
     ("dialect", "key", "said"),
     [
         ("vllm_generate", "top_pp", "unknown parameter 'top_pp'; did you mean 'top_p'?"),
+        ("vllm_generate", "logit_bias", "unknown parameter 'logit_bias'"),
         ("sglang", "min_tokens", "did you mean 'min_new_tokens'?"),
         ("completions", "truncate_prompt_tokens", "unknown parameter 'truncate_prompt_tokens'"),
     ],
@@ -140,39 +141,47 @@ async def test_what_is_said_beside_extra_body_is_obeyed_or_refused(serving: Call
     assert len(server.emitted) == 1
 
 
-def other_prompt(answer: Any) -> Any:
-    answer["choices"][0]["prompt_token_ids"] = [1, 2]
-    return answer
-
-
-def broken_off(answer: Any) -> Any:
-    answer["choices"][0]["finish_reason"] = "abort"
-    return answer
-
-
-def no_ids(answer: Any) -> Any:
-    del answer["choices"][0]["token_ids"]
-    return answer
-
-
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (other_prompt, "sampled after 2 others"),
-        (no_ids, "tells no token ids"),
-        (broken_off, "broke off the answer"),
-        (lambda answer: {"error": "busy"}, "not that of a completions server .*: check openai.token_protocol"),
+#: For each dialect places in an answer, what stands there, and what is said of it.
+WRONG: dict[str, list[tuple[tuple[str | int, ...], Any, str]]] = {
+    "completions": [
+        (("choices", 0, "prompt_token_ids"), [1, 2], "sampled after 2 others"),
+        (("choices", 0, "prompt_token_ids"), 2, "sampled after no others"),
+        (("choices", 0, "finish_reason"), "abort", r"broke off the answer \(finish_reason abort\)"),
+        (("choices", 0, "finish_reason"), 1, r"broke off the answer \(finish_reason 1\)"),
+        (("choices", 0, "token_ids"), None, "tells no token ids"),
+        (("choices", 0, "token_ids", 0), 2**70, "token 1180591620717411303424, which the tokenizer does not have"),
+        (("choices", 0, "token_ids", 0), 5000, r"token 5000, which the tokenizer does not .*\(env\.tokenizer_name\)"),
+        (("choices",), [], "not that of a completions server .*: check openai.token_protocol"),
     ],
-)
-async def test_what_does_not_tell_what_was_sampled_is_refused(
-    spoil: Any, said: str, serving: Callable[..., Any]
-) -> None:
-    server, source = serving("chatml")
+    "sglang": [
+        (("meta_info", "prompt_tokens"), 7, r"was sent \d+ tokens and sampled after 7 of them"),
+        (("meta_info",), None, "not that of a sglang server"),
+    ],
+    "vllm_generate": [
+        (("prompt_token_ids",), True, "sampled after no others"),
+        (("logprobs", 0, 0, 0), {"5": -0.1, "6": -0.2}, "not that of a vllm_generate server"),
+        (("finish_reasons",), [None], "broke off the answer"),
+    ],
+}
+
+
+@pytest.mark.parametrize("dialect", WRONG)
+async def test_what_does_not_tell_what_was_sampled_is_refused(dialect: str, serving: Callable[..., Any]) -> None:
+    server, source = serving("chatml", dialect)
     server.script = lambda prompt: "Done.<|im_end|>"
-    server.spoil = spoil
-    with pytest.raises(InfrastructureError, match=said) as raised:
-        await ask(source)
-    assert raised.value.kind == "tokens"
+    for place, value, said in WRONG[dialect]:
+
+        def spoil(answer: Any, place: Any = place, value: Any = value) -> Any:
+            inner = answer
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = value
+            return answer
+
+        server.spoil = spoil
+        with pytest.raises(InfrastructureError, match=said) as raised:
+            await ask(source)
+        assert raised.value.kind == "tokens"
 
 
 async def test_a_sequence_never_has_more_tokens_than_it_may(serving: Callable[..., Any]) -> None:
