@@ -13,6 +13,9 @@ from .guarded_text import GuardedText
 
 Messages = Sequence[Mapping[str, Any]]
 
+#: Who may write tokens that are special to a model alone, such as `<think>`. Tools, which go by several names, may not.
+_SPEAKERS = frozenset({"system", "developer", "user", "assistant"})
+
 #: What calls are made of: WordPiece loses its white space and its capitals.
 _PROBE = 'f({"Key":  "a-b/C.txt"})\n\tend'
 
@@ -155,7 +158,9 @@ class ChatTemplate:
     def _guarded(self, messages: Messages) -> list[dict[str, Any]]:
         return [
             {
-                **self._text.guard({k: v for k, v in said.items() if k != "role"}, all_added=said["role"] == "tool"),
+                **self._text.guard(
+                    {k: v for k, v in said.items() if k != "role"}, all_added=said["role"] not in _SPEAKERS
+                ),
                 "role": said["role"],
             }
             for said in map(for_template, messages)
