@@ -58,7 +58,8 @@ class HermesAgentBaseEnv(RolloutEnv):
         of_subclass = frozenset(vars(self))
         super().__init__(config, server_configs, slurm, testing)
         self.trajectories: TrajectoryFile | None = None
-        self._again: dict[int, Any] = {}
+        #: Items that wait to be tried once more. An environment may hand out one object for several groups.
+        self._again: list[Any] = []
         self._failures: list[str] = []
         self._framework = (frozenset(vars(self)) | {"_framework"}) - of_subclass
 
@@ -101,6 +102,7 @@ class HermesAgentBaseEnv(RolloutEnv):
         A rollout that fails costs the others nothing: while training, `short_groups` says what becomes of a group that
         is short; otherwise what there is of it is kept.
         """
+        again = self._is_tried_again(item)
         schemas, names = self._resolve_tools_for_group()
         draw = DRAW.get()
         group = Group(draw.group if draw is not None else uuid.uuid4().hex[:12], schemas, frozenset(names))
@@ -109,6 +111,10 @@ class HermesAgentBaseEnv(RolloutEnv):
             outcomes = await asyncio.gather(
                 *(self.collect_trajectory(item) for _ in range(self.config.group_size)), return_exceptions=True
             )
+        except asyncio.CancelledError:
+            if again:  # whoever cancels a group works on its item later
+                self._again.append(item)
+            raise
         finally:
             GROUP.reset(token)
         scored: list[dict[str, Any]] = []
@@ -129,11 +135,10 @@ class HermesAgentBaseEnv(RolloutEnv):
         padded = 0
         if short > 0 and causes and self.mode == "serve":
             if self.config.short_groups != "pad_none" or not scored:
-                return None, backlog + self._short(item)
+                return None, backlog + self._short(item, again)
             padded = short
             scored += padding(scored, short)
             self.rows_padded += short
-        self._again.pop(id(item), None)
         if not scored:
             return None, backlog
         joined = join(scored)
@@ -174,11 +179,19 @@ class HermesAgentBaseEnv(RolloutEnv):
         for cause, count in Counter(causes).items():
             log.warning("%s of the %s rollouts of %s failed: %s", count, self.config.group_size, task, cause)
 
-    def _short(self, item: Any) -> list[Any]:
-        """Return the item if it is to be tried again; the object itself tells whether it was."""
+    def _is_tried_again(self, item: Any) -> bool:
+        """Return whether a group of `item` is one that was short before, and take it for begun."""
+        for index, one in enumerate(self._again):
+            if one is item:
+                del self._again[index]
+                return True
+        return False
+
+    def _short(self, item: Any, again: bool) -> list[Any]:
+        """Return the item of a short group if that is to be tried once more."""
         requeue = self.config.short_groups == "requeue"
-        if requeue and self._again.pop(id(item), None) is None:
-            self._again[id(item)] = item
+        if requeue and not again:
+            self._again.append(item)
             if self.sent_groups is not None and (draw := DRAW.get()) is not None:
                 self.sent_groups.wait(item, draw)
             return [item]

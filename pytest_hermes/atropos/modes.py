@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from pathlib import Path
@@ -79,8 +78,7 @@ async def serve(env: HermesAgentBaseEnv) -> None:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         if hasattr(env, "env_id"):
-            with contextlib.suppress(Exception):  # it may be what ended the run
-                await env.api.post("/disconnect-env", {"env_id": env.env_id}, once=True)
+            await env.api.disconnect(env.env_id)
     log.info("done at step %s: %s", env.curr_step, env.standing())
     if env.failed_evaluations:
         log.error("%s evaluations failed, see above", env.failed_evaluations)

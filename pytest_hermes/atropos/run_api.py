@@ -17,6 +17,8 @@ _WAITS = (0.5, 1.5, 4.0, 6.0, 10.0)
 _FIRST_WAITS = (0.5, 1.0)
 #: Seconds for one request.
 _TIMEOUT = 60.0
+#: Seconds for one that must not hold anybody up.
+_SHORT = 5.0
 #: Bytes from which a body is sent compressed.
 _COMPRESS = 1024
 
@@ -37,7 +39,8 @@ class RunApi:
         """Return the JSON that the server answers, to one of several tries.
 
         `once`: not tried again where the server may have taken it already, which one that broke off or failed may have.
-        Raises UsageError when no server was ever there, InfrastructureError when it is gone or refuses the request.
+        Raises UsageError when no server was ever there, or another one, InfrastructureError when it is gone or refuses
+        the request.
         """
         return await self.ask("POST", path, body, once=once)
 
@@ -56,7 +59,7 @@ class RunApi:
             else:
                 self._reached = True
                 if status < 400:
-                    return json.loads(text)
+                    return self._read(text)
                 problem = f"HTTP {status}: {text[:300]}"
                 if status < 500 or once:
                     raise InfrastructureError(f"{self.url}{path} refuses the request: {problem}", kind="run-api")
@@ -69,7 +72,35 @@ class RunApi:
                 f"no run-api at {self.url} ({problem}); start one with `run-api`, or say where it is with "
                 "--env.rollout_server_url"
             )
-        raise InfrastructureError(f"{self.url} does not answer any more: {problem}", kind="run-api")
+        gone = "fails" if problem.startswith("HTTP") else "does not answer any more"
+        raise InfrastructureError(f"{self.url}{path} {gone}: {problem}", kind="run-api")
+
+    def _read(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError:
+            first = " ".join(text.split())[:60]
+            raise UsageError(
+                f"what answers at {self.url} is no run-api: it says {first!r}; see --env.rollout_server_url"
+            ) from None
+
+    async def answers(self) -> bool:
+        """Return whether there is a server now; asked once."""
+        return await self._quickly("GET", "/", None)
+
+    async def disconnect(self, env_id: int) -> None:
+        """Say that an environment ends, if there is anybody to hear it; said once."""
+        await self._quickly("POST", "/disconnect-env", {"env_id": env_id})
+
+    async def _quickly(self, method: str, path: str, body: Any) -> bool:
+        import aiohttp
+
+        try:
+            async with asyncio.timeout(_SHORT):
+                status, _ = await self._once(method, path, body)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+        return status < 400
 
     async def _once(self, method: str, path: str, body: Any) -> tuple[int, str]:
         import aiohttp

@@ -87,12 +87,24 @@ class ServingEnv(SendingEnv):
         try:
             self.status_dict = await self.api.get("/status-env", {"env_id": self.env_id})
         except InfrastructureError as error:
-            raise RunFailed(str(error)) from None
+            if not await self.api.answers():
+                raise RunFailed(str(error)) from None
+            raise self._started_anew(str(error)) from None
+        if (step := self.status_dict["current_step"]) < self.curr_step:
+            raise self._started_anew(f"step {step} after step {self.curr_step}")
         workers = self.config.max_num_workers
         if workers == -1:
             workers = self.config.max_num_workers_per_node * len(self.server.servers)
         self.max_num_workers = workers
         await self.server.update_weight(self.status_dict["env_weight"])
+
+    def _started_anew(self, sign: str) -> RunFailed:
+        """Return what ends a run whose server does not know it any more, and may know another one by its number."""
+        del self.env_id
+        return RunFailed(
+            f"the run-api at {self.api.url} does not know this environment any more, most likely since it was started "
+            f"anew ({sign}): start the trainer, then serve again"
+        )
 
     async def add_train_workers(self) -> None:
         await super().add_train_workers()

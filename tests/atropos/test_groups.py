@@ -144,6 +144,24 @@ async def test_while_training_a_short_group_is_tried_once_more(
     assert len(group["scores"]) == 3
 
 
+async def test_groups_of_one_object_are_each_tried_once_more(env: Any, model_server: ModelServer) -> None:
+    """As of an environment that has but one item."""
+    item = {"id": "one", "prompt": "Go."}
+    env.mode, env.config.group_size = "serve", 1
+    answers(model_server, "raise")
+    both = await asyncio.gather(*(env.collect_trajectories(item) for _ in range(2)))
+    assert both == [(None, [item]), (None, [item])]
+    begun = asyncio.create_task(env.collect_trajectories(item))
+    await asyncio.sleep(0)
+    # The trainer has enough for now: it is worked on later, and is the second try still.
+    begun.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await begun
+    assert [await env.collect_trajectories(item) for _ in range(2)] == [(None, []), (None, [])]
+    assert env.groups_dropped == {"short": 2}
+    assert await env.collect_trajectories(item) == (None, [item])
+
+
 async def test_rollouts_that_all_fail_end_the_run(env: Any, model_server: ModelServer) -> None:
     from pytest_hermes.atropos.sending import RunFailed
 
@@ -221,8 +239,34 @@ async def test_without_a_run_api_one_is_told_at_once() -> None:
             UsageError, match=r"no run-api at http://127.0.0.1:9 \(Connection refused\); start one with `run-api`"
         ):
             await client.get("/")
+        # Nor does one that is gone hold up the end of a run.
+        client._reached = True
+        await client.disconnect(0)
+        assert not await client.answers()
     finally:
         await client.close()
+
+
+async def test_a_run_api_that_was_started_anew_is_told(
+    env: Any, run_api: RunApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_hermes.atropos.sending import RunFailed
+
+    monkeypatch.setattr("pytest_hermes.atropos.run_api._WAITS", ())
+    env.api.url = run_api.url
+    run_api.register_trainer(batch_size=3, max_token_len=1000, steps=10)
+    run_api.get("/batch")
+    await env.register_env()
+    env.curr_step = 3
+    # Another environment may have its number by now, which it must not end.
+    with pytest.raises(RunFailed, match=r"most likely since it was started anew \(step 0 after step 3\)"):
+        await env.get_status()
+    assert not hasattr(env, "env_id")
+    await env.register_env()
+    with pytest.raises(UsageError, match="is no run-api: it says 'Reset successful'"):
+        await env.api.get("/reset_data")
+    with pytest.raises(RunFailed, match=r"started anew \(.*HTTP 500.*\): start the trainer"):
+        await env.get_status()
 
 
 async def test_what_the_run_api_refuses_is_told_and_not_tried_again(run_api: RunApi) -> None:
