@@ -24,6 +24,9 @@ log = logging.getLogger("pytest_hermes.atropos")
 #: Groups that may be dropped one after the other, for other reasons than equal scores, before a run ends.
 DROPS_IN_A_ROW = 8
 
+#: Seconds that a group on its way to the trainer has when it is cancelled.
+_ON_ITS_WAY = 5
+
 #: Seconds between two lines that say how a run stands.
 _REMINDER = 60
 
@@ -115,7 +118,7 @@ class SendingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
             await self.add_rollouts_for_wandb(group, item)
             self.save_group(group)
             if do_send_to_api:
-                await self._send(parts)
+                await self._send_to_the_end(parts)
 
     def save_group(self, group: Mapping[str, Any]) -> None:
         """Write a group down, where a file was asked for."""
@@ -146,6 +149,17 @@ class SendingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
             self.stop(
                 RunFailed(f"the last {self._drops_in_a_row} groups were all dropped; the last one {kind}: {details}")
             )
+
+    async def _send_to_the_end(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        """Send a group; who cancels it, as Atropos does when the trainer has enough, waits for what is on its way."""
+        sending = asyncio.ensure_future(self._send(parts))
+        try:
+            await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            await asyncio.wait({sending}, timeout=_ON_ITS_WAY)
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            raise
 
     async def _send(self, parts: Sequence[Mapping[str, Any]]) -> None:
         """Send a group, with the groups of its further segments, in one request."""

@@ -58,15 +58,18 @@ class SentGroups:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise UsageError(f"env.sent_groups: cannot write {path}: {error.strerror}") from error
+            raise _cannot_write(path, error) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._run = self._read()
         except BlockingIOError:
-            os.close(self._file)
+            self.close()
             raise UsageError(f"env.sent_groups: another run is writing to {path}; give each its own file") from None
+        except OSError as error:
+            self.close()
+            raise _cannot_write(path, error) from error
         except UsageError:
-            os.close(self._file)
+            self.close()
             raise
 
     def _read(self) -> str:
@@ -78,7 +81,11 @@ class SentGroups:
         lines = list(_objects(content))
         if not size:
             run = uuid.uuid4().hex[:12]
-            self._write({"format": _FORMAT, "run": run})
+            try:
+                self._write({"format": _FORMAT, "run": run})
+            except OSError:
+                os.ftruncate(self._file, 0)  # so that it is a new one still
+                raise
             return run
         if not lines or lines[0].get("format") != _FORMAT:
             raise UsageError(f"env.sent_groups: {self.path} is not a file of sent groups; name another one")
@@ -146,6 +153,10 @@ class SentGroups:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _cannot_write(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"env.sent_groups: cannot write {path}: {error.strerror}")
 
 
 def _objects(content: bytes) -> Iterator[dict[str, Any]]:

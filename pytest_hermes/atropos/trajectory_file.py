@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,7 +81,7 @@ def _row(group: Mapping[str, Any], name: str, row: int) -> Any:
 
 
 class TrajectoryFile:
-    """Appends lines; a group's are one write, so a process that is killed leaves whole groups."""
+    """Appends the lines of whole groups."""
 
     def __init__(self, path: Path, redactor: Redactor) -> None:
         """Make the file, under another name if there is one already. Raises UsageError when that is not possible."""
@@ -99,10 +100,17 @@ class TrajectoryFile:
         """Write the lines of one group. Raises OSError when the disk does not take them whole."""
         texts = [json.dumps(self._redactor.value(line), ensure_ascii=False, default=str) for line in lines]
         data = b"".join(text.encode("utf-8", "replace") + b"\n" for text in texts)
-        written = os.write(self._file, data)
-        while written < len(data):
-            written += os.write(self._file, data[written:])
-        os.fsync(self._file)
+        before = os.fstat(self._file).st_size
+        try:
+            written = os.write(self._file, data)
+            while written < len(data):
+                written += os.write(self._file, data[written:])
+            os.fsync(self._file)
+        except OSError:
+            # Half a line would be in the way of whoever reads the others.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, before)
+            raise
         self.lines += len(lines)
 
     def close(self) -> None:

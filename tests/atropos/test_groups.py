@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_hermes.errors import InfrastructureError, UsageError
+from tests.services.full_disk import full_disk
 from tests.services.model_server import ModelServer, Reply, completion
 from tests.services.run_api import RunApi, Trainer
 
@@ -99,9 +100,11 @@ async def test_a_table_costs_no_group_and_a_full_disk_ends_the_run(
     await env.handle_send_to_api(group, do_send_to_api=False)
     assert env.trajectories.lines == 3
     assert "a group is in no table: IndexError" in caplog.text
-    env.trajectories.close()
-    with pytest.raises(RunFailed, match=r"cannot write trajectories to .*out.jsonl: Bad file descriptor"):
+    path = env.trajectories.path
+    whole = path.read_bytes()
+    with full_disk(path, room=99), pytest.raises(RunFailed, match=r"cannot write .*out.jsonl: File too large"):
         await env.handle_send_to_api(group, do_send_to_api=False)
+    assert path.read_bytes() == whole
 
 
 async def test_groups_at_once_share_the_places_in_flight(env: Any, model_server: ModelServer) -> None:

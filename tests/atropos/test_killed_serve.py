@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import random
-import resource
 import subprocess
 import threading
 import time
@@ -24,6 +23,7 @@ from hypothesis import strategies as st
 
 from pytest_hermes.errors import UsageError
 from tests.services.bench import Bench
+from tests.services.full_disk import full_disk
 from tests.services.loopback_server import LoopbackServer
 from tests.services.run_api import RunApi, Trainer
 
@@ -219,19 +219,16 @@ def test_a_full_disk_loses_no_note(tmp_path: Path) -> None:
     from pytest_hermes.atropos.sent_groups import SentGroups
 
     path = tmp_path / "sent.jsonl"
+    with full_disk(path, room=9), pytest.raises(UsageError, match=r"sent_groups: cannot write .*: No space left"):
+        SentGroups(path)
     sent = SentGroups(path)
     first, second, third = (sent.draw("a") for _ in range(3))
     assert first is not None
     assert second is not None
     assert third is not None
     sent.note(first, "sending")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 9, hard))
-    try:
-        with pytest.raises(OSError, match="No space left"):
-            sent.note(second, "sending")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(path, room=9), pytest.raises(OSError, match="No space left"):
+        sent.note(second, "sending")
     # There is room again, but half a line stands at the end.
     with pytest.raises(OSError, match="No space left"):
         sent.note(third, "sending")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import threading
@@ -335,3 +336,36 @@ async def test_a_group_that_may_have_been_taken_is_not_sent_again(env: Any, brea
         server.stop()
     assert taken == ["/scored_data"]
     assert env.groups_dropped == {"not taken": 1}
+
+
+async def test_a_group_on_its_way_arrives_though_its_worker_is_cancelled(env: Any) -> None:
+    """Atropos cancels its workers as soon as the trainer has enough."""
+    arrives, answers = threading.Event(), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            arrives.set()
+            answers.wait()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    group = {"tokens": [[1], [2]], "masks": [[1], [2]], "scores": [0.0, 1.0], "group_overrides": {"group_size": 2}}
+    server = LoopbackServer(Handler)
+    try:
+        env.api.url = server.url
+        worker = asyncio.create_task(env.handle_send_to_api(group, ITEM))
+        await asyncio.to_thread(arrives.wait)
+        worker.cancel()
+        await asyncio.sleep(0)
+        answers.set()
+        with pytest.raises(asyncio.CancelledError):
+            await worker
+    finally:
+        answers.set()
+        server.stop()
+    assert env.standing() == "1 groups sent"
