@@ -19,6 +19,7 @@ from .faults import (
     CONNECT_SECONDS,
     Asked,
     Fault,
+    ServerFailed,
     check_completion,
     connection_fault,
     first_line,
@@ -86,18 +87,19 @@ class Endpoint:
 
         return await self._patiently(ask)
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+    async def post(self, path: str, body: Mapping[str, Any], *, patient: bool = True) -> Any:
         """Return the JSON that the endpoint answers to `body` at `path`, below the base URL or a URL of its own.
 
-        Faults that may pass are waited out. Raises what `chat_completion` raises.
+        Faults that may pass are waited out; a 500 is not unless `patient`, but raises ServerFailed. Raises what
+        `chat_completion` raises.
         """
-        return await self._patiently(lambda client: client.post(path, cast_to=object, body=body))
+        return await self._patiently(lambda client: client.post(path, cast_to=object, body=body), patient)
 
     async def get(self, path: str) -> Any:
         """Return the JSON that stands at `path`, as `post` does."""
         return await self._patiently(lambda client: client.get(path, cast_to=object))
 
-    async def _patiently(self, ask: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def _patiently(self, ask: Callable[[Any], Awaitable[Any]], patient: bool = True) -> Any:
         now = asyncio.get_running_loop().time
         first, tried = now(), 0
         while True:
@@ -109,6 +111,9 @@ class Endpoint:
                 try:
                     answer = await self._request(ask)
                 except Fault as fault:
+                    if fault.status == 500 and not patient:
+                        request_answered(began)
+                        raise ServerFailed(str(fault), kind="endpoint") from None
                     failed = fault
                     if fault.overloaded:
                         slot.overloaded()

@@ -18,7 +18,7 @@ from .retry import OVERLOADED, is_transient, read_retry_after
 #: llama.cpp, Anthropic and OpenRouter, which send a plain 400 (or 413).
 _TOO_LONG = re.compile(
     r"context_length_exceeded|maximum context length|context (window|length|size)|exceed_context_size"
-    r"|prompt is too long|input is too long|too many tokens|longer than the model",
+    r"|prompt is too long|input is too long|too many tokens|longer than the (maximum )?model",
     re.IGNORECASE,
 )
 
@@ -54,13 +54,20 @@ class Fault(Exception):
         overloaded: bool = False,
         retry_after: float | None = None,
         unreachable: bool = False,
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
+        #: Of the answer, if there was one.
+        self.status = status
         self.overloaded = overloaded
         #: Seconds after which the endpoint wants to be asked again, if it said so.
         self.retry_after = retry_after
         #: Whether there was nobody to speak to.
         self.unreachable = unreachable
+
+
+class ServerFailed(InfrastructureError):
+    """A server failed by a request (500), which is mostly what it does with one that it does not expect."""
 
 
 def first_line(text: str, limit: int = 300) -> str:
@@ -84,7 +91,7 @@ def status_fault(asked: Asked, status: int, body: Any, text: str, headers: Mappi
     message = f"{asked.address} answered {status}: {said}" + (f" ({code})" if code else "")
     if is_transient(status):
         retry_after = read_retry_after(headers.get("retry-after"))
-        return Fault(message, overloaded=status in OVERLOADED, retry_after=retry_after)
+        return Fault(message, overloaded=status in OVERLOADED, retry_after=retry_after, status=status)
     return InfrastructureError(message, kind="endpoint")
 
 

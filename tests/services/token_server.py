@@ -40,6 +40,11 @@ class TokenServer:
         self.dialect = dialect
         self.script: Callable[[str], str] = lambda prompt: ""
         self.spoil: Callable[[dict[str, Any]], dict[str, Any]] = lambda answer: answer
+        #: Tokens that a prompt may have at most. What Atropos's server does with more is fail.
+        self.longest: int | None = None
+        #: Requests that fail from now on, whatever they are.
+        self.failing = 0
+        self.failed = 0
         self.emitted: list[Emitted] = []
         self.refused: list[str] = []
         self.use(tokenizer)
@@ -59,6 +64,9 @@ class TokenServer:
                 if self.path != ("/v1/completions" if server.dialect == "completions" else "/generate"):
                     server.refused.append(self.path)
                     self._send(404, {"detail": "Not Found"})
+                    return
+                if server._fails(body):
+                    self._send(500, "Internal Server Error")
                     return
                 try:
                     self._send(200, server._answer(body))
@@ -111,6 +119,15 @@ class TokenServer:
         letter = chr(byte) if byte in printable else chr(256 + rest.index(byte))
         assert letter in pre_tokenizers.ByteLevel.alphabet()
         return [self._tokenizer.convert_tokens_to_ids(letter)]
+
+    def _fails(self, body: dict[str, Any]) -> bool:
+        with self._lock:
+            fails = self.failing > 0 or (
+                self.longest is not None and len(body["prompt"]["prompt_token_ids"]) > self.longest
+            )
+            self.failing -= self.failing > 0
+            self.failed += fails
+        return fails
 
     def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
         prompt, wanted = {

@@ -44,6 +44,8 @@ class Dialect(Protocol):
     path: str
     #: Further sampling parameters it takes.
     parameters: frozenset[str]
+    #: Whether it says when a prompt is longer than its model takes. One that does not fails by it (500).
+    tells_too_long: bool
 
     def body(
         self, model: str, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]
@@ -79,6 +81,7 @@ class VllmGenerate:
     path = "/generate"
     # It takes what it is sent as it is: keys of JSON are strings, and token ids are none.
     parameters = (_VLLM - {"logit_bias"}) | {"extra_args"}
+    tells_too_long = False
 
     def body(
         self, model: str, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]
@@ -119,6 +122,7 @@ class Sglang:
         "custom_params",
         "sampling_seed",
     }
+    tells_too_long = True
 
     def body(
         self, model: str, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]
@@ -165,6 +169,7 @@ class Completions:
         "vllm_xargs",
         "user",
     }
+    tells_too_long = True
 
     def body(
         self, model: str, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]

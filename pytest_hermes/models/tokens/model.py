@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from .chat_template import ChatTemplate
 from .conversation import TokenConversation
 from .dialects import DIALECTS, TEMPLATE_KEY, BadAnswer, Dialect, Protocols, Sampled, check_parameters, dialect_of
 from .errors import TemplateError
+from .too_long import ask_or_find_too_long
 from .trace import TokenTrace
 
 #: Parameters of `chat_completion` that are seen to on this side.
@@ -147,20 +148,7 @@ class TokenSource:
             if left < 1:
                 raise ContextWindowExceeded(f"{len(prompt)} tokens, and a sequence may have {longest}")
             max_tokens = left if max_tokens is None else min(max_tokens, left)
-        body = ready.dialect.body(self.name, prompt, parameters.get("temperature"), max_tokens, more)
-        where = self.root + ready.dialect.path
-        if ready.dialect.below_base:
-            # One that was found by its list of paths stands below /v1, whether the address has that or not.
-            base = f"{self.root}/v1" if self.settings.protocol == "auto" else self.endpoint.address
-            where = base + ready.dialect.path
-        try:
-            answer = await self.endpoint.post(where, body)
-        except Refused:
-            raise
-        except InfrastructureError as error:
-            if self.endpoint.answered:
-                raise
-            raise Refused(str(error)) from None
+        answer = await self._answer(ready.dialect, prompt, parameters.get("temperature"), max_tokens, more)
         sampled = ready.dialect.read(answer, prompt)
         if (unknown := ready.template.unknown(sampled.ids)) is not None:
             raise BadAnswer(
@@ -168,6 +156,37 @@ class TokenSource:
                 "model (env.tokenizer_name)?"
             )
         return sampled
+
+    async def _answer(
+        self,
+        dialect: Dialect,
+        prompt: Sequence[int],
+        temperature: float | None,
+        max_tokens: int | None,
+        more: dict[str, Any],
+    ) -> Any:
+        where = self.root + dialect.path
+        if dialect.below_base:
+            # One that was found by its list of paths stands below /v1, whether the address has that or not.
+            base = f"{self.root}/v1" if self.settings.protocol == "auto" else self.endpoint.address
+            where = base + dialect.path
+
+        def ask(patient: bool) -> Awaitable[Any]:
+            body = dialect.body(self.name, prompt, temperature, max_tokens, more)
+            return self.endpoint.post(where, body, patient=patient)
+
+        def sample_one(ids: Sequence[int]) -> Awaitable[Any]:
+            other = {key: value for key, value in more.items() if key != "min_tokens"}
+            return self.endpoint.post(where, dialect.body(self.name, ids, temperature, 1, other), patient=False)
+
+        try:
+            return await (ask(True) if dialect.tells_too_long else ask_or_find_too_long(prompt, ask, sample_one))
+        except Refused:
+            raise
+        except InfrastructureError as error:
+            if self.endpoint.answered:
+                raise
+            raise Refused(str(error)) from None
 
 
 _UNDETECTED = (

@@ -11,6 +11,7 @@ from pytest_hermes.errors import InfrastructureError, UsageError
 from pytest_hermes.models.endpoint import Endpoint
 from pytest_hermes.models.keys import Address
 from pytest_hermes.models.protocol import ContextWindowExceeded
+from pytest_hermes.models.retry import RetryPolicy
 from pytest_hermes.models.tokens.certificate import problems
 from pytest_hermes.models.tokens.model import TokenSource
 from tests.services.chat_families import FAMILIES
@@ -198,6 +199,36 @@ async def test_a_sequence_never_has_more_tokens_than_it_may(serving: Callable[..
     longest -= 3
     with pytest.raises(ContextWindowExceeded):
         await ask(source)
+
+
+async def test_a_server_that_fails_by_what_is_too_long_is_told_from_one_that_fails(serving: Callable[..., Any]) -> None:
+    server, source = serving("chatml", "vllm_generate", extra_body={"min_tokens": 2})
+    source.endpoint._policy = RetryPolicy(tries=3, base=0.01)
+    server.script = lambda prompt: "Done.<|im_end|>"
+    model = source.for_task()
+    asked = [*ASKED]
+    await model.chat_completion(messages=asked)
+    prompt = len(server.emitted[0].prompt)
+    asked += [{"role": "assistant", "content": "Done."}, {"role": "user", "content": "Go on. " * 3 * prompt}]
+    server.longest = prompt
+    with pytest.raises(ContextWindowExceeded, match=r"\d+ tokens: the server takes all parts of them"):
+        await model.chat_completion(messages=asked)
+    whole = [token for one in server.emitted[1:] for token in one.prompt]
+    assert all("min_tokens" not in one.body for one in server.emitted[1:])
+    assert server.failed > 2
+    server.longest, before = None, server.failed
+    # A fault that passes is waited out, as ever, whether it lasts for a request or more.
+    for failing in (1, len(whole).bit_length() + 1):
+        server.failing = failing
+        await model.chat_completion(messages=asked)
+        assert (server.emitted[-1].prompt, server.failing) == (whole, 0)
+    # One that does not is a fault of the server.
+    server.failing = 1000
+    with pytest.raises(InfrastructureError, match=r"answered 500: .* \(3 tries\)"):
+        await model.chat_completion(messages=asked)
+    assert server.failed < before + 50
+    assert [turn.number for turn in model.trace.turns] == [0]
+    await source.close()
 
 
 async def test_a_changed_history_begins_a_segment(serving: Callable[..., Any]) -> None:
