@@ -188,9 +188,12 @@ class SendingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
             self.sent_groups.note(draw, state)
         except OSError as error:
             # What cannot be noted must not be sent.
-            failed = RunFailed(f"cannot note in {self.sent_groups.path} what is sent: {error.strerror or error}")
+            failed = self._cannot_note(self.sent_groups, error)
             self.stop(failed)
             raise failed from error
+
+    def _cannot_note(self, sent: SentGroups, error: OSError) -> RunFailed:
+        return RunFailed(f"cannot note in {sent.path} what is sent: {error.strerror or error}")
 
     def _tell_progress(self, scores: Sequence[float]) -> None:
         """Say how the run stands, once a minute at most: a trainer's steps may take long."""

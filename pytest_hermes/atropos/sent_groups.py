@@ -39,6 +39,29 @@ class Draw:
     group: str
 
 
+@dataclass(frozen=True)
+class Registration:
+    """An environment as a run-api knows it."""
+
+    url: str
+    env_id: int
+    #: The name that was wished for, `_`, and how many had it before.
+    name: str
+    #: Of the trainer, when it was registered.
+    step: int
+
+    def replaces(self, earlier: Registration) -> bool:
+        """Return whether `earlier` is this environment's at the same run-api, which still has it if it was killed.
+
+        A run-api cannot be asked who it is. But its numbers only grow, and those of one that was started anew begin
+        from 0: another environment may have the number by then.
+        """
+        name, _, count = self.name.rpartition("_")
+        same, _, before = earlier.name.rpartition("_")
+        grows = self.env_id > earlier.env_id and self.step >= earlier.step
+        return grows and (self.url, name) == (earlier.url, same) and int(count) > int(before)
+
+
 #: The draw whose group the running code makes or sends.
 DRAW: ContextVar[Draw | None] = ContextVar("hermes_draw", default=None)
 
@@ -52,6 +75,7 @@ class SentGroups:
         self._noted: dict[tuple[str, int], State] = {}
         self._drawn: Counter[str] = Counter()
         self._torn = False
+        self._registration: Registration | None = None
         #: Draws that wait for their rollouts, by their item, which is kept so that its id stays its own.
         self._waiting: dict[int, tuple[Any, deque[Draw]]] = {}
         try:
@@ -92,6 +116,8 @@ class SentGroups:
         for line in lines[1:]:
             if isinstance(line.get("task"), str) and isinstance(line.get("number"), int):
                 self._noted[line["task"], line["number"]] = line.get("state", "sending")
+            elif isinstance(line.get("registered"), dict):
+                self._registration = Registration(**line["registered"])
         return str(lines[0].get("run"))
 
     def __len__(self) -> int:
@@ -102,6 +128,12 @@ class SentGroups:
     def in_doubt(self) -> int:
         """How many groups were on their way when a process ended, or broke off."""
         return sum(state == "sending" for state in self._noted.values())
+
+    def register(self, now: Registration) -> Registration | None:
+        """Note a registration, and return the one before if it is to end. Raises OSError when the disk is full."""
+        self._write({"registered": vars(now)})
+        earlier, self._registration = self._registration, now
+        return earlier if earlier is not None and now.replaces(earlier) else None
 
     def draw(self, task: str) -> Draw | None:
         """Return the next draw of a task; None when its group was noted before this process began."""

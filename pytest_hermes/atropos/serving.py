@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import InfrastructureError, UsageError
 from . import wandb_use
 from .sending import RunFailed, SendingEnv
+from .sent_groups import Registration
 
 log = logging.getLogger("pytest_hermes.atropos")
 
@@ -49,6 +50,7 @@ class ServingEnv(SendingEnv):
         self.env_id = said["env_id"]
         self.wandb_prepend = said["wandb_name"]
         self.curr_step = said["starting_step"]
+        await self._disconnect_the_one_before()
         self.checkpoint_dir = said["checkpoint_dir"]
         self.checkpoint_interval = said["checkpoint_interval"]
         if self.config.total_steps == -1:
@@ -57,7 +59,22 @@ class ServingEnv(SendingEnv):
                 raise UsageError("neither the trainer nor env.total_steps says how many steps there are")
         if self.curr_step > 0:
             self.load_checkpoint()
-        log.info("registered as %s at step %s", self.wandb_prepend, self.curr_step)
+        log.info("registered as %s (env_id %s) at step %s", self.wandb_prepend, self.env_id, self.curr_step)
+
+    async def _disconnect_the_one_before(self) -> None:
+        """Let the run-api forget the environment of a run that was killed, where the notes of what it sent tell it.
+
+        It would have its share of the batches otherwise, which a trainer waits for (`min_batch_allocation`).
+        """
+        if self.sent_groups is None:
+            return
+        now = Registration(self.api.url, self.env_id, self.wandb_prepend, self.curr_step)
+        try:
+            earlier = self.sent_groups.register(now)
+        except OSError as error:
+            raise self._cannot_note(self.sent_groups, error) from error
+        if earlier is not None:
+            await self.api.disconnect(earlier.env_id)
 
     async def _once_there_is_a_trainer(self, method: str, path: str, body: Any, ready: Callable[[Any], bool]) -> Any:
         """Ask, once a second, until the answer is one that there is with a trainer, and return it."""

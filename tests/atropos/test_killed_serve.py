@@ -169,13 +169,40 @@ def test_no_group_is_sent_twice_whenever_a_run_is_killed(
     items = Counter(group["messages"][0][0]["content"] for group in groups)
     ids = Counter(group["generation_params"]["group"] for group in groups)
     assert set(items.values()) == set(ids.values()) == {1}
-    noted = [json.loads(line) for line in (bench.path / "sent.jsonl").read_text().splitlines()][1:]
+    lines = map(json.loads, (bench.path / "sent.jsonl").read_text().splitlines())
+    noted = [line for line in lines if "task" in line]
     last = {line["task"]: line["state"] for line in noted}
     # All were worked on, and only what was on its way when a run was killed may be lost.
     assert set(last) == {f"item-{n}" for n in range(ITEMS)}
     lost = ITEMS - len(groups)
     assert lost <= sum(state == "sending" for state in last.values())
     assert "groups are noted in sent.jsonl and are not sent again" in said
+    # Each run ended the one before at the run-api, which was killed, and the last one ended itself.
+    assert run_api.log.read_text().count("POST /disconnect-env") == len(kills) + 1
+
+
+def test_only_ones_own_registration_is_ended(tmp_path: Path) -> None:
+    from pytest_hermes.atropos.sent_groups import Registration, SentGroups
+
+    path = tmp_path / "sent.jsonl"
+    first = Registration("http://a", 1, "my_env_0", 5)
+    ended = []
+    for now in (
+        first,
+        second := Registration("http://a", 3, "my_env_1", 9),
+        # A run-api that was started anew, whose numbers others may have.
+        Registration("http://a", 0, "my_env_0", 9),
+        Registration("http://a", 1, "my_env_0", 9),
+        Registration("http://a", 2, "my_env_1", 0),
+        Registration("http://b", 4, "my_env_2", 9),
+        Registration("http://b", 5, "other_3", 9),
+    ):
+        sent = SentGroups(path)
+        ended.append(sent.register(now))
+        assert len(sent) == 0
+        sent.close()
+    assert ended == [None, first, None, None, None, None, None]
+    assert second.replaces(first)
 
 
 def test_notes(tmp_path: Path) -> None:
