@@ -66,6 +66,14 @@ class Fault(Exception):
         self.unreachable = unreachable
 
 
+class NotFound(Refused):
+    """A server has not what it was asked for (404). `said` is how it put it."""
+
+    def __init__(self, message: str, said: str) -> None:
+        super().__init__(message)
+        self.said = said
+
+
 class ServerFailed(InfrastructureError):
     """A server failed by a request (500), which is mostly what it does with one that it does not expect."""
 
@@ -87,7 +95,8 @@ def status_fault(asked: Asked, status: int, body: Any, text: str, headers: Mappi
     if status in (400, 413) and _TOO_LONG.search(f"{said} {code}"):
         return ContextWindowExceeded(said)
     if status in (401, 402, 403, 404) or code == _NO_CREDIT:
-        return Refused(f"{_refusal(asked, 402 if code == _NO_CREDIT else status)} ({status}: {said})")
+        refusal = f"{_refusal(asked, 402 if code == _NO_CREDIT else status)} ({status}: {said})"
+        return NotFound(refusal, said) if status == 404 else Refused(refusal)
     message = f"{asked.address} answered {status}: {said}" + (f" ({code})" if code else "")
     if is_transient(status):
         retry_after = read_retry_after(headers.get("retry-after"))

@@ -12,6 +12,7 @@ from ...result import Usage
 from ...task import Task
 from .. import completion
 from ..endpoint import Endpoint
+from ..faults import NotFound
 from ..limiter import CallLimiter
 from ..protocol import ContextWindowExceeded
 from .call_format import call_parser
@@ -181,6 +182,11 @@ class TokenSource:
 
         try:
             return await (ask(True) if dialect.tells_too_long else ask_or_find_too_long(prompt, ask, sample_one))
+        except NotFound as error:
+            raise Refused(
+                f"{where} is not there, or has no model {self.name!r} (404: {error.said}): check openai.base_url, "
+                f"openai.model_name, and openai.token_protocol ({dialect.name})"
+            ) from None
         except Refused:
             raise
         except InfrastructureError as error:

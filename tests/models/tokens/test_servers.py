@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_hermes.errors import InfrastructureError, UsageError
+from pytest_hermes.errors import InfrastructureError, Refused, UsageError
 from pytest_hermes.models.endpoint import Endpoint
 from pytest_hermes.models.keys import Address
 from pytest_hermes.models.protocol import ContextWindowExceeded
@@ -73,6 +73,13 @@ async def test_an_address_without_v1_will_do(serving: Callable[..., Any]) -> Non
     endpoint = Endpoint("m", Address(server.url.removesuffix("/v1"), None))
     _, choice = await ask(TokenSource(endpoint, source.settings))
     assert choice.message.content == "Done."
+
+
+async def test_a_wrong_protocol_is_told(serving: Callable[..., Any]) -> None:
+    server, source = serving("chatml", protocol="vllm_generate")
+    with pytest.raises(Refused, match=r"/generate is not there.*404.*check .*openai\.token_protocol \(vllm_generate\)"):
+        await ask(source)
+    assert server.refused == ["/generate"]
 
 
 async def test_an_unknown_format_is_told(serving: Callable[..., Any]) -> None:
