@@ -14,7 +14,7 @@ from .loopback_server import LoopbackServer
 PATHS = {
     "vllm_generate": ["/generate", "/health"],
     "sglang": ["/generate", "/v1/completions", "/get_model_info"],
-    "completions": ["/v1/completions", "/v1/chat/completions", "/version"],
+    "completions": ["/v1/completions", "/v1/chat/completions", "/version", "/detokenize"],
 }
 
 
@@ -61,6 +61,9 @@ class TokenServer:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if self.path == "/detokenize" and server.dialect == "completions":
+                    self._send(200, {"prompt": server._tokenizer.decode(body["tokens"])})
+                    return
                 if self.path != ("/v1/completions" if server.dialect == "completions" else "/generate"):
                     server.refused.append(self.path)
                     self._send(404, {"detail": "Not Found"})

@@ -54,7 +54,7 @@ class ChatTemplate:
         self._tokenizer = tokenizer
         self._options = dict(options or {})
         self._text = GuardedText(tokenizer)
-        if (back := self.decode(self._text.encode(_PROBE)).removeprefix(" ")) != _PROBE:
+        if (back := self.decode(self.encode(_PROBE)).removeprefix(" ")) != _PROBE:
             name = getattr(tokenizer, "name_or_path", "")
             raise TemplateError(
                 f"the tokenizer {name!r} does not give back the text it is given ({_PROBE!r} becomes {back!r}), so "
@@ -115,6 +115,10 @@ class ChatTemplate:
         except TemplateError:
             return None
         return last[1] if last is not None else None
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text that no template writes anything around."""
+        return self._text.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of sampled ids, with special tokens, since calls and reasoning may be marked by them."""

@@ -97,33 +97,53 @@ class TokenSource:
         call_parser(self.settings.tool_call_parser)
         tokenizer = await asyncio.to_thread(self.settings.load_tokenizer)
         extra_body = self.settings.extra_body or {}
-        dialect = await self._find_dialect()
+        paths = await self._paths() if self.settings.protocol == "auto" else {}
+        dialect = self._dialect(paths)
         check_parameters(dialect, extra_body)
         try:
             template = await asyncio.to_thread(ChatTemplate, tokenizer, extra_body.get(TEMPLATE_KEY))
         except TemplateError as error:
             raise UsageError(str(error)) from None
+        if _DETOKENIZE in paths:
+            await self._check_tokenizer(template)
         closing, stopping = await asyncio.to_thread(template.endings)
         return _Ready(dialect, template, closing, stopping)
 
-    async def _find_dialect(self) -> Dialect:
-        if self.settings.protocol != "auto":
-            return DIALECTS[self.settings.protocol]
+    async def _paths(self) -> Mapping[str, Any]:
+        """Return what the server has at its paths, as it says itself."""
         url = f"{self.root}/openapi.json"
         try:
-            paths = (await self.endpoint.get(url))["paths"]
+            return dict((await self.endpoint.get(url))["paths"])
         except Refused as error:
             raise UsageError(f"{_UNDETECTED} ({error})") from None
         except InfrastructureError as error:
             if not self.endpoint.answered:
                 raise Refused(str(error)) from None
             raise UsageError(f"{_UNDETECTED} ({error})") from None
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ValueError):
             raise UsageError(f"{_UNDETECTED} ({url} has no paths)") from None
+
+    def _dialect(self, paths: Mapping[str, Any]) -> Dialect:
+        if self.settings.protocol != "auto":
+            return DIALECTS[self.settings.protocol]
         dialect = dialect_of(paths)
         if dialect is None:
-            raise UsageError(f"{_UNDETECTED} ({url} names neither /generate nor /v1/completions)")
+            raise UsageError(f"{_UNDETECTED} ({self.root}/openapi.json names neither /generate nor /v1/completions)")
         return dialect
+
+    async def _check_tokenizer(self, template: ChatTemplate) -> None:
+        """Raise UsageError when the server reads another text in the ids of one. One that does not say is believed."""
+        text = "The quick brown fox: 1 + 1 = 2"
+        try:
+            body = {"model": self.name, "tokens": template.encode(text)}
+            read = (await self.endpoint.post(self.root + _DETOKENIZE, body, patient=False))["prompt"]
+        except (InfrastructureError, KeyError, TypeError):
+            return
+        if isinstance(read, str) and read.strip() != text:
+            raise UsageError(
+                f"the tokenizer is not that of the server's model: what is {text!r} to the one is {read[:60]!r} to the "
+                "other; name the right one with env.tokenizer_name"
+            )
 
     @property
     def root(self) -> str:
@@ -194,6 +214,9 @@ class TokenSource:
                 raise
             raise Refused(str(error)) from None
 
+
+#: Where `vllm serve` gives the text of ids (vllm/entrypoints/serve/tokenize).
+_DETOKENIZE = "/detokenize"
 
 _UNDETECTED = (
     "cannot tell how this server takes token ids; set openai.token_protocol to vllm_generate (Atropos's vLLM server), "

@@ -82,6 +82,17 @@ async def test_a_wrong_protocol_is_told(serving: Callable[..., Any]) -> None:
     assert server.refused == ["/generate"]
 
 
+async def test_a_tokenizer_of_another_model_is_told(
+    serving: Callable[..., Any], tokenizer_of: Callable[[str], Any]
+) -> None:
+    _, source = serving("chatml", load_tokenizer=lambda: tokenizer_of("mistral"))
+    with pytest.raises(
+        UsageError, match=r"is not that of the server's model: what is 'The quick .* env\.tokenizer_name"
+    ):
+        await source.prepare()
+    await source.close()
+
+
 async def test_an_unknown_format_is_told(serving: Callable[..., Any]) -> None:
     _, source = serving("chatml", tool_call_parser="hermess")
     with pytest.raises(UsageError, match=r"unknown format 'hermess'; did you mean 'hermes'\?"):
