@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,6 +41,8 @@ class EnvTokenizer:
     def __init__(self, config: HermesAgentEnvConfig, server: Any) -> None:
         self._name, self._chosen = _named(config, server)
         self._loaded = False
+        # Each server of a model loads it in a thread of its own.
+        self._loading = threading.Lock()
         self._tokenizer: Any = None
         self._problem = ""
 
@@ -48,12 +51,13 @@ class EnvTokenizer:
 
         Raises UsageError for one that the user named and that cannot be loaded.
         """
-        if not self._loaded:
-            self._loaded = True
-            self._tokenizer, self._problem = _load(self._name)
-            if self._tokenizer is None and self._chosen:
-                raise UsageError(f"tokenizer_name: {self._problem}")
-        return self._tokenizer
+        with self._loading:
+            if not self._loaded:
+                self._loaded = True
+                self._tokenizer, self._problem = _load(self._name)
+                if self._tokenizer is None and self._chosen:
+                    raise UsageError(f"tokenizer_name: {self._problem}")
+            return self._tokenizer
 
     @property
     def problem(self) -> str:

@@ -74,12 +74,12 @@ def test_its_commands_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 def test_its_evaluation_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from pytest_hermes.atropos import HermesAgentBaseEnv, HermesAgentEnvConfig
+    from pytest_hermes.atropos import HermesAgentEnvConfig
     from pytest_hermes.atropos.env_config import ServerConfig
     from pytest_hermes.atropos.modes import run_mode
 
     monkeypatch.chdir(tmp_path)
-    written: dict[str, Any] = {"asyncio": asyncio, "HermesAgentBaseEnv": HermesAgentBaseEnv}
+    written: dict[str, Any] = {}
     exec(block("class MyBenchEnv("), written)
 
     class Env(written["MyBenchEnv"]):  # type: ignore[misc]

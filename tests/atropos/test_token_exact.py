@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -301,6 +302,19 @@ async def test_a_first_prompt_that_is_too_long_is_told(env: Any, caplog: pytest.
     # The reward is what stands last.
     assert await env.collect_trajectories({**ITEM, "prompt": "1"}) == (None, [])
     assert "its first prompt has more than the 9 tokens that a sequence may have" in caplog.text
+
+
+async def test_two_servers_load_their_tokenizer_once(env: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+
+    def load(name: str) -> tuple[Any, str]:
+        time.sleep(0.1)
+        loaded.append(object())
+        return loaded[-1], ""
+
+    monkeypatch.setattr("pytest_hermes.atropos.tokenizer._load", load)
+    found = await asyncio.gather(*(asyncio.to_thread(env.tokenizers.find) for _ in range(2)))
+    assert found == loaded * 2
 
 
 async def test_a_judge_is_asked_by_token_ids_as_well(env: Any) -> None:
