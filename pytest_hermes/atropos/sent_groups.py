@@ -7,6 +7,7 @@ ones it has.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import hashlib
@@ -66,6 +67,13 @@ class Registration:
 DRAW: ContextVar[Draw | None] = ContextVar("hermes_draw", default=None)
 
 
+@dataclass(frozen=True, eq=False)
+class _Working:
+    item: Any
+    draw: Draw
+    task: asyncio.Task[Any] | None
+
+
 class SentGroups:
     """The notes of one training run, which several processes may write one after the other."""
 
@@ -78,6 +86,7 @@ class SentGroups:
         self._registration: Registration | None = None
         #: Draws that wait for their rollouts, by their item, which is kept so that its id stays its own.
         self._waiting: dict[int, tuple[Any, deque[Draw]]] = {}
+        self._working: list[_Working] = []
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -152,20 +161,36 @@ class SentGroups:
     def worked_on(self, item: Any, task: str) -> Iterator[Draw]:
         """Take the draw that waits for `item`, or else a new one; broken off before it is noted, it waits again."""
         _, waiting = self._waiting.get(id(item), (item, deque()))
-        draw = waiting.popleft() if waiting else None
+        draw = waiting.popleft() if waiting else self._taken_over(item)
         if not waiting:
             self._waiting.pop(id(item), None)
         while draw is None:
             draw = self.draw(task)
         token = DRAW.set(draw)
+        working = _Working(item, draw, asyncio.current_task())
+        self._working.append(working)
         done = False
         try:
             yield draw
             done = True
         finally:
             DRAW.reset(token)
-            if not done and (draw.task, draw.number) not in self._noted:
-                self.wait(item, draw)
+            if working in self._working:
+                self._working.remove(working)
+                if not done and not self._is_noted(draw):
+                    self.wait(item, draw)
+
+    def _taken_over(self, item: Any) -> Draw | None:
+        """Return the draw of one that works on `item`, was cancelled before it was noted, and is closing sandboxes."""
+        for working in self._working:
+            cancelled = working.task is not None and working.task.cancelling() > 0
+            if working.item is item and cancelled and not self._is_noted(working.draw):
+                self._working.remove(working)
+                return working.draw
+        return None
+
+    def _is_noted(self, draw: Draw) -> bool:
+        return (draw.task, draw.number) in self._noted
 
     def note(self, draw: Draw, state: State) -> None:
         """Write down what becomes of a draw's group. Raises OSError when the disk does not take it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -205,7 +206,7 @@ def test_only_ones_own_registration_is_ended(tmp_path: Path) -> None:
     assert second.replaces(first)
 
 
-def test_notes(tmp_path: Path) -> None:
+async def test_notes(tmp_path: Path) -> None:
     from pytest_hermes.atropos.sent_groups import SentGroups
 
     path = tmp_path / "deep" / "sent.jsonl"
@@ -229,6 +230,30 @@ def test_notes(tmp_path: Path) -> None:
     with sent.worked_on(item, "a") as again:
         assert again == second
     assert len({first.group, broken_off.group, second.group}) == 3
+
+    # Who is cancelled may take long to close its sandboxes; the next one to work on the item does not wait for that.
+    async def work(until: asyncio.Event, closed: asyncio.Event) -> Any:
+        with sent.worked_on(other, "c") as draw:
+            draws.append(draw)
+            try:
+                await until.wait()
+            finally:
+                await closed.wait()
+
+    other, draws, begun, closed = {"id": "c"}, [], asyncio.Event(), asyncio.Event()
+    cancelled = asyncio.create_task(work(asyncio.Event(), closed))
+    beside = asyncio.create_task(work(begun, begun))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.sleep(0)
+    next_one = asyncio.create_task(work(begun, begun))
+    await asyncio.sleep(0)
+    begun.set()
+    closed.set()
+    await asyncio.wait({cancelled, beside, next_one})
+    assert [draw.number for draw in draws] == [0, 1, 0]
+    with sent.worked_on(other, "c") as last:
+        assert last.number == 2
     sent.close()
     with path.open("ab") as file:  # the power failed
         file.write(b'{"task": "b", "numb')
