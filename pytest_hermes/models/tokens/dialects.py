@@ -222,6 +222,8 @@ def check_parameters(dialect: Dialect, extra_body: Mapping[str, Any] | None) -> 
         elif key not in dialect.parameters:
             known = {*dialect.parameters, TEMPLATE_KEY}
             raise UsageError(f"env.extra_body for a {dialect.name} server: {unknown('parameter', key, known)}")
+        elif key == "stop_token_ids" and not (isinstance(value, list) and all(type(one) is int for one in value)):
+            raise UsageError(f"env.extra_body: {key} must be a list of token ids, not {value!r}")
 
 
 def _checked(ids: Any, logprobs: Any, reason: Any) -> Sampled:

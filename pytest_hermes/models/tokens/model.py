@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import InfrastructureError, Refused, UsageError
+from ...errors import InfrastructureError, UsageError
 from ...result import Usage
 from ...task import Task
 from .. import completion
 from ..endpoint import Endpoint
-from ..faults import NotFound
 from ..limiter import CallLimiter
 from ..protocol import ContextWindowExceeded
 from .call_format import call_parser
 from .chat_template import ChatTemplate
 from .conversation import TokenConversation
-from .dialects import DIALECTS, TEMPLATE_KEY, BadAnswer, Dialect, Protocols, Sampled, check_parameters, dialect_of
+from .dialects import TEMPLATE_KEY, BadAnswer, Protocols, Sampled, check_parameters
 from .errors import TemplateError
-from .too_long import ask_or_find_too_long
+from .token_endpoint import TokenEndpoint
 from .trace import TokenTrace
 
 #: Parameters of `chat_completion` that are seen to on this side.
@@ -47,7 +46,7 @@ class TokenSettings:
 
 @dataclass(frozen=True)
 class _Ready:
-    dialect: Dialect
+    server: TokenEndpoint
     template: ChatTemplate
     end_of_turn: tuple[int, ...]
     stop_tokens: list[int]
@@ -97,58 +96,15 @@ class TokenSource:
         call_parser(self.settings.tool_call_parser)
         tokenizer = await asyncio.to_thread(self.settings.load_tokenizer)
         extra_body = self.settings.extra_body or {}
-        paths = await self._paths() if self.settings.protocol == "auto" else {}
-        dialect = self._dialect(paths)
-        check_parameters(dialect, extra_body)
+        server = await TokenEndpoint.find(self.endpoint, self.settings.protocol)
+        check_parameters(server.dialect, extra_body)
         try:
             template = await asyncio.to_thread(ChatTemplate, tokenizer, extra_body.get(TEMPLATE_KEY))
         except TemplateError as error:
             raise UsageError(str(error)) from None
-        if _DETOKENIZE in paths:
-            await self._check_tokenizer(template)
+        await server.check_tokenizer(template)
         closing, stopping = await asyncio.to_thread(template.endings)
-        return _Ready(dialect, template, closing, stopping)
-
-    async def _paths(self) -> Mapping[str, Any]:
-        """Return what the server has at its paths, as it says itself."""
-        url = f"{self.root}/openapi.json"
-        try:
-            return dict((await self.endpoint.get(url))["paths"])
-        except Refused as error:
-            raise UsageError(f"{_UNDETECTED} ({error})") from None
-        except InfrastructureError as error:
-            if not self.endpoint.answered:
-                raise Refused(str(error)) from None
-            raise UsageError(f"{_UNDETECTED} ({error})") from None
-        except (KeyError, TypeError, ValueError):
-            raise UsageError(f"{_UNDETECTED} ({url} has no paths)") from None
-
-    def _dialect(self, paths: Mapping[str, Any]) -> Dialect:
-        if self.settings.protocol != "auto":
-            return DIALECTS[self.settings.protocol]
-        dialect = dialect_of(paths)
-        if dialect is None:
-            raise UsageError(f"{_UNDETECTED} ({self.root}/openapi.json names neither /generate nor /v1/completions)")
-        return dialect
-
-    async def _check_tokenizer(self, template: ChatTemplate) -> None:
-        """Raise UsageError when the server reads another text in the ids of one. One that does not say is believed."""
-        text = "The quick brown fox: 1 + 1 = 2"
-        try:
-            body = {"model": self.name, "tokens": template.encode(text)}
-            read = (await self.endpoint.post(self.root + _DETOKENIZE, body, patient=False))["prompt"]
-        except (InfrastructureError, KeyError, TypeError):
-            return
-        if isinstance(read, str) and read.strip() != text:
-            raise UsageError(
-                f"the tokenizer is not that of the server's model: what is {text!r} to the one is {read[:60]!r} to the "
-                "other; name the right one with env.tokenizer_name"
-            )
-
-    @property
-    def root(self) -> str:
-        """The server's address without `/v1`."""
-        return self.endpoint.address.removesuffix("/v1")
+        return _Ready(server, template, closing, stopping)
 
     async def sample(self, prompt: Sequence[int], parameters: Mapping[str, Any]) -> Sampled:
         """Return what the server samples after `prompt`. Raises what `Model.chat_completion` raises."""
@@ -157,7 +113,7 @@ class TokenSource:
         beside = {key: value for key, value in parameters.items() if key not in _OWN and value is not None}
         more = {**(parameters.get("extra_body") or {}), **beside}
         if beside or parameters.get("extra_body") is not self.settings.extra_body:
-            check_parameters(ready.dialect, more)
+            check_parameters(ready.server.dialect, more)
         of_template = (self.settings.extra_body or {}).get(TEMPLATE_KEY)
         if more.pop(TEMPLATE_KEY, of_template) != of_template:
             raise UsageError(f"{TEMPLATE_KEY} hold for a whole run: they belong into env.extra_body")
@@ -169,59 +125,13 @@ class TokenSource:
             if left < 1:
                 raise ContextWindowExceeded(f"{len(prompt)} tokens, and a sequence may have {longest}")
             max_tokens = left if max_tokens is None else min(max_tokens, left)
-        answer = await self._answer(ready.dialect, prompt, parameters.get("temperature"), max_tokens, more)
-        sampled = ready.dialect.read(answer, prompt)
+        sampled = await ready.server.sample(prompt, parameters.get("temperature"), max_tokens, more)
         if (unknown := ready.template.unknown(sampled.ids)) is not None:
             raise BadAnswer(
                 f"the server sampled token {unknown}, which the tokenizer does not have: is it that of the server's "
                 "model (env.tokenizer_name)?"
             )
         return sampled
-
-    async def _answer(
-        self,
-        dialect: Dialect,
-        prompt: Sequence[int],
-        temperature: float | None,
-        max_tokens: int | None,
-        more: dict[str, Any],
-    ) -> Any:
-        where = self.root + dialect.path
-        if dialect.below_base:
-            # One that was found by its list of paths stands below /v1, whether the address has that or not.
-            base = f"{self.root}/v1" if self.settings.protocol == "auto" else self.endpoint.address
-            where = base + dialect.path
-
-        def ask(patient: bool) -> Awaitable[Any]:
-            body = dialect.body(self.name, prompt, temperature, max_tokens, more)
-            return self.endpoint.post(where, body, patient=patient)
-
-        def sample_one(ids: Sequence[int]) -> Awaitable[Any]:
-            other = {key: value for key, value in more.items() if key != "min_tokens"}
-            return self.endpoint.post(where, dialect.body(self.name, ids, temperature, 1, other), patient=False)
-
-        try:
-            return await (ask(True) if dialect.tells_too_long else ask_or_find_too_long(prompt, ask, sample_one))
-        except NotFound as error:
-            raise Refused(
-                f"{where} is not there, or has no model {self.name!r} (404: {error.said}): check openai.base_url, "
-                f"openai.model_name, and openai.token_protocol ({dialect.name})"
-            ) from None
-        except Refused:
-            raise
-        except InfrastructureError as error:
-            if self.endpoint.answered:
-                raise
-            raise Refused(str(error)) from None
-
-
-#: Where `vllm serve` gives the text of ids (vllm/entrypoints/serve/tokenize).
-_DETOKENIZE = "/detokenize"
-
-_UNDETECTED = (
-    "cannot tell how this server takes token ids; set openai.token_protocol to vllm_generate (Atropos's vLLM server), "
-    "sglang, or completions (vllm serve)"
-)
 
 
 class TokenExactModel:

@@ -154,8 +154,12 @@ async def test_what_is_said_beside_extra_body_is_obeyed_or_refused(serving: Call
     await ask(source, top_p=0.5, stop=["\n"], extra_body={"stop_token_ids": [7]})
     sampling = server.emitted[0].body["sampling_params"]
     assert (sampling["top_p"], sampling["stop"], 7 in sampling["stop_token_ids"]) == (0.5, ["\n"], True)
-    for wrong in ({"top_pp": 0.5}, {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}):
-        with pytest.raises(UsageError, match=r"top_p'|env\.extra_body"):
+    for wrong in (
+        {"top_pp": 0.5},
+        {"stop_token_ids": 5},
+        {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}},
+    ):
+        with pytest.raises(UsageError, match=r"top_p'|must be a list of token ids, not 5|env\.extra_body"):
             await ask(source, **wrong)
     assert len(server.emitted) == 1
 

@@ -1,0 +1,108 @@
+"""A server that is asked by token ids: which dialect it speaks, whether it reads ids as we do, and its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any
+
+from ...errors import InfrastructureError, Refused, UsageError
+from ..endpoint import Endpoint
+from ..faults import NotFound
+from .chat_template import ChatTemplate
+from .dialects import DIALECTS, Dialect, Protocols, Sampled, dialect_of
+from .too_long import ask_or_find_too_long
+
+#: Where `vllm serve` gives the text of ids (vllm/entrypoints/serve/tokenize).
+_DETOKENIZE = "/detokenize"
+
+#: A text that every tokenizer gives back.
+_PROBE = "The quick brown fox: 1 + 1 = 2"
+
+_UNDETECTED = (
+    "cannot tell how this server takes token ids; set openai.token_protocol to vllm_generate (Atropos's vLLM server), "
+    "sglang, or completions (vllm serve)"
+)
+
+
+class TokenEndpoint:
+    """One server, found by `find`, whose `dialect` is how it is spoken to."""
+
+    def __init__(self, endpoint: Endpoint, root: str, base: str, dialect: Dialect, paths: Mapping[str, Any]) -> None:
+        self.dialect = dialect
+        self._endpoint = endpoint
+        self._root = root
+        self._url = (base if dialect.below_base else root) + dialect.path
+        self._paths = paths
+
+    @classmethod
+    async def find(cls, endpoint: Endpoint, protocol: Protocols) -> TokenEndpoint:
+        """Return the server at an endpoint; what it can is asked for unless the protocol says.
+
+        Raises UsageError when that cannot be told, Refused when nobody answers.
+        """
+        root = endpoint.address.removesuffix("/v1")
+        if protocol != "auto":
+            return cls(endpoint, root, endpoint.address, DIALECTS[protocol], {})
+        url = f"{root}/openapi.json"
+        try:
+            paths = dict((await endpoint.get(url))["paths"])
+        except Refused as error:
+            raise UsageError(f"{_UNDETECTED} ({error})") from None
+        except InfrastructureError as error:
+            if not endpoint.answered:
+                raise Refused(str(error)) from None
+            raise UsageError(f"{_UNDETECTED} ({error})") from None
+        except (KeyError, TypeError, ValueError):
+            raise UsageError(f"{_UNDETECTED} ({url} has no paths)") from None
+        dialect = dialect_of(paths)
+        if dialect is None:
+            raise UsageError(f"{_UNDETECTED} ({url} names neither /generate nor /v1/completions)")
+        # What stands in its list of paths stands below /v1, whether the address has that or not.
+        return cls(endpoint, root, f"{root}/v1", dialect, paths)
+
+    async def check_tokenizer(self, template: ChatTemplate) -> None:
+        """Raise UsageError when the server reads another text in the ids of one. One that does not say is believed."""
+        if _DETOKENIZE not in self._paths:
+            return
+        body = {"model": self._endpoint.name, "tokens": template.encode(_PROBE)}
+        try:
+            read = (await self._endpoint.post(self._root + _DETOKENIZE, body, patient=False))["prompt"]
+        except (InfrastructureError, KeyError, TypeError):
+            return
+        if isinstance(read, str) and read.strip() != _PROBE:
+            raise UsageError(
+                f"the tokenizer is not that of the server's model: what is {_PROBE!r} to the one is {read[:60]!r} to "
+                "the other; name the right one with env.tokenizer_name"
+            )
+
+    async def sample(
+        self, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]
+    ) -> Sampled:
+        """Return what the server samples after `prompt`; `more` are parameters of its dialect.
+
+        Raises what `Model.chat_completion` raises, and BadAnswer when the server does not tell what it sampled.
+        """
+        dialect, name = self.dialect, self._endpoint.name
+
+        def ask(patient: bool) -> Awaitable[Any]:
+            body = dialect.body(name, prompt, temperature, max_tokens, more)
+            return self._endpoint.post(self._url, body, patient=patient)
+
+        def sample_one(ids: Sequence[int]) -> Awaitable[Any]:
+            other = {key: value for key, value in more.items() if key != "min_tokens"}
+            return self._endpoint.post(self._url, dialect.body(name, ids, temperature, 1, other), patient=False)
+
+        try:
+            answer = await (ask(True) if dialect.tells_too_long else ask_or_find_too_long(prompt, ask, sample_one))
+        except NotFound as error:
+            raise Refused(
+                f"{self._url} is not there, or has no model {name!r} (404: {error.said}): check openai.base_url, "
+                f"openai.model_name, and openai.token_protocol ({dialect.name})"
+            ) from None
+        except Refused:
+            raise
+        except InfrastructureError as error:
+            if self._endpoint.answered:
+                raise
+            raise Refused(str(error)) from None
+        return dialect.read(answer, prompt)
