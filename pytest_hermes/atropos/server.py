@@ -194,7 +194,7 @@ class ServedSource:
 
     async def prepare(self) -> list[str]:
         """Return how the servers that tell tokens are spoken to, found out now. Raises what their `prepare` does."""
-        return [(await source.prepare()).server.dialect.name for source in self._tellers]
+        return [(await source.prepare()).dialect.name for source in self._tellers]
 
     def priced(self, usage: Usage) -> Usage:
         return self._first.priced(usage)

@@ -17,7 +17,7 @@ from ..protocol import ContextWindowExceeded
 from .call_format import call_parser
 from .chat_template import ChatTemplate
 from .conversation import TokenConversation
-from .dialects import TEMPLATE_KEY, BadAnswer, Protocols, Sampled, check_parameters
+from .dialects import TEMPLATE_KEY, BadAnswer, Dialect, Protocols, Sampled, check_parameters
 from .errors import TemplateError
 from .token_endpoint import TokenEndpoint
 from .trace import TokenTrace
@@ -50,6 +50,10 @@ class _Ready:
     template: ChatTemplate
     end_of_turn: tuple[int, ...]
     stop_tokens: list[int]
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.server.dialect
 
 
 class TokenSource:
@@ -113,7 +117,7 @@ class TokenSource:
         beside = {key: value for key, value in parameters.items() if key not in _OWN and value is not None}
         more = {**(parameters.get("extra_body") or {}), **beside}
         if beside or parameters.get("extra_body") is not self.settings.extra_body:
-            check_parameters(ready.server.dialect, more)
+            check_parameters(ready.dialect, more)
         of_template = (self.settings.extra_body or {}).get(TEMPLATE_KEY)
         if more.pop(TEMPLATE_KEY, of_template) != of_template:
             raise UsageError(f"{TEMPLATE_KEY} hold for a whole run: they belong into env.extra_body")
