@@ -66,7 +66,7 @@ async def serve(env: HermesAgentBaseEnv) -> None:
     env.open_sent_groups()
     env.open_trajectories()
     env.prepare_loop(asyncio.get_running_loop())
-    await env.api.get("/")
+    await env.api.find()
     try:
         await env.until_stopped(env.env_manager())
         if env.eval_runner is not None and not env.eval_runner.done():

@@ -31,6 +31,13 @@ class RunApi:
         self._session: Any = None
         self._reached = False
 
+    async def find(self) -> None:
+        """Raise UsageError when what is there is no run-api."""
+        try:
+            await self.get("/")
+        except InfrastructureError as error:
+            raise UsageError(f"no run-api at {self.url}: {error}; see --env.rollout_server_url") from None
+
     async def get(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Return the JSON that the server answers. Raises what `post` raises."""
         return await self.ask("GET", path, body)

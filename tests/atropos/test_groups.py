@@ -279,6 +279,10 @@ async def test_what_the_run_api_refuses_is_told_and_not_tried_again(run_api: Run
     try:
         with pytest.raises(InfrastructureError, match=r"refuses the request: HTTP 422.*tokens"):
             await client.post("/scored_data", {"scores": []})
+        await client.find()
+        client.url += "/v1"
+        with pytest.raises(UsageError, match=r"no run-api at .*/v1: .*HTTP 404.*--env\.rollout_server_url"):
+            await client.find()
     finally:
         await client.close()
     assert run_api.log.read_text().count("POST /scored_data") == 1
