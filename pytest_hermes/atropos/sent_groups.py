@@ -2,7 +2,7 @@
 
 A group is the n-th time that a task was drawn. It is noted before it is sent, and what is noted is never sent: one that
 was on its way when the process was killed is given up, since the run-api takes a group twice and cannot be asked which
-ones it has.
+ones it has. It keeps the environment of a process that was killed as well, so how it knew that is noted too.
 """
 
 from __future__ import annotations
