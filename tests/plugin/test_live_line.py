@@ -14,9 +14,9 @@ from tests.services.bench import Bench
 from tests.services.model_server import ModelServer, Reply, completion
 
 
-def on_a_terminal(bench: Bench, *arguments: str) -> tuple[list[str], str]:
+def shown_on_a_terminal(bench: Bench, *arguments: str) -> tuple[list[str], str]:
     """Return what stands on the screen at the end, and all that was sent to it."""
-    child = bench.pytester.spawn_pytest(" ".join(arguments))
+    child = bench.on_a_terminal(*arguments)
     child.setwinsize(50, 100)
     text = child.read().decode()
     child.wait()
@@ -25,10 +25,10 @@ def on_a_terminal(bench: Bench, *arguments: str) -> tuple[list[str], str]:
     return [line.rstrip() for line in screen.display], text
 
 
-@pytest.mark.parametrize("verbosity", ["", "-v"])
-def test_on_a_terminal_it_comes_and_goes_without_a_trace(bench: Bench, verbosity: str) -> None:
+@pytest.mark.parametrize("verbosity", [(), ("-v",)], ids=["plain", "verbose"])
+def test_on_a_terminal_it_comes_and_goes_without_a_trace(bench: Bench, verbosity: tuple[str, ...]) -> None:
     bench.file("sleeps.py", SLEEPS)
-    screen, sent = on_a_terminal(bench, *SLEEPS_ARGS, "-n3", "--tb=no", verbosity)
+    screen, sent = shown_on_a_terminal(bench, *SLEEPS_ARGS, "-n3", "--tb=no", *verbosity)
     shown = re.findall(r"hermes: (\d+)/10 done, (\d+) passing, (\d) in flight", sent)
     assert len(shown) > 5
     assert {number for _, _, number in shown} >= {"3"}
@@ -54,7 +54,7 @@ def test_elsewhere_there_is_a_plain_line_a_minute(bench: Bench, monkeypatch: pyt
 
 def test_quiet_says_nothing(bench: Bench) -> None:
     bench.file("sleeps.py", SLEEPS)
-    _, sent = on_a_terminal(bench, *SLEEPS_ARGS, "-n3", "--tb=no", "-qq")
+    _, sent = shown_on_a_terminal(bench, *SLEEPS_ARGS, "-n3", "--tb=no", "-qq")
     assert "in flight" not in sent
 
 

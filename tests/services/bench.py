@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    import pexpect
 
 #: What must not reach the tests from the machine they run on.
 _FOREIGN = (
@@ -27,6 +31,9 @@ _FOREIGN = (
     "FORCE_COLOR",
     "PYTHONDONTWRITEBYTECODE",  # or every run would compile all modules
 )
+
+#: Plugins of other packages that have nothing to do with this one and take half of a start.
+_OTHERS = [part for name in ("hypothesispytest", "html", "metadata", "anyio") for part in ("-p", f"no:{name}")]
 
 
 class Bench:
@@ -63,13 +70,17 @@ class Bench:
         path.write_text(text, encoding="utf-8")
         return path
 
-    def run(self, *arguments: str, timeout: float = 120) -> pytest.RunResult:
-        """Run `pytest` with these arguments and wait for it."""
-        return self.pytester.runpytest_subprocess(*arguments, timeout=timeout)
+    def run(self, *arguments: str, timeout: float = 120, all_plugins: bool = False) -> pytest.RunResult:
+        """Run `pytest` with these arguments and wait for it; `all_plugins`: those that do not matter here as well."""
+        return self.pytester.runpytest_subprocess(*([] if all_plugins else _OTHERS), *arguments, timeout=timeout)
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start `pytest` in the background, in a process group of its own."""
-        return self.start_python("-m", "pytest", *arguments, **options)
+        return self.start_python("-m", "pytest", *_OTHERS, *arguments, **options)
+
+    def on_a_terminal(self, *arguments: str) -> pexpect.spawn[bytes]:
+        """Start `pytest` on a terminal of its own."""
+        return self.pytester.spawn_pytest(shlex.join([*_OTHERS, *arguments]))
 
     def start_python(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start `python` likewise."""
