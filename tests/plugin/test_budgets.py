@@ -44,7 +44,7 @@ def run(
     bench: Bench, server: ModelServer, *arguments: str, tasks: int = 1, limits: str = "", model: str = "tiny"
 ) -> pytest.RunResult:
     bench.file("mine.py", MINE.replace("range(N)", f"range({tasks})").replace("LIMITS", limits))
-    return bench.run(
+    return bench.run_inside(
         "--hermes-bench=mine.py:Mine",
         f"--hermes-base-url={server.url}",
         f"--hermes-model={model}",
@@ -91,7 +91,7 @@ def test_a_model_that_costs_nothing_according_to_its_provider(bench: Bench, mode
 
 def test_embedded_models_have_no_cost_line(bench: Bench) -> None:
     for model in ("oracle", "nop"):
-        result = bench.run("--hermes-bench=terminal_test", "--hermes-task=create-file", f"--hermes-model={model}")
+        result = bench.run_inside("--hermes-bench=terminal_test", "--hermes-task=create-file", f"--hermes-model={model}")
         result.stdout.no_fnmatch_line("cost *")
         result.stdout.fnmatch_lines(["tokens    0 in*"])
 
@@ -226,7 +226,7 @@ def test_the_end_of_a_run_s_time_ends_whatever_is_in_flight(bench: Bench, model_
 
     model_server.script = script
     bench.file("wherever.py", WHEREVER.replace("MARKER", marker))
-    result = bench.run(
+    result = bench.run_inside(
         "--hermes-bench=wherever.py:Wherever",
         f"--hermes-base-url={model_server.url}",
         "--hermes-model=tiny",
@@ -296,7 +296,7 @@ def test_a_budget_in_tokens_needs_counts(bench: Bench, model_server: ModelServer
 
 
 def test_the_oracle_keeps_within_any_budget(bench: Bench) -> None:
-    result = bench.run("--hermes-bench=terminal_test", "--hermes-max-cost=0.01", "--hermes-max-tokens=1", "-n8")
+    result = bench.run_inside("--hermes-bench=terminal_test", "--hermes-max-cost=0.01", "--hermes-max-tokens=1", "-n8")
     result.assert_outcomes(passed=16)
     assert result.ret == 0
 
@@ -307,7 +307,7 @@ def test_an_agent_in_a_test_of_one_s_own_keeps_to_the_budget(bench: Bench, model
         "test_own.py",
         "import asyncio\ndef test_agent(hermes_agent):\n    asyncio.run(hermes_agent.run('Work.'))\n",
     )
-    result = bench.run(
+    result = bench.run_inside(
         "test_own.py",
         f"--hermes-base-url={model_server.url}",
         "--hermes-model=tiny",
@@ -333,7 +333,7 @@ def test_an_agent_in_a_test_of_one_s_own_keeps_to_the_budget(bench: Bench, model
     ],
 )
 def test_limits_that_are_none(bench: Bench, argument: str, said: str) -> None:
-    result = bench.run("--hermes-bench=terminal_test", argument)
+    result = bench.run_inside("--hermes-bench=terminal_test", argument)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {argument.replace('=', '=*')}*: {said}"])
 
@@ -370,6 +370,6 @@ def test_tests_of_one_s_own_in_several_processes_share_a_budget(bench: Bench, mo
         "def test_agent(hermes_agent, n):\n    asyncio.run(hermes_agent.run('Work.'))\n",
     )
     arguments = ("test_own.py", f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "--hermes-run-dir=out")
-    bench.run(*arguments, "--hermes-max-turns=12", "-n2").assert_outcomes(failed=4)
+    bench.run_inside(*arguments, "--hermes-max-turns=12", "-n2").assert_outcomes(failed=4)
     assert 12 <= len(model_server.requests) <= 13
     assert {record["error"]["kind"] for record in bench.records()} == {"budget"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_hermes.models import retry
 from tests.services.bench import Bench
 from tests.services.model_server import ModelServer, Reply, completion
 
@@ -25,13 +26,6 @@ class Mine(Benchmark):
 
     async def compute_reward(self, item, result, ctx) -> float:
         return 1.0 if ctx.read_file("x").get("content") == "1\\n" else 0.0
-"""
-
-#: A user's conftest that keeps the number of tries and takes out the waits.
-QUICK = """
-from pytest_hermes.models import retry
-
-retry.DEFAULT = retry.RetryPolicy(tries=3, base=0.01)
 """
 
 WORK = completion(None, ("terminal", {"command": "echo 1 > x"}))
@@ -65,11 +59,16 @@ FINAL = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the number of tries and take out the waits."""
+    monkeypatch.setattr(retry, "DEFAULT", retry.RetryPolicy(tries=3, base=0.01))
+
+
 def run(bench: Bench, server: ModelServer, *arguments: str, tasks: int = 2) -> pytest.RunResult:
     bench.env(PYTEST_HERMES_API_KEY=KEY)
     bench.file("mine.py", MINE.replace("N)", f"{tasks})"))
-    bench.file("conftest.py", QUICK)
-    return bench.run(
+    return bench.run_inside(
         "--hermes-bench=mine.py:Mine",
         f"--hermes-base-url={server.url}",
         "--hermes-model=tiny",
@@ -240,7 +239,7 @@ def test_a_refusal_ends_a_session_of_one_s_own_tests(
         "def test_agent(hermes_agent, n):\n    asyncio.run(hermes_agent.run('Work.'))\n",
     )
     arguments = ("test_own.py", f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "--hermes-run-dir=out")
-    result = bench.run(*arguments, *distributed)
+    result = bench.run_inside(*arguments, *distributed)
     result.assert_outcomes(failed=1)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert [line for line in result.outlines if line.strip()][-1].startswith(
@@ -290,7 +289,7 @@ def test_a_verifier_that_repeats_a_secret_does_not_show_it(bench: Bench, model_s
     bench.env(SOME_TOKEN="planted-in-the-environment")
     source = MINE.replace("return 1.0 if", "raise OSError('denied: planted-in-the-environment')\n        return 1.0 if")
     bench.file("raising.py", source.replace("N)", "1)"))
-    result = bench.run("--hermes-bench=raising.py:Mine", "--hermes-model=nop")
+    result = bench.run_inside("--hermes-bench=raising.py:Mine", "--hermes-model=nop")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["verifier error: compute_reward raised OSError: denied: [[]redacted[]]"])
     assert "planted-in" not in result.stdout.str()
@@ -346,7 +345,7 @@ def test_a_bug_of_the_benchmark_is_not_started_afresh(bench: Bench, model_server
     model_server.play(WORK, DONE)
     bench.env(PYTEST_HERMES_INFRA_RETRIES="5")
     bench.file("raising.py", MINE.replace("N)", "1)").replace("return 1.0 if", "return None if"))
-    result = bench.run("--hermes-bench=raising.py:Mine", f"--hermes-base-url={model_server.url}", "--hermes-model=tiny")
+    result = bench.run_inside("--hermes-bench=raising.py:Mine", f"--hermes-base-url={model_server.url}", "--hermes-model=tiny")
     result.assert_outcomes(errors=1)
     assert len(model_server.requests) == 2
 
@@ -355,7 +354,7 @@ def test_the_header_says_that_calls_adapt(bench: Bench, model_server: ModelServe
     model_server.play(WORK, DONE)
     result = run(bench, model_server, "-n", "7")
     result.stdout.fnmatch_lines(["hermes: at most 7 model calls in flight, fewer after a 429 or 503"])
-    bench.run("--hermes-bench=terminal_test", "--co").stdout.no_fnmatch_line("*429*")
+    bench.run_inside("--hermes-bench=terminal_test", "--co").stdout.no_fnmatch_line("*429*")
 
 
 def test_an_overloaded_endpoint_is_asked_for_less_at_once(bench: Bench, model_server: ModelServer) -> None:

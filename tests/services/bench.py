@@ -74,6 +74,14 @@ class Bench:
         """Run `pytest` with these arguments and wait for it; `all_plugins`: those that do not matter here as well."""
         return self.pytester.runpytest_subprocess(*([] if all_plugins else _OTHERS), *arguments, timeout=timeout)
 
+    def run_inside(self, *arguments: str) -> pytest.RunResult:
+        """Run `pytest` with these arguments in this very process, which takes a fraction of a process's start.
+
+        For what shows in the same way: not for conftests that change modules, signals, prints of other threads, or what
+        is left at the end.
+        """
+        return self.pytester.runpytest_inprocess(*_OTHERS, *arguments)
+
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start `pytest` in the background, in a process group of its own."""
         return self.start_python("-m", "pytest", *_OTHERS, *arguments, **options)
