@@ -91,7 +91,9 @@ def test_a_model_that_costs_nothing_according_to_its_provider(bench: Bench, mode
 
 def test_embedded_models_have_no_cost_line(bench: Bench) -> None:
     for model in ("oracle", "nop"):
-        result = bench.run_inside("--hermes-bench=terminal_test", "--hermes-task=create-file", f"--hermes-model={model}")
+        result = bench.run_inside(
+            "--hermes-bench=terminal_test", "--hermes-task=create-file", f"--hermes-model={model}"
+        )
         result.stdout.no_fnmatch_line("cost *")
         result.stdout.fnmatch_lines(["tokens    0 in*"])
 

@@ -92,7 +92,7 @@ openai:
   api_key: hush-hush-hush
 """,
     )
-    result = one.run("--hermes-bench=one.py:One", "--hermes-config=tb.yaml", "--hermes-run-dir=out")
+    result = one.run_inside("--hermes-bench=one.py:One", "--hermes-config=tb.yaml", "--hermes-run-dir=out")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines([f"hermes: one, 1 task, model tiny at {model_server.url}", "hermes: config tb.yaml"])
     (record,) = one.records()
@@ -109,7 +109,7 @@ openai:
 
 def test_a_key_of_a_file_goes_nowhere_else(one: Bench, model_server: ModelServer) -> None:
     one.file("tb.yaml", "openai: {base_url: 'http://127.0.0.1:9/v1', model_name: tiny, api_key: hush-hush-hush}")
-    result = one.run(
+    result = one.run_inside(
         "--hermes-bench=one.py:One",
         "--hermes-task=long",
         "--hermes-config=tb.yaml",
@@ -132,7 +132,7 @@ def test_the_limits_of_a_task_are_its_own(
     one: Bench, model_server: ModelServer, setting: str, turns: dict[str, int]
 ) -> None:
     where = (f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "--hermes-run-dir=out")
-    one.run("--hermes-bench=one.py:One", *where, "--hermes-set", setting).assert_outcomes(passed=2)
+    one.run_inside("--hermes-bench=one.py:One", *where, "--hermes-set", setting).assert_outcomes(passed=2)
     assert {record["task"]: record["turns_used"] for record in one.records()} == turns
 
 
@@ -140,11 +140,11 @@ def test_a_lifetime_caps_the_agent_and_a_timeout_its_commands(one: Bench, model_
     where = (f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "--hermes-run-dir=out")
     model_server.play(completion(None, ("terminal", {"command": "sleep 50"})))
     short = ("--hermes-set", "env.terminal_lifetime=8", "--hermes-task=long")
-    one.run("--hermes-bench=one.py:One", *where, *short).assert_outcomes(passed=1)
+    one.run_inside("--hermes-bench=one.py:One", *where, *short).assert_outcomes(passed=1)
     assert one.records()[-1]["stop_reason"] == "time"
     model_server.play(completion(None, ("terminal", {"command": "sleep 30"})), completion("Done."))
     short = ("--hermes-set", "env.terminal_timeout=1", "--hermes-task=long")
-    one.run("--hermes-bench=one.py:One", *where, *short).assert_outcomes(passed=1)
+    one.run_inside("--hermes-bench=one.py:One", *where, *short).assert_outcomes(passed=1)
     record = one.records()[-1]
     assert record["stop_reason"] == "finished"
     assert json.loads(record["messages"][3]["content"])["exit_code"] == 124
@@ -152,7 +152,7 @@ def test_a_lifetime_caps_the_agent_and_a_timeout_its_commands(one: Bench, model_
 
 def test_each_place_wins_over_the_weaker_ones(bench: Bench) -> None:
     def turns(*arguments: str) -> tuple[str, str]:
-        shown = rows(bench.run(BENCH, "--hermes-show-config", *arguments))
+        shown = rows(bench.run_inside(BENCH, "--hermes-show-config", *arguments))
         return shown["env.max_agent_turns"]
 
     assert turns() == ("15", "benchmark terminal_test")
@@ -171,15 +171,15 @@ def test_each_place_wins_over_the_weaker_ones(bench: Bench) -> None:
 def test_the_environment_names_the_file_too_and_options_win_over_fields(bench: Bench) -> None:
     bench.file("tb.yaml", "env: {task_filter: edit-*, skip_tasks: [edit-json], terminal_backend: gone}\n")
     bench.env(PYTEST_HERMES_CONFIG="tb.yaml", PYTEST_HERMES_MODEL="nop")
-    shown = rows(bench.run(BENCH, "--hermes-show-config", "--hermes-sandbox=local", "--hermes-task=create-file"))
+    shown = rows(bench.run_inside(BENCH, "--hermes-show-config", "--hermes-sandbox=local", "--hermes-task=create-file"))
     assert shown["env.terminal_backend"] == ("local", "--hermes-sandbox")
     assert shown["env.task_filter"] == ('["create-file"]', "--hermes-task")
     assert shown["env.skip_tasks"] == ('["edit-json"]', "tb.yaml:1")
     assert shown["openai.model_name"] == ("nop", "PYTEST_HERMES_MODEL")
     assert shown["--hermes-config"] == ("tb.yaml", "PYTEST_HERMES_CONFIG")
-    result = bench.run(BENCH, "--co", "-q", "--hermes-sandbox=local")
+    result = bench.run_inside(BENCH, "--co", "-q", "--hermes-sandbox=local")
     assert [line for line in result.outlines if "::" in line] == ["terminal_test::test_task[edit-one-line]"]
-    listed = bench.run(BENCH, "--hermes-list", "--hermes-sandbox=local")
+    listed = bench.run_inside(BENCH, "--hermes-list", "--hermes-sandbox=local")
     assert [line.split()[0] for line in listed.outlines if line.startswith("  ")] == ["edit-one-line"]
 
 
@@ -196,13 +196,13 @@ def test_the_ini_file_s_path_counts_from_its_folder(bench: Bench) -> None:
 
 def test_a_benchmark_s_own_file_is_the_weakest_of_files(one: Bench) -> None:
     both = ("--hermes-bench=one.py:One,one.py:Two", "--hermes-show-config")
-    shown = rows(one.run(*both))
+    shown = rows(one.run_inside(*both))
     assert shown["one/env.max_agent_turns"] == ("7", "benchmark one")
     assert shown["two/env.max_agent_turns"] == ("9", "two/two.yaml:2")
     assert shown["env.terminal_timeout"] == ("120", "default")
-    shown = rows(one.run(*both, "--hermes-set=env.max_agent_turns=3"))
+    shown = rows(one.run_inside(*both, "--hermes-set=env.max_agent_turns=3"))
     assert shown["env.max_agent_turns"] == ("3", "--hermes-set")
-    result = one.run("--hermes-bench=one.py:One,one.py:Two", "--co", "-q")
+    result = one.run_inside("--hermes-bench=one.py:One,one.py:Two", "--co", "-q")
     assert [line for line in result.outlines if "::" in line] == [
         "one::test_task[plain]", "one::test_task[long]", "two::test_task[plain]",
     ]  # fmt: skip
@@ -210,7 +210,9 @@ def test_a_benchmark_s_own_file_is_the_weakest_of_files(one: Bench) -> None:
 
 def test_the_reference_s_example_runs_with_what_it_means_here(bench: Bench) -> None:
     bench.file("tb.yaml", REFERENCE)
-    result = bench.run(BENCH, "--hermes-config=tb.yaml", "--hermes-sandbox=local", "--hermes-model=oracle", "-n8")
+    result = bench.run_inside(
+        BENCH, "--hermes-config=tb.yaml", "--hermes-sandbox=local", "--hermes-model=oracle", "-n8"
+    )
     result.assert_outcomes(passed=16)
     header = next(line for line in result.outlines if line.startswith("hermes: config"))
     assert header == (
@@ -227,7 +229,7 @@ def test_show_config_hides_what_is_secret(bench: Bench) -> None:
         "env:\n  extra_body: {metadata: {api_key: hush-hush}, max_tokens: 5}\n  system_prompt: Say swordfish-77.\n"
         "openai: {base_url: 'https://me:hush-hush@host/v1', api_key: hush-hush}\n",
     )
-    result = bench.run("--hermes-config=tb.yaml", "--hermes-show-config")
+    result = bench.run_inside("--hermes-config=tb.yaml", "--hermes-show-config")
     assert result.ret == 0
     shown = rows(result)
     assert shown["openai.api_key"] == ("[redacted]", "tb.yaml:4")
@@ -239,7 +241,7 @@ def test_show_config_hides_what_is_secret(bench: Bench) -> None:
 
 def test_show_config_shows_every_field_and_runs_nothing(bench: Bench) -> None:
     bench.file("test_own.py", "raise SystemExit(3)\n")
-    result = bench.run("--hermes-show-config", "--hermes-attempts=3")
+    result = bench.run_inside("--hermes-show-config", "--hermes-attempts=3")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["tests with hermes_agent:"])
     shown = rows(result)
@@ -289,7 +291,7 @@ def test_show_config_shows_every_field_and_runs_nothing(bench: Bench) -> None:
 )
 def test_one_clear_line(bench: Bench, text: str, arguments: tuple[str, ...], message: str) -> None:
     bench.file("tb.yaml", text)
-    result = bench.run(BENCH, "--hermes-config=tb.yaml", *arguments)
+    result = bench.run_inside(BENCH, "--hermes-config=tb.yaml", *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     said = [line for line in result.errlines if line.strip()]
     assert len(said) == 1, said
@@ -326,7 +328,7 @@ def test_own_tests_have_their_defaults_from_it(bench: Bench, model_server: Model
     )
     bench.file("test_own.py", OWN)
     model_server.play(GOES_ON)
-    result = bench.run("--hermes-run-dir=out", *mode)
+    result = bench.run_inside("--hermes-run-dir=out", *mode)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
         ["hermes: config tb.yaml; not used: env.group_size (only for training); env.task_filter (no benchmark runs)"]
@@ -344,7 +346,7 @@ def test_own_tests_have_their_defaults_from_it(bench: Bench, model_server: Model
 def test_without_a_benchmark_a_file_that_does_not_fit_is_said_at_once(bench: Bench) -> None:
     bench.file("test_own.py", "def test_mine(): pass\n")
     bench.file("tb.yaml", "env: {max_agent_turns: 0}\n")
-    result = bench.run("--hermes-config=tb.yaml")
+    result = bench.run_inside("--hermes-config=tb.yaml")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: tb.yaml:1: env.max_agent_turns must be a whole number of at least 1, not 0"])
 
@@ -352,7 +354,7 @@ def test_without_a_benchmark_a_file_that_does_not_fit_is_said_at_once(bench: Ben
 def test_a_file_may_be_anywhere(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> None:
     file: Path = tmp_path_factory.mktemp("elsewhere") / "tb.yaml"
     file.write_text("env: {max_agent_turns: 20}\n")
-    shown = rows(bench.run(BENCH, "--hermes-show-config", f"--hermes-config={file}"))
+    shown = rows(bench.run_inside(BENCH, "--hermes-show-config", f"--hermes-config={file}"))
     assert shown["env.max_agent_turns"] == ("20", f"{file}:1")
 
 
@@ -368,14 +370,14 @@ def blocks(document: str, language: str) -> list[str]:
 @pytest.mark.parametrize(("document", "index"), [("configuration.md", 0), ("ci.md", 2)])
 def test_the_files_of_the_documentation_fit(bench: Bench, document: str, index: int) -> None:
     bench.file("run.yaml", blocks(document, "yaml")[index])
-    shown = rows(bench.run("--hermes-config=run.yaml", "--hermes-show-config"))
+    shown = rows(bench.run_inside("--hermes-config=run.yaml", "--hermes-show-config"))
     assert shown["openai.model_name"][0] == "anthropic/claude-sonnet-4.6"
     assert shown["env.max_agent_turns"][0] in ("40", "60")
 
 
 def test_the_documentation_has_every_field(bench: Bench) -> None:
     text = (DOCS / "configuration.md").read_text(encoding="utf-8")
-    keys = [key for key in rows(bench.run("--hermes-show-config")) if not key.startswith("--")]
+    keys = [key for key in rows(bench.run_inside("--hermes-show-config")) if not key.startswith("--")]
     assert keys
     assert not [key for key in keys if f"`{key.partition('.')[2]}`" not in text]
 
@@ -384,6 +386,6 @@ def test_the_documentation_has_every_field(bench: Bench) -> None:
 def test_the_score_may_decide_as_documented(bench: Bench, floor: str, status: int) -> None:
     bench.file("conftest.py", blocks("ci.md", "python")[0].replace("0.60", floor))
     bench.file("one.py", ONE.replace("return 1.0", "return float(item.id == 'plain')"))
-    result = bench.run("--hermes-bench=one.py:One", "--hermes-model=nop")
+    result = bench.run_inside("--hermes-bench=one.py:One", "--hermes-model=nop")
     result.assert_outcomes(passed=1, failed=1)
     assert result.ret == status

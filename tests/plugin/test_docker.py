@@ -73,13 +73,13 @@ def test_processes_share_an_engine(bench: Bench, work: list[str]) -> None:
 def test_a_fixture_of_ones_own_tests_is_a_container(bench: Bench, docker_image: str) -> None:
     command = "terminal('cat /.dockerenv')"
     bench.file("test_own.py", f"def test_own(tool_context):\n    assert tool_context.{command}['exit_code'] == 0\n")
-    result = bench.run("--hermes-sandbox=docker", f"--hermes-image={docker_image}")
+    result = bench.run_inside("--hermes-sandbox=docker", f"--hermes-image={docker_image}")
     assert result.ret == 0, result.stdout.str()
 
 
 def test_a_missing_engine_is_one_line(bench: Bench) -> None:
     bench.env(DOCKER_HOST="unix:///nowhere/docker.sock")
-    result = bench.run("--hermes-bench=terminal_test", "--hermes-sandbox=docker")
+    result = bench.run_inside("--hermes-bench=terminal_test", "--hermes-sandbox=docker")
     assert result.ret == 4
     assert result.stderr.str().strip() == (
         "ERROR: there is no Docker engine at unix:///nowhere/docker.sock (No such file or directory); "
@@ -88,7 +88,7 @@ def test_a_missing_engine_is_one_line(bench: Bench) -> None:
 
 
 def test_a_missing_image_ends_the_run_with_one_line(bench: Bench, docker_image: str) -> None:
-    result = bench.run(
+    result = bench.run_inside(
         "--hermes-bench=terminal_test", "--hermes-sandbox=docker", "--hermes-image=127.0.0.1:9/none:1", "-n4"
     )
     assert result.ret != 0
@@ -110,7 +110,7 @@ def test_a_missing_image_ends_the_run_with_one_line(bench: Bench, docker_image: 
     ],
 )
 def test_what_does_not_fit_is_one_line(bench: Bench, arguments: list[str], message: str) -> None:
-    result = bench.run("--hermes-bench=terminal_test", *arguments)
+    result = bench.run_inside("--hermes-bench=terminal_test", *arguments)
     assert result.ret == 4
     assert result.stderr.str().strip().splitlines() == [f"ERROR: {message}"]
 
@@ -121,7 +121,7 @@ def test_the_record_of_a_skipped_task_says_what_the_engine_lacks(bench: Bench, d
         WORK.replace("SandboxSpec()", "SandboxSpec(cpus=4096)").replace("range(30)", "range(1, 3)"),
     )
     arguments = ["--hermes-bench=big.py:Work", "--hermes-sandbox=docker", f"--hermes-image={docker_image}"]
-    result = bench.run(*arguments, "--hermes-run-dir=out", "-rs")
+    result = bench.run_inside(*arguments, "--hermes-run-dir=out", "-rs")
     result.stdout.fnmatch_lines(["SKIPPED * the task needs 4096 cpus, the machine of this Docker engine has *"])
 
 

@@ -345,7 +345,9 @@ def test_a_bug_of_the_benchmark_is_not_started_afresh(bench: Bench, model_server
     model_server.play(WORK, DONE)
     bench.env(PYTEST_HERMES_INFRA_RETRIES="5")
     bench.file("raising.py", MINE.replace("N)", "1)").replace("return 1.0 if", "return None if"))
-    result = bench.run_inside("--hermes-bench=raising.py:Mine", f"--hermes-base-url={model_server.url}", "--hermes-model=tiny")
+    result = bench.run_inside(
+        "--hermes-bench=raising.py:Mine", f"--hermes-base-url={model_server.url}", "--hermes-model=tiny"
+    )
     result.assert_outcomes(errors=1)
     assert len(model_server.requests) == 2
 

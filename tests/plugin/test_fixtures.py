@@ -24,7 +24,7 @@ def look(hermes_task, tool_context, rollout):
 """,
     )
     # One in flight: a sandbox that is held must be let go before the next one can start.
-    bench.run("--hermes-bench=terminal_test", "-n0", "--hermes-task=c*").assert_outcomes(passed=3)
+    bench.run_inside("--hermes-bench=terminal_test", "-n0", "--hermes-task=c*").assert_outcomes(passed=3)
 
 
 def test_a_fixture_that_fails_lets_the_sandbox_go(bench: Bench) -> None:
@@ -36,7 +36,7 @@ def test_a_fixture_that_fails_lets_the_sandbox_go(bench: Bench) -> None:
         "    yield\n"
         "    raise OSError('at teardown')\n",
     )
-    result = bench.run("--hermes-bench=terminal_test", "-n0", "--hermes-task=c*")
+    result = bench.run_inside("--hermes-bench=terminal_test", "-n0", "--hermes-task=c*")
     result.assert_outcomes(passed=3, errors=3)
 
 
@@ -51,7 +51,7 @@ def pytest_hermes_summary(config, records):
     return [f"mine      {len(records)} records"]
 """,
     )
-    result = bench.run("--hermes-bench=terminal_test", "--hermes-task=c*", "-s")
+    result = bench.run_inside("--hermes-bench=terminal_test", "--hermes-task=c*", "-s")
     result.stdout.fnmatch_lines(["*hook saw terminal_test::test_task?create-file? 1.0*", "mine      3 records"])
 
 
@@ -79,7 +79,7 @@ def test_own_tests_get_an_agent_a_sandbox_and_a_score(bench: Bench, model_server
     model_server.play(completion(None, ("write_file", {"path": "hello.txt", "content": "hi"})), completion("Done."))
     arguments = (f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "--hermes-run-dir=out")
     for mode in ((), ("-n2",)):
-        result = bench.run(*arguments, "--junitxml=j.xml", *mode)
+        result = bench.run_inside(*arguments, "--junitxml=j.xml", *mode)
         result.assert_outcomes(passed=2, errors=1)
         result.stdout.fnmatch_lines(["*'hermes_task' belongs to benchmark items*use hermes_agent"])
         record = bench.records()[-1]
@@ -93,7 +93,7 @@ def test_xdist_workers_of_own_tests_share_one_results_file(bench: Bench, model_s
     bench.file("pytest.ini", ASYNC)
     tests = "".join(f"async def test_{i}(hermes_agent): await hermes_agent.run('x')\n" for i in range(4))
     bench.file("test_own.py", tests)
-    bench.run(f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "-n2").assert_outcomes(passed=4)
+    bench.run_inside(f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "-n2").assert_outcomes(passed=4)
     (folder,) = (bench.path / "hermes-runs").iterdir()
     assert len(bench.records(str(folder))) == 4
 
@@ -101,7 +101,7 @@ def test_xdist_workers_of_own_tests_share_one_results_file(bench: Bench, model_s
 def test_own_tests_without_a_model_say_how_to_configure_one(bench: Bench) -> None:
     bench.file("pytest.ini", ASYNC)
     bench.file("test_own.py", OWN)
-    result = bench.run("-k", "test_agent")
+    result = bench.run_inside("-k", "test_agent")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["hermes_agent needs a model: add --hermes-model=NAME*"])
     result.stdout.no_fnmatch_line("*Traceback*")
@@ -112,7 +112,7 @@ def test_a_dead_endpoint_is_recorded_as_an_error(bench: Bench, model_server: Mod
     bench.file("pytest.ini", ASYNC)
     bench.file("test_own.py", OWN)
     model_server.play(Reply(400, '{"error": {"message": "gone"}}'))
-    result = bench.run(
+    result = bench.run_inside(
         "-k", "test_agent", f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "--hermes-run-dir=out"
     )
     result.assert_outcomes(failed=1)
@@ -128,7 +128,7 @@ def test_a_dead_endpoint_is_recorded_as_an_error(bench: Bench, model_server: Mod
     assert record["error"] == {"kind": "endpoint", "message": f"{model_server.url} answered 400: gone"}
     # Nothing is paid for that cannot be written down.
     asked = len(model_server.requests)
-    result = bench.run(
+    result = bench.run_inside(
         "-k",
         "test_agent",
         f"--hermes-base-url={model_server.url}",

@@ -88,7 +88,7 @@ def test_header_and_summary(bench: Bench) -> None:
 
 def test_own_benchmark_in_one_file(bench: Bench) -> None:
     bench.file("sub/mine.py", MINE)
-    result = bench.run("--hermes-bench=sub/mine.py:Mine", "--hermes-model=oracle", "--hermes-run-dir=out", "-v")
+    result = bench.run_inside("--hermes-bench=sub/mine.py:Mine", "--hermes-model=oracle", "--hermes-run-dir=out", "-v")
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines_random(
         [
@@ -104,44 +104,46 @@ def test_own_benchmark_in_one_file(bench: Bench) -> None:
 
 def test_without_a_path_only_the_benchmark_is_collected(bench: Bench) -> None:
     bench.file("test_own.py", "def test_mine(): pass")
-    bench.run("--hermes-bench=terminal_test", "--hermes-task=create-file").assert_outcomes(passed=1)
-    bench.run("--hermes-bench=terminal_test", "--hermes-task=create-file", "test_own.py").assert_outcomes(passed=2)
-    bench.run().assert_outcomes(passed=1)
+    bench.run_inside("--hermes-bench=terminal_test", "--hermes-task=create-file").assert_outcomes(passed=1)
+    bench.run_inside("--hermes-bench=terminal_test", "--hermes-task=create-file", "test_own.py").assert_outcomes(
+        passed=2
+    )
+    bench.run_inside().assert_outcomes(passed=1)
 
 
 def test_an_id_pasted_from_the_output_runs_again(bench: Bench) -> None:
-    result = bench.run("--hermes-bench=terminal_test", "--hermes-model=nop", "--hermes-task=edit-*")
+    result = bench.run_inside("--hermes-bench=terminal_test", "--hermes-model=nop", "--hermes-task=edit-*")
     pasted = re.findall(r"FAILED (\S+)", result.stdout.str())
     assert sorted(pasted) == ["terminal_test::test_task[edit-json]", "terminal_test::test_task[edit-one-line]"]
-    bench.run("--hermes-bench=terminal_test", pasted[0]).assert_outcomes(passed=1)
-    bench.run(*pasted).assert_outcomes(passed=2)  # the id alone says which benchmark
-    bench.run("terminal_test::test_task").assert_outcomes(passed=16)
+    bench.run_inside("--hermes-bench=terminal_test", pasted[0]).assert_outcomes(passed=1)
+    bench.run_inside(*pasted).assert_outcomes(passed=2)  # the id alone says which benchmark
+    bench.run_inside("terminal_test::test_task").assert_outcomes(passed=16)
 
 
 def test_an_id_pasted_from_a_folder_below_the_root(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     (bench.path / "below").mkdir()
     monkeypatch.chdir(bench.path / "below")
-    result = bench.run("--hermes-bench=terminal_test", "--hermes-model=nop", "--hermes-task=create-file")
+    result = bench.run_inside("--hermes-bench=terminal_test", "--hermes-model=nop", "--hermes-task=create-file")
     (pasted,) = re.findall(r"FAILED (\S+)", result.stdout.str())
-    bench.run(pasted).assert_outcomes(passed=1)
+    bench.run_inside(pasted).assert_outcomes(passed=1)
 
 
 def test_attempts_are_items_of_their_own(bench: Bench) -> None:
     arguments = ("--hermes-bench=terminal_test", "--hermes-task=create-file,clean-up", "--hermes-run-dir=out")
-    result = bench.run(*arguments, "--hermes-attempts=3", "-v")
+    result = bench.run_inside(*arguments, "--hermes-attempts=3", "-v")
     result.assert_outcomes(passed=6)
     result.stdout.fnmatch_lines_random(["terminal_test::test_task?create-file@2? PASSED*", "score*n = 6, 2 tasks)"])
     assert sorted((r["task"], r["attempt"]) for r in bench.records()) == [
         (task, attempt) for task in ("clean-up", "create-file") for attempt in (1, 2, 3)
     ]
-    bench.run("terminal_test::test_task[create-file@3]").assert_outcomes(passed=1)
+    bench.run_inside("terminal_test::test_task[create-file@3]").assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize(
     ("expression", "count"), [("easy and not create", 3), ("unicode", 1), ("scripts", 2), ("terminal_test and hard", 1)]
 )
 def test_category_difficulty_and_tags_are_keywords(bench: Bench, expression: str, count: int) -> None:
-    result = bench.run("--hermes-bench=terminal_test", "-k", expression, "--co", "-q")
+    result = bench.run_inside("--hermes-bench=terminal_test", "-k", expression, "--co", "-q")
     assert sum("test_task[" in line for line in result.outlines) == count
 
 
@@ -157,7 +159,7 @@ def test_several_benchmarks_in_one_run(bench: Bench) -> None:
             yield
         """.replace("\n        ", "\n"),
     )
-    result = bench.run(
+    result = bench.run_inside(
         "--hermes-bench=terminal_test", "--hermes-bench", "mine.py:Mine", "--hermes-model=oracle", "-n6", "-s"
     )
     result.assert_outcomes(passed=18, failed=1)
@@ -203,7 +205,7 @@ def test_a_fault_of_the_endpoint_is_an_error_and_not_in_the_score(bench: Bench, 
         return completion("Nothing to do.")
 
     model_server.script = script  # type: ignore[assignment]
-    result = bench.run(
+    result = bench.run_inside(
         "--hermes-bench=terminal_test",
         "--hermes-task=create-file,blank-line",
         f"--hermes-base-url={model_server.url}",
@@ -232,7 +234,7 @@ def test_a_fault_of_the_endpoint_is_an_error_and_not_in_the_score(bench: Bench, 
 
 def test_benchmark_code_that_raises_is_an_error_with_its_place(bench: Bench) -> None:
     bench.file("mine.py", MINE.replace("return 1.0 if", "raise KeyError('oops') if"))
-    result = bench.run("--hermes-bench=mine.py:Mine", "--hermes-model=oracle", "--hermes-task=good")
+    result = bench.run_inside("--hermes-bench=mine.py:Mine", "--hermes-model=oracle", "--hermes-task=good")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         ["verifier error: compute_reward raised KeyError: 'oops'", '*mine.py", line *, in compute_reward', "*KeyError*"]
@@ -242,14 +244,14 @@ def test_benchmark_code_that_raises_is_an_error_with_its_place(bench: Bench) -> 
 @pytest.mark.parametrize("value", ["None", "float('nan')", "'1'", "float('inf')"])
 def test_a_reward_that_is_no_number_is_an_error(bench: Bench, value: str) -> None:
     bench.file("mine.py", MINE.replace("return 1.0 if", f"return {value} if"))
-    result = bench.run("--hermes-bench=mine.py:Mine", "--hermes-model=oracle", "--hermes-task=good")
+    result = bench.run_inside("--hermes-bench=mine.py:Mine", "--hermes-model=oracle", "--hermes-task=good")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["verifier error: compute_reward returned *; it must return a finite number"])
 
 
 def test_a_task_without_solution_is_skipped_by_the_oracle(bench: Bench) -> None:
     bench.file("mine.py", MINE.replace('solution="echo 1 > x", ', ""))
-    result = bench.run("--hermes-bench=mine.py:Mine", "--hermes-model=oracle", "--hermes-task=good", "-rs")
+    result = bench.run_inside("--hermes-bench=mine.py:Mine", "--hermes-model=oracle", "--hermes-task=good", "-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["SKIPPED*the task has no reference solution for the oracle to play*"])
 
@@ -259,6 +261,6 @@ def test_a_task_that_needs_an_image_is_skipped_on_local(bench: Bench) -> None:
     bench.file(
         "mine.py", source.replace('solution="echo 1', 'sandbox=SandboxSpec(image="debian:12"), solution="echo 1')
     )
-    result = bench.run("--hermes-bench=mine.py:Mine", "--hermes-model=oracle", "--hermes-task=good", "-rs")
+    result = bench.run_inside("--hermes-bench=mine.py:Mine", "--hermes-model=oracle", "--hermes-task=good", "-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["SKIPPED*image*--hermes-sandbox=docker*"])

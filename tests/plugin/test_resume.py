@@ -74,7 +74,7 @@ def test_a_killed_run_goes_on_where_it_was(bench: Bench, procs: tuple[str, ...])
 
 def test_errors_run_again_where_that_is_wanted(bench: Bench) -> None:
     bench.file("slow.py", FAST)
-    result = bench.run(SLOW_BENCH, "-n8", "--hermes-run-dir=out")
+    result = bench.run_inside(SLOW_BENCH, "-n8", "--hermes-run-dir=out")
     result.assert_outcomes(passed=28, failed=1, errors=1)
     result.stdout.fnmatch_lines(
         ["go on     with the same command, --hermes-resume=out instead of --hermes-run-dir, --hermes-retry-errors"]
@@ -82,13 +82,13 @@ def test_errors_run_again_where_that_is_wanted(bench: Bench) -> None:
     ran = (bench.path / "log").read_text().count("\n")
     again = (SLOW_BENCH, "-n8", "--hermes-resume=out")
     # Nothing is left to do; what was found is reported, and decides.
-    result = bench.run(*again)
+    result = bench.run_inside(*again)
     result.assert_outcomes(passed=28, failed=1, errors=1)
     result.stdout.fnmatch_lines(["hermes: resuming out: 30 attempts are finished"])
     (bench.path / "mended").touch()
-    bench.run(*again).assert_outcomes(passed=28, failed=1, errors=1)
+    bench.run_inside(*again).assert_outcomes(passed=28, failed=1, errors=1)
     assert (bench.path / "log").read_text().count("\n") == ran
-    result = bench.run(*again, "--hermes-retry-errors")
+    result = bench.run_inside(*again, "--hermes-retry-errors")
     result.assert_outcomes(passed=29, failed=1)
     result.stdout.fnmatch_lines(["hermes: resuming out: 29 attempts are finished", "passed    29 of 30 *"])
     result.stdout.no_fnmatch_line("go on *")
@@ -96,16 +96,16 @@ def test_errors_run_again_where_that_is_wanted(bench: Bench) -> None:
     # The last line of an attempt is the one that counts.
     assert len(bench.records()) == 31
     assert statuses(bench)["t3"] == "passed"
-    bench.run(*again, "--hermes-task=t3,t4").assert_outcomes(passed=1, failed=1)
+    bench.run_inside(*again, "--hermes-task=t3,t4").assert_outcomes(passed=1, failed=1)
 
 
 def test_another_run_is_not_gone_on_with(bench: Bench) -> None:
     bench.file("slow.py", FAST)
-    bench.run(SLOW_BENCH, "-n8", "--hermes-run-dir=out", "--hermes-task=t1,t2").assert_outcomes(passed=2)
+    bench.run_inside(SLOW_BENCH, "-n8", "--hermes-run-dir=out", "--hermes-task=t1,t2").assert_outcomes(passed=2)
     before = (bench.path / "out" / "results.jsonl").read_bytes()
     bench.file("slow.py", FAST.replace('"r1"', '"r2"'))
     arguments = (SLOW_BENCH, "-n8", "--hermes-resume=out", "--hermes-model=nop", TEMPERATURE)
-    result = bench.run(*arguments)
+    result = bench.run_inside(*arguments)
     assert result.ret == 4
     (line,) = [line for line in result.errlines if line.startswith("ERROR")]
     assert line.startswith("ERROR: cannot resume out, it is another run: ")
@@ -117,9 +117,9 @@ def test_another_run_is_not_gone_on_with(bench: Bench) -> None:
         assert difference in line
     assert "--hermes-resume-force" in line
     assert (bench.path / "out" / "results.jsonl").read_bytes() == before
-    result = bench.run("--hermes-bench=terminal_test", "--hermes-resume=out")
+    result = bench.run_inside("--hermes-bench=terminal_test", "--hermes-resume=out")
     result.stderr.fnmatch_lines(["ERROR: cannot resume out, it is another run: it is of slow, not of terminal_test; *"])
-    bench.run(*arguments, "--hermes-resume-force", "--hermes-task=t1,t5").assert_outcomes(passed=2)
+    bench.run_inside(*arguments, "--hermes-resume-force", "--hermes-task=t1,t5").assert_outcomes(passed=2)
     assert sorted((record["task"], record["model"]) for record in bench.records()[2:]) == [("t1", "nop"), ("t5", "nop")]
 
 
@@ -137,7 +137,7 @@ def test_what_cannot_be_resumed(bench: Bench) -> None:
         ("--hermes-resume-force",): "--hermes-resume-force needs --hermes-resume",
     }
     for arguments, problem in cases.items():
-        result = bench.run(SLOW_BENCH, *arguments)
+        result = bench.run_inside(SLOW_BENCH, *arguments)
         assert result.ret == 4
         result.stderr.fnmatch_lines([f"ERROR: {problem}"])
     assert sorted(os.listdir(bench.path / "empty")) == []
@@ -181,7 +181,7 @@ class Unsound(Benchmark):
 def test_a_benchmark_is_validated(bench: Bench, procs: tuple[str, ...]) -> None:
     bench.file("unsound.py", UNSOUND)
     arguments = ("--hermes-bench=unsound.py:Unsound", "--hermes-validate", "-n4", "--hermes-run-dir=out", *procs)
-    result = bench.run(*arguments)
+    result = bench.run_inside(*arguments)
     result.assert_outcomes(passed=5, failed=2, errors=2, skipped=1)
     assert result.ret == 1
     result.stdout.fnmatch_lines(
@@ -202,6 +202,6 @@ def test_a_benchmark_is_validated(bench: Bench, procs: tuple[str, ...]) -> None:
     )
     records: list[dict[str, Any]] = bench.records()
     assert Counter(record["model"] for record in records) == {"oracle": 5, "nop": 5}
-    result = bench.run(*arguments, "--hermes-task=good")
+    result = bench.run_inside(*arguments, "--hermes-task=good")
     result.assert_outcomes(passed=2)
     assert result.ret == 0

@@ -8,6 +8,7 @@ from tests.plugin.test_main_job import MINE
 from tests.services.bench import Bench
 
 BENCH = "--hermes-bench=terminal_test"
+INI = "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ BENCH = "--hermes-bench=terminal_test"
 )
 def test_one_clear_line(bench: Bench, arguments: tuple[str, ...], message: str) -> None:
     bench.file("mine.py", MINE)
-    result = bench.run(*arguments)
+    result = bench.run_inside(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     said = [line for line in result.errlines if line.strip()]
     assert len(said) == 1, said
@@ -59,28 +60,28 @@ def test_one_clear_line(bench: Bench, arguments: tuple[str, ...], message: str) 
 
 def test_a_bad_value_of_the_environment_names_the_variable(bench: Bench) -> None:
     bench.env(PYTEST_HERMES_CONCURRENCY="many")
-    bench.run(BENCH).stderr.fnmatch_lines(["ERROR: PYTEST_HERMES_CONCURRENCY='many': must be a whole number*"])
+    bench.run_inside(BENCH).stderr.fnmatch_lines(["ERROR: PYTEST_HERMES_CONCURRENCY='many': must be a whole number*"])
 
 
 def test_an_isolation_that_does_not_exist_names_those_that_do(bench: Bench) -> None:
     bench.env(PYTEST_HERMES_LOCAL_ISOLATION="nil")
-    result = bench.run(BENCH, "--co")
+    result = bench.run_inside(BENCH, "--co")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: PYTEST_HERMES_LOCAL_ISOLATION: unknown isolation 'nil'; known: auto, *"])
 
 
 def test_a_bad_value_of_the_ini_file_names_the_key(bench: Bench) -> None:
     bench.file("pytest.ini", "[pytest]\nhermes_attempts = none\n")
-    bench.run(BENCH).stderr.fnmatch_lines(["ERROR: ini key hermes_attempts='none': must be a whole number*"])
+    bench.run_inside(BENCH).stderr.fnmatch_lines(["ERROR: ini key hermes_attempts='none': must be a whole number*"])
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_ini_file(bench: Bench) -> None:
     def in_flight(*arguments: str) -> str:
-        lines = bench.run(BENCH, "--co", *arguments).outlines
+        lines = bench.run_inside(BENCH, "--co", *arguments).outlines
         return next(line for line in lines if "in flight" in line).split(", ")[-1]
 
     assert in_flight() == "4 in flight in 1 process"
-    bench.file("pytest.ini", "[pytest]\nhermes_concurrency = 5\n")
+    bench.file("pytest.ini", f"{INI}hermes_concurrency = 5\n")
     assert in_flight() == "5 in flight in 1 process"
     bench.env(PYTEST_HERMES_CONCURRENCY="6")
     assert in_flight() == "6 in flight in 1 process"
@@ -88,20 +89,20 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_ini_file(b
 
 
 def test_a_benchmark_may_come_from_the_ini_file(bench: Bench) -> None:
-    bench.file("pytest.ini", "[pytest]\nhermes_bench = terminal_test\nhermes_task = create-*\n    edit-json\n")
-    bench.run().assert_outcomes(passed=2)
+    bench.file("pytest.ini", f"{INI}hermes_bench = terminal_test\nhermes_task = create-*\n    edit-json\n")
+    bench.run_inside().assert_outcomes(passed=2)
 
 
 def test_list_names_benchmarks_and_tasks(bench: Bench) -> None:
-    result = bench.run("--hermes-list")
+    result = bench.run_inside("--hermes-list")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["terminal_test *Small terminal and file tasks*", "run one:*--hermes-bench=NAME"])
-    result = bench.run("--hermes-list", BENCH, "--hermes-task=e*")
+    result = bench.run_inside("--hermes-list", BENCH, "--hermes-task=e*")
     result.stdout.fnmatch_lines(["terminal_test: 3 tasks", "  edit-one-line*files, easy, edit"])
 
 
 def test_help_teaches_every_option(bench: Bench) -> None:
-    text = " ".join(bench.run("--help").stdout.str().split())
+    text = " ".join(bench.run_inside("--help").stdout.str().split())
     for name in ("bench", "list", "task", "skip-task", "model", "base-url", "sandbox", "concurrency", "attempts"):
         assert f"--hermes-{name}" in text
     assert "[ini: hermes_task_timeout, env: PYTEST_HERMES_TASK_TIMEOUT]" in text

@@ -41,7 +41,7 @@ def test_verdicts_and_late_sandboxes(bench: Bench) -> None:
     bench.env(MY_TOKEN="secret-token-1")
     bench.file("verdicts.py", VERDICTS)
     arguments = ("--hermes-bench=verdicts.py:Verdicts", "--hermes-dataset=somewhere", "--hermes-run-dir=out")
-    result = bench.run(*arguments, "--hermes-verifier=fresh")
+    result = bench.run_inside(*arguments, "--hermes-verifier=fresh")
     result.assert_outcomes(passed=1, skipped=1, errors=2)
     result.stdout.fnmatch_lines(["hermes: not used: env.verifier (verdicts has no verifier that can run elsewhere)"])
     by_task = {record["task"]: record for record in bench.records()}

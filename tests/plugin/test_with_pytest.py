@@ -40,10 +40,10 @@ SLEEPS_ARGS = ("--hermes-bench=sleeps.py:Sleeps", "--hermes-run-dir=out")
 
 
 def test_collect_only(bench: Bench) -> None:
-    result = bench.run("--hermes-bench=terminal_test", "--co", "--hermes-task=create-file,clean-up")
+    result = bench.run_inside("--hermes-bench=terminal_test", "--co", "--hermes-task=create-file,clean-up")
     result.stdout.fnmatch_lines(["*<Benchmarks hermes>", "*<TaskItem test_task?create-file?>", "*2 tests collected*"])
     assert not (bench.path / "hermes-runs").exists()
-    result = bench.run("--hermes-bench=terminal_test", "--co", "-q", "--hermes-task=create-file")
+    result = bench.run_inside("--hermes-bench=terminal_test", "--co", "-q", "--hermes-task=create-file")
     result.stdout.fnmatch_lines(["terminal_test::test_task?create-file?"])
 
 
@@ -60,25 +60,25 @@ def test_items_are_reported_as_their_rollouts_finish(bench: Bench) -> None:
 
 def test_exit_first_and_maxfail_stop_the_run(bench: Bench) -> None:
     bench.file("sleeps.py", SLEEPS)
-    result = bench.run(*SLEEPS_ARGS, "-n2", "-x")
+    result = bench.run_inside(*SLEEPS_ARGS, "-n2", "-x")
     assert result.parseoutcomes()["failed"] == 1
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*stopping after 1 failures*"])
     result.stdout.fnmatch_lines(["stopped   * of 10 attempts did not finish and are not counted"])
-    assert bench.run(*SLEEPS_ARGS, "-n2", "--maxfail=2").parseoutcomes()["failed"] == 2
+    assert bench.run_inside(*SLEEPS_ARGS, "-n2", "--maxfail=2").parseoutcomes()["failed"] == 2
 
 
 def test_last_failed(bench: Bench) -> None:
     bench.file("sleeps.py", SLEEPS)
-    bench.run(*SLEEPS_ARGS, "-n10").assert_outcomes(passed=5, failed=5)
-    result = bench.run(*SLEEPS_ARGS, "-n10", "--lf")
+    bench.run_inside(*SLEEPS_ARGS, "-n10").assert_outcomes(passed=5, failed=5)
+    result = bench.run_inside(*SLEEPS_ARGS, "-n10", "--lf")
     result.assert_outcomes(failed=5)
     result.stdout.fnmatch_lines(["*rerun previous 5 failures*"])
 
 
 def test_durations_are_those_of_the_rollouts(bench: Bench) -> None:
     bench.file("sleeps.py", SLEEPS)
-    result = bench.run(*SLEEPS_ARGS, "-n10", "--durations=3")
+    result = bench.run_inside(*SLEEPS_ARGS, "-n10", "--durations=3")
     slowest = [line.split() for line in result.outlines if " call " in line]
     assert len(slowest) == 3
     # Without the rollouts' own durations, each would be some milliseconds.
@@ -90,7 +90,7 @@ def test_junit_times_are_those_of_the_rollouts(bench: Bench) -> None:
     import xml.etree.ElementTree as ElementTree
 
     bench.file("sleeps.py", SLEEPS)
-    bench.run(*SLEEPS_ARGS, "-n10", "--junitxml=j.xml")
+    bench.run_inside(*SLEEPS_ARGS, "-n10", "--junitxml=j.xml")
     times = {
         c.attrib["name"]: float(c.attrib["time"]) for c in ElementTree.parse(bench.path / "j.xml").iter("testcase")
     }
@@ -114,7 +114,9 @@ def test_strict_markers_and_strict_config(bench: Bench) -> None:
         "pytest.ini",
         "[pytest]\naddopts = --strict-markers\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n",
     )
-    bench.run("--hermes-bench=terminal_test", "--hermes-task=create-file", "-m", "hermes").assert_outcomes(passed=1)
+    bench.run_inside("--hermes-bench=terminal_test", "--hermes-task=create-file", "-m", "hermes").assert_outcomes(
+        passed=1
+    )
 
 
 def test_with_pytest_timeout(bench: Bench) -> None:
@@ -138,14 +140,16 @@ def test_skip_marks_of_a_conftest_cost_nothing(bench: Bench) -> None:
         "    for item in items:\n"
         "        if 'create-file' in item.name: item.add_marker(pytest.mark.skip(reason='not today'))\n",
     )
-    result = bench.run("--hermes-bench=terminal_test", "--hermes-task=create-file,clean-up", "--hermes-run-dir=out")
+    result = bench.run_inside(
+        "--hermes-bench=terminal_test", "--hermes-task=create-file,clean-up", "--hermes-run-dir=out"
+    )
     result.assert_outcomes(passed=1, skipped=1)
     assert [record["task"] for record in bench.records()] == ["clean-up"]
 
 
 def test_without_a_benchmark_n_is_xdist_s(bench: Bench) -> None:
     bench.file("test_own.py", "def test_worker(worker_id): assert worker_id == 'gw0'\n")
-    bench.run("-n1").assert_outcomes(passed=1)
+    bench.run_inside("-n1").assert_outcomes(passed=1)
 
 
 def test_without_a_benchmark_only_pytest_and_the_standard_library_are_imported(bench: Bench) -> None:
