@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.services import run_api as run_api_service
-from tests.services.bench import Bench
+from tests.services.bench import NEEDED_BY_RUNS, Bench
 from tests.services.model_server import ModelServer
 from tests.services.required import container_image, docker_problem, require
 from tests.services.run_api import RunApi, Trainer
@@ -46,8 +47,15 @@ def docker_engine(docker_image: str) -> Iterator[docker.APIClient]:
     client.close()
 
 
+@pytest.fixture(scope="session")
+def imported() -> None:
+    """Import once what most runs need: pytester forgets what was imported during its tests."""
+    for name in NEEDED_BY_RUNS:
+        importlib.import_module(name)
+
+
 @pytest.fixture
-def bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(imported: None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A user's empty folder in which pytest runs as a process of its own, without any key in the environment."""
     bench = Bench(pytester, monkeypatch)
     yield bench

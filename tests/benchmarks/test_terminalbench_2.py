@@ -90,7 +90,7 @@ def rows() -> list[dict[str, Any]]:
 def test_rows_good_and_bad(bench: Bench) -> None:
     path = write_jsonl(bench.path / "rows.jsonl", rows())
     path.write_text(path.read_text().replace("\n{}\n", "\n[]\n"))
-    result = bench.run(*TB2, "--hermes-dataset=rows.jsonl", "--hermes-model=nop", "-n4")
+    result = bench.run_inside(*TB2, "--hermes-dataset=rows.jsonl", "--hermes-model=nop", "-n4")
     result.assert_outcomes(failed=2, errors=8)
     by_task = {record["task"]: record for record in bench.records()}
     assert len(by_task) == 10
@@ -118,7 +118,7 @@ def test_rows_good_and_bad(bench: Bench) -> None:
 
 def test_the_oracle_has_nothing_to_play_on_rows(bench: Bench) -> None:
     write_jsonl(bench.path / "rows.jsonl.gz", [row("one"), row("two")])
-    result = bench.run(*TB2, "--hermes-dataset=rows.jsonl.gz", "--hermes-model=oracle")
+    result = bench.run_inside(*TB2, "--hermes-dataset=rows.jsonl.gz", "--hermes-model=oracle")
     result.assert_outcomes(skipped=2)
     result.stdout.fnmatch_lines(["skipped   2 of 2: *has no reference solution*"])
 
@@ -151,7 +151,7 @@ def test_task_directories_of_a_team_s_own(bench: Bench, where: str) -> None:
         "class Ours(TerminalBench2):\n    name = 'ours'\n    dataset = 'tasks'\n    max_agent_turns = 5\n",
     )
     ours = ("--hermes-bench=ours.py:Ours", "--hermes-run-dir=out", f"--hermes-verifier={where}", "-n3")
-    result = bench.run(*ours, "--hermes-model=oracle", "--hermes-procs=2")
+    result = bench.run_inside(*ours, "--hermes-model=oracle", "--hermes-procs=2")
     result.assert_outcomes(passed=3, skipped=1, errors=1)
     records = bench.records()
     scored = [record for record in records if record["status"] == "passed"]
@@ -163,11 +163,11 @@ def test_task_directories_of_a_team_s_own(bench: Bench, where: str) -> None:
     assert (error["task"], error["error"]["kind"]) == ("broken", "dataset")
     assert error["error"]["message"].endswith("/tasks/broken/tests/test.sh: there are no tests")
     result.stdout.fnmatch_lines(["skipped   1 of 5: the task needs a GPU, which is not supported"])
-    shown = bench.run("--hermes-bench=ours.py:Ours", "--hermes-show-config")
+    shown = bench.run_inside("--hermes-bench=ours.py:Ours", "--hermes-show-config")
     shown.stdout.re_match_lines_random(
         [r"\s+env.max_agent_turns\s+5\s+benchmark ours", r"\s+env.terminal_timeout\s+300\s+ours/default.yaml:.*"]
     )
-    result = bench.run(*ours, "--hermes-model=nop", "--hermes-task", "one,two")
+    result = bench.run_inside(*ours, "--hermes-model=nop", "--hermes-task", "one,two")
     result.assert_outcomes(failed=2)
 
 
@@ -199,10 +199,10 @@ def test_tblite_from_the_hub(bench: Bench, hub: Hub) -> None:
 def test_what_cannot_run_on_a_backend_is_skipped_with_the_reason(bench: Bench) -> None:
     write_jsonl(bench.path / "rows.jsonl", [row("qemu-startup", environment_tar=None)])
     arguments = (*TB2, "--hermes-dataset=rows.jsonl", "--hermes-model=nop")
-    result = bench.run(*arguments, "--hermes-sandbox=local")
+    result = bench.run_inside(*arguments, "--hermes-sandbox=local")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["skipped   1 of 1: the local sandbox cannot run image * use --hermes-sandbox=docker"])
-    bench.run(*arguments).assert_outcomes(failed=1)
+    bench.run_inside(*arguments).assert_outcomes(failed=1)
 
 
 def test_images_that_cannot_be_had_are_errors_of_their_own(bench: Bench) -> None:
@@ -225,6 +225,6 @@ def test_sources_that_do_not_exist(bench: Bench) -> None:
         "no.parquet": "there is no dataset 'no.parquet'",
         str(Path("tasks")): "there is no dataset 'tasks': neither a path nor of the form owner/name",
     }.items():
-        result = bench.run(*TB2, f"--hermes-dataset={dataset}", "--hermes-model=nop")
+        result = bench.run_inside(*TB2, f"--hermes-dataset={dataset}", "--hermes-model=nop")
         assert result.ret == 4
         result.stderr.fnmatch_lines([f"ERROR: *{problem}*"])

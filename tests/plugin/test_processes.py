@@ -150,21 +150,21 @@ def test_interrupted(bench: Bench) -> None:
     ],
 )
 def test_what_cannot_be_had_is_said(bench: Bench, arguments: tuple[str, ...], message: str) -> None:
-    result = bench.run("--hermes-bench=terminal_test", *arguments)
+    result = bench.run_inside("--hermes-bench=terminal_test", *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {message}"])
 
 
 def test_items_that_cannot_be_pickled_are_named(bench: Bench) -> None:
     bench.file("spread.py", "CRASH = 0\n" + SPREAD.replace('{"i": i}', '{"i": lambda: i}'))
-    result = bench.run("--hermes-bench=spread.py:Spread", "--hermes-procs=2")
+    result = bench.run_inside("--hermes-bench=spread.py:Spread", "--hermes-procs=2")
     result.stderr.fnmatch_lines(["ERROR: --hermes-procs needs items that can be pickled: *"])
 
 
 def test_collect_only_and_failures_are_as_in_one_process(bench: Bench) -> None:
     bench.file("sleeps.py", SLEEPS)
-    result = bench.run(*SLEEPS_ARGS, "--hermes-procs=2", "--co", "-q")
+    result = bench.run_inside(*SLEEPS_ARGS, "--hermes-procs=2", "--co", "-q")
     assert sum("sleeps::test_task[" in line for line in result.outlines) == 10
-    result = bench.run(*SLEEPS_ARGS, "--hermes-procs=2", "-n8")
+    result = bench.run_inside(*SLEEPS_ARGS, "--hermes-procs=2", "-n8")
     result.assert_outcomes(passed=5, failed=5)
     result.stdout.fnmatch_lines(["reward 0 is below the threshold 1; 2 turns, the agent said it was done"])

@@ -35,6 +35,20 @@ _FOREIGN = (
 #: Plugins of other packages that have nothing to do with this one and take half of a start.
 _OTHERS = [part for name in ("hypothesispytest", "html", "metadata", "anyio") for part in ("-p", f"no:{name}")]
 
+#: What takes long to import, and this package's own modules that are imported where they are first used.
+NEEDED_BY_RUNS = (
+    "docker",
+    "genai_prices.data_snapshot",
+    "h11",
+    "openai.resources.chat",
+    "pytest_hermes.models.endpoint",
+    "pytest_hermes.models.prices",
+    "pytest_hermes.plugin.start",
+    "pytest_hermes.sandbox.docker.sandbox",
+    "pytest_hermes.sandbox.local",
+    "pytest_hermes.tools.file",
+)
+
 
 class Bench:
     """A user's folder and shell."""
