@@ -115,14 +115,14 @@ def test_the_guides_environment_in_process_and_evaluate(
 def test_an_environment_is_a_benchmark_of_the_pytest_door(user: Bench, model_server: ModelServer) -> None:
     asked = ("--hermes-bench=guide_env.py:MyEnv", "--hermes-model=m", f"--hermes-base-url={model_server.url}")
     user.env(OPENROUTER_API_KEY=KEY)
-    result = user.run(*asked)
+    result = user.run_inside(*asked)
     assert result.ret == 4
     result.stderr.fnmatch_lines("*'my-env' has no end of tasks: say how many with --hermes-limit=N")
 
     # The judge is the environment's own server, which is not to be reached here.
     text = (user.path / "guide_env.py").read_text().replace("https://openrouter.ai/api/v1", model_server.url)
     user.file("guide_env.py", text.replace("group_size=1", "group_size=1, terminal_backend='modal'"))
-    result = user.run(*asked, "--hermes-limit=3")
+    result = user.run_inside(*asked, "--hermes-limit=3")
     result.stderr.fnmatch_lines("ERROR: *this version has no sandbox 'modal' yet; *")
     result = user.run(*asked, "--hermes-limit=3", "--hermes-sandbox=local", "--hermes-run-dir=out", "-v")
     result.assert_outcomes(failed=3)

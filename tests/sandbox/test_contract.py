@@ -160,14 +160,14 @@ async def test_durations_are_seconds(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-async def test_a_gigabyte_of_output_costs_little_memory(sandbox: Sandbox, stream: str) -> None:
+async def test_hundreds_of_megabytes_of_output_cost_little_memory(sandbox: Sandbox, stream: str) -> None:
     await sandbox.exec("head -c 10m /dev/zero")
     before = resident()
     redirect = "" if stream == "stdout" else ">&2"
     peak, watching = [before], asyncio.create_task(_watch_memory())
-    result = await sandbox.exec(f"echo first; head -c 1000000000 /dev/zero {redirect}; echo last {redirect}")
+    result = await sandbox.exec(f"echo first; head -c 300000000 /dev/zero {redirect}; echo last {redirect}")
     peak.append(await _stop(watching))
-    size = 1_000_000_005 + (6 if stream == "stdout" else 0)
+    size = 300_000_005 + (6 if stream == "stdout" else 0)
     assert getattr(result, f"{stream}_total") == size
     assert result.truncated
     kept = getattr(result, stream)
