@@ -105,7 +105,9 @@ def test_a_trainer_gets_what_was_sampled(
             assert {logprob for logprob, mask in zip(logprobs, masks, strict=True) if mask == IGNORED} == {1.0}
 
 
-def test_traces_are_written_and_read_back(bench: Bench, token_server: Any, qwen: Path) -> None:
+def test_traces_are_written_and_read_back(
+    bench: Bench, token_server: Any, qwen: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     server = token_server("sglang")
     server.script = half_right()
     bench.file("my_env.py", ENV)
@@ -137,13 +139,14 @@ def test_traces_are_written_and_read_back(bench: Bench, token_server: Any, qwen:
     assert {tuple(one["prompt_ids"]) for one in samples} == {tuple(one.prompt) for one in server.emitted}
 
     # What no server of this kind takes is told before anybody is asked.
+    from pytest_hermes.atropos.main import main
+
     asked = len(server.emitted)
-    status, said = bench.python(*arguments, "--env.extra_body", '{"truncate_prompt_tokens": 10}')
-    assert status == 2
-    assert "unknown parameter 'truncate_prompt_tokens'" in said
-    status, said = bench.python(*arguments, "--env.tool_call_parser", "qwn")
-    assert status == 2
-    assert "did you mean 'qwen'?" in said
+    arguments[0] = f"{bench.path}/my_env.py:MyEnv"
+    assert main([*arguments, "--env.extra_body", '{"truncate_prompt_tokens": 10}']) == 2
+    assert "unknown parameter 'truncate_prompt_tokens'" in capsys.readouterr().err
+    assert main([*arguments, "--env.tool_call_parser", "qwn"]) == 2
+    assert "did you mean 'qwen'?" in capsys.readouterr().err
     assert len(server.emitted) == asked
 
 
