@@ -1,0 +1,166 @@
+"""The supervisors of the local sandbox: one that dies, hangs, or serves the next sandbox."""
+
+# ruff: noqa: ASYNC240 - nothing else runs on the loop
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_hermes.errors import InfrastructureError
+from pytest_hermes.sandbox import supervisor
+from pytest_hermes.sandbox.local import LocalSandbox
+from pytest_hermes.sandbox.nursery import REUSABLE
+from pytest_hermes.sandbox.protocol import Sandbox
+from tests.sandbox.backends import opened
+from tests.sandbox.test_contract import appeared, marker, vanished
+
+asynchronous = pytest.mark.asyncio
+
+Alive = Callable[[str], list[int]]
+
+
+def spawner_pid(sandbox: Sandbox) -> int:
+    assert isinstance(sandbox, LocalSandbox)
+    assert sandbox._spawner is not None
+    assert sandbox._spawner.pid is not None
+    return sandbox._spawner.pid
+
+
+@asynchronous
+async def test_a_dead_supervisor_is_an_infrastructure_error(backend: str, alive: Alive) -> None:
+    async with opened(backend) as sandbox:
+        seconds = marker()
+        running = [asyncio.create_task(sandbox.exec(f"setsid sleep {seconds} & sleep {seconds}")) for _ in range(3)]
+        process = await sandbox.spawn(f"sleep {seconds}")
+        assert await appeared(alive, seconds, 7)
+        os.kill(spawner_pid(sandbox), signal.SIGKILL)
+        for task in running:
+            with pytest.raises(InfrastructureError, match="the sandbox has died") as caught:
+                await asyncio.wait_for(task, 5)
+            assert caught.value.kind == "sandbox"
+        assert process.poll() == 137
+        with pytest.raises(InfrastructureError):
+            await sandbox.exec("true")
+        assert await vanished(alive, seconds)
+    assert not os.path.exists(sandbox.home)
+
+
+@asynchronous
+async def test_killing_what_runs_a_command_ends_that_command_alone(backend: str, alive: Alive) -> None:
+    async with opened(backend) as sandbox:
+        text = marker()
+        assert (await sandbox.exec(f"sleep {text} & kill -9 $PPID; sleep 60", timeout=30)).exit_code == 137
+        # It may be kept for the next command.
+        other = await sandbox.spawn("echo $PPID; sleep 0.3")
+        mine = (await sandbox.exec("echo $PPID")).stdout.decode().strip()
+        assert await other.wait(30) == 0
+        await sandbox.exec(f"kill -9 {mine} {other.read()[0].decode().strip()}")
+        for _ in range(5):
+            assert (await sandbox.exec("echo on")).stdout == b"on\n"
+    assert await vanished(alive, text)
+
+
+@asynchronous
+async def test_a_kill_that_comes_late_does_not_hit_the_next_command(backend: str) -> None:
+    async with opened(backend) as sandbox:
+        for number in range(40):
+            process = await sandbox.spawn("true")
+            await asyncio.sleep(number * 0.0002)
+            killing = asyncio.create_task(process.kill())
+            assert (await sandbox.exec("echo on")).stdout == b"on\n"
+            await killing
+
+
+@asynchronous
+@pytest.mark.skipif(not REUSABLE, reason="only on Linux do supervisors serve one sandbox after another")
+async def test_a_supervisor_serves_the_next_sandbox_and_nothing_of_the_last_is_left(alive: Alive) -> None:
+    async with opened("local"):  # so that there is a nursery all the time
+        marks = [marker() for _ in range(3)]
+        async with opened("local") as sandbox:
+            pid = spawner_pid(sandbox)
+            left = f"(setsid sleep {marks[0]} &) ; sleep {marks[1]} & echo left > note"
+            await asyncio.gather(*(sandbox.exec("true") for _ in range(3)))
+            await sandbox.exec(left)
+            await sandbox.spawn(f"sleep {marks[2]}")
+            for mark in marks:
+                assert await appeared(alive, mark)
+            home = sandbox.home
+        assert [alive(mark) for mark in marks] == [[], [], []]
+        assert not os.path.exists(home)
+        async with opened("local", env={"ONE": "1"}) as sandbox:
+            assert spawner_pid(sandbox) == pid
+            assert sandbox.home != home
+            said = await sandbox.exec("echo $ONE; ls -A; pwd")
+            assert said.stdout.decode().split() == ["1", sandbox.workdir]
+            assert supervisor.children(pid) != []
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+@asynchronous
+@pytest.mark.skipif(not REUSABLE, reason="only on Linux do supervisors serve one sandbox after another")
+async def test_an_idle_supervisor_that_died_is_not_asked() -> None:
+    async with opened("local"):
+        async with opened("local") as sandbox:
+            pid = spawner_pid(sandbox)
+        os.kill(pid, signal.SIGKILL)
+        assert await vanished(lambda path: [pid] * os.path.exists(path), f"/proc/{pid}")
+        async with opened("local") as sandbox:
+            assert spawner_pid(sandbox) != pid
+            assert (await sandbox.exec("echo hi")).stdout == b"hi\n"
+
+
+@asynchronous
+async def test_a_supervisor_that_does_not_answer_is_killed(
+    backend: str, alive: Alive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_hermes.sandbox.spawner._END_TIMEOUT", 0.3)
+    async with opened(backend) as sandbox:
+        seconds = marker()
+        await sandbox.exec(f"sleep {seconds} &")
+        assert await appeared(alive, seconds)
+        pid = spawner_pid(sandbox)
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        stopped = int(children[0]) if backend == "bubblewrap" else pid
+        os.kill(stopped, signal.SIGSTOP)
+        await asyncio.wait_for(sandbox.close(), 5)
+        assert await vanished(alive, seconds)
+
+
+@asynchronous
+async def test_many_sandboxes_live_in_one_loop(backend: str) -> None:
+    async def one(number: int) -> None:
+        async with opened(backend) as sandbox:
+            await sandbox.exec(f"echo {number} >file")
+            assert (await sandbox.exec("cat file")).stdout == b"%d\n" % number
+
+    await asyncio.gather(*(one(number) for number in range(48)))
+
+
+def test_sandboxes_on_other_loops_live_on_when_a_loop_ends(backend: str) -> None:
+    async def one(inner: Callable[[], None]) -> bytes:
+        async with opened(backend) as sandbox:
+            await asyncio.to_thread(inner)
+            return (await sandbox.exec("echo on")).stdout
+
+    def inner() -> None:
+        assert asyncio.run(one(lambda: None)) == b"on\n"
+
+    assert asyncio.run(one(inner)) == b"on\n"
+
+
+@asynchronous
+async def test_sandboxes_can_be_started_when_those_before_were_killed(backend: str) -> None:
+    async with opened(backend) as sandbox, opened(backend):
+        status = Path(f"/proc/{spawner_pid(sandbox)}/status").read_text()
+        parent = int(next(line for line in status.splitlines() if line.startswith("PPid:")).split()[1])
+        os.kill(spawner_pid(sandbox) if parent == os.getpid() else parent, signal.SIGKILL)
+        with pytest.raises(InfrastructureError, match="the sandbox has died"):
+            await sandbox.exec("sleep 30")
+        async with opened(backend) as another:
+            assert (await another.exec("echo on")).stdout == b"on\n"
