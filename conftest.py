@@ -1,8 +1,8 @@
-"""The real services that the tests talk to. Fixtures only."""
+"""The real services that the tests talk to, as fixtures."""
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     import docker
 
 pytest_plugins = ["pytester"]
+
+
+def pytest_configure() -> None:
+    """Let no test of hypothesis fail for being slow on a busy machine. Benchmarks run here without it."""
+    if importlib.util.find_spec("hypothesis") is not None:
+        import hypothesis
+
+        hypothesis.settings.register_profile("unhurried", hypothesis.settings(deadline=None))
+        hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture
