@@ -9,6 +9,7 @@ from typing import Any
 import pyte
 import pytest
 
+from pytest_hermes.plugin import live_line, slow_start
 from tests.plugin.test_with_pytest import SLEEPS, SLEEPS_ARGS
 from tests.services.bench import Bench
 from tests.services.model_server import ModelServer, Reply, completion
@@ -45,8 +46,8 @@ def test_on_a_terminal_it_comes_and_goes_without_a_trace(bench: Bench, verbosity
 
 def test_elsewhere_there_is_a_plain_line_a_minute(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.file("sleeps.py", SLEEPS)
-    bench.file("conftest.py", "from pytest_hermes.plugin import live_line\nlive_line.PLAIN_EVERY = 0.5\n")
-    result = bench.run(*SLEEPS_ARGS, "-n2", "--tb=no")
+    monkeypatch.setattr(live_line, "PLAIN_EVERY", 0.5)
+    result = bench.run_inside(*SLEEPS_ARGS, "-n2", "--tb=no")
     lines = [line for line in result.outlines if re.match(r"hermes: \d+/10 done, .* in flight", line)]
     assert 2 <= len(lines) <= 10
     assert "\x1b" not in result.stdout.str()
@@ -58,7 +59,9 @@ def test_quiet_says_nothing(bench: Bench) -> None:
     assert "in flight" not in sent
 
 
-def test_it_says_what_the_run_costs_and_that_calls_are_cut(bench: Bench, model_server: ModelServer) -> None:
+def test_it_says_what_the_run_costs_and_that_calls_are_cut(
+    bench: Bench, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Four rollouts are refused at once; until the limit has grown back, the line says so."""
     refused: list[int] = []
 
@@ -71,14 +74,16 @@ def test_it_says_what_the_run_costs_and_that_calls_are_cut(bench: Bench, model_s
         return Reply(body=json.dumps(answer), mood="late", seconds=0.5)
 
     model_server.script = script
-    bench.file("conftest.py", "from pytest_hermes.plugin import live_line\nlive_line.PLAIN_EVERY = 0.2\n")
+    monkeypatch.setattr(live_line, "PLAIN_EVERY", 0.2)
     arguments = (f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "-n4", "--tb=no")
-    result = bench.run("--hermes-bench=terminal_test", *arguments)
+    result = bench.run_inside("--hermes-bench=terminal_test", *arguments)
     result.stdout.re_match_lines([r"hermes: \d+/16 done, .* in flight \(model calls cut to [23]\)"])
     result.stdout.re_match_lines([r"hermes: \d+/16 done, .* tokens, \$[\d.]+, about"])
 
 
-def test_it_moves_while_no_item_of_several_processes_ends(bench: Bench, model_server: ModelServer) -> None:
+def test_it_moves_while_no_item_of_several_processes_ends(
+    bench: Bench, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the workers have in flight and spend, the process that shows it hears from them."""
 
     def script(body: dict[str, Any]) -> dict[str, Any] | Reply:
@@ -88,9 +93,9 @@ def test_it_moves_while_no_item_of_several_processes_ends(bench: Bench, model_se
         return Reply(body=json.dumps(answer), mood="late", seconds=0.5)
 
     model_server.script = script
-    bench.file("conftest.py", "from pytest_hermes.plugin import live_line\nlive_line.PLAIN_EVERY = 0.5\n")
+    monkeypatch.setattr(live_line, "PLAIN_EVERY", 0.5)
     arguments = (f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "-n2", "--hermes-procs=2", "--tb=no")
-    result = bench.run("--hermes-bench=terminal_test", "--hermes-task=create-file,fix-script", *arguments)
+    result = bench.run_inside("--hermes-bench=terminal_test", "--hermes-task=create-file,fix-script", *arguments)
     tokens = [
         int(match[1].replace(",", ""))
         for line in result.outlines
@@ -100,8 +105,8 @@ def test_it_moves_while_no_item_of_several_processes_ends(bench: Bench, model_se
     assert tokens == sorted(tokens)
 
 
-def test_what_takes_long_before_the_first_test_is_named(bench: Bench) -> None:
-    bench.file("conftest.py", "from pytest_hermes.plugin import slow_start\nslow_start.AFTER = 0.2\n")
+def test_what_takes_long_before_the_first_test_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_start, "AFTER", 0.2)
     bench.file("slow.py", SLEEPS + "\n    async def setup(self):\n        await __import__('asyncio').sleep(1)\n")
-    result = bench.run("--hermes-bench=slow.py:Sleeps", "--hermes-model=nop", "--hermes-task=nothing")
+    result = bench.run_inside("--hermes-bench=slow.py:Sleeps", "--hermes-model=nop", "--hermes-task=nothing")
     assert [line for line in result.errlines if "loading" in line] == ["hermes: loading slow.py:Sleeps …"]

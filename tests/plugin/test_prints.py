@@ -92,5 +92,5 @@ def test_a_flood_is_cut_in_the_middle(bench: Bench) -> None:
 
 def test_a_rollout_s_output_is_in_the_junit_file(bench: Bench) -> None:
     bench.file("noisy.py", NOISY)
-    bench.run("--hermes-bench=noisy.py:Noisy", "-n6", "--junitxml=j.xml", "-o", "junit_logging=all")
+    bench.run_inside("--hermes-bench=noisy.py:Noisy", "-n6", "--junitxml=j.xml", "-o", "junit_logging=all")
     assert "out-t5-2" in (bench.path / "j.xml").read_text()

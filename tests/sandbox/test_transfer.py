@@ -156,21 +156,21 @@ async def test_the_whole_of_a_missing_file_is_not_left_half(sandbox: Sandbox, tm
     assert (await sandbox.exec("echo on")).stdout == b"on\n"
 
 
-@pytest.fixture
-def memory_path() -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def ten_thousand_files() -> Iterator[Path]:
     """A folder in memory, where there is one: making many files takes a busy disk its time."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as path:
+        for number in range(10_000):
+            folder = Path(path, str(number % 100))
+            if number < 100:
+                folder.mkdir()
+            (folder / f"{number}.txt").write_text(f"file {number}\n")
         yield Path(path)
 
 
 @asynchronous
-async def test_ten_thousand_files_can_be_uploaded(sandbox: Sandbox, memory_path: Path) -> None:
-    for number in range(10_000):
-        folder = memory_path / str(number % 100)
-        if number < 100:
-            folder.mkdir()
-        (folder / f"{number}.txt").write_text(f"file {number}\n")
-    await upload_dir(sandbox, memory_path, "many")
+async def test_ten_thousand_files_can_be_uploaded(sandbox: Sandbox, ten_thousand_files: Path) -> None:
+    await upload_dir(sandbox, ten_thousand_files, "many")
     assert (await sandbox.exec("find many -type f | wc -l; cat many/99/9999.txt")).stdout == b"10000\nfile 9999\n"
 
 
