@@ -72,10 +72,9 @@ def test_the_tasks_are_enumerated_once_and_run_in_both_processes(bench: Bench, s
     assert len({record["run_id"] for record in records}) == 1
 
 
-def test_with_a_number_of_its_own_choice(bench: Bench, spread: tuple[str, ...]) -> None:
-    bench.run_inside(*spread, "-n", "auto").assert_outcomes(passed=24)
-    result = bench.run_inside(*spread, "-n", "logical", "--co")
-    result.stdout.fnmatch_lines(["hermes: sandbox local (*), * in flight in 2 processes"])
+@pytest.mark.parametrize("n", ["auto", "logical"])
+def test_with_a_number_of_its_own_choice(bench: Bench, spread: tuple[str, ...], n: str) -> None:
+    bench.run_inside(*spread, "-n", n).assert_outcomes(passed=24)
 
 
 def test_a_worker_that_dies_costs_only_what_it_had_in_flight(bench: Bench, spread: tuple[str, ...]) -> None:

@@ -82,6 +82,9 @@ class Bench:
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+        # Of the same size and second, it would pass for what was compiled before.
+        for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+            compiled.unlink()
         return path
 
     def run(self, *arguments: str, timeout: float = 120, all_plugins: bool = False) -> pytest.RunResult:
