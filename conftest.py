@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.services import run_api as run_api_service
-from tests.services.bench import NEEDED_BY_RUNS, Bench
+from tests.services.bench import Bench, import_what_runs_need
 from tests.services.model_server import ModelServer
 from tests.services.required import container_image, docker_problem, require
 from tests.services.run_api import RunApi, Trainer
@@ -58,9 +58,8 @@ def docker_engine(docker_image: str) -> Iterator[docker.APIClient]:
 
 @pytest.fixture(scope="session")
 def imported() -> None:
-    """Import once what most runs need: pytester forgets what was imported during its tests."""
-    for name in NEEDED_BY_RUNS:
-        importlib.import_module(name)
+    """What runs need is imported before pytester looks which modules there are."""
+    import_what_runs_need()
 
 
 @pytest.fixture

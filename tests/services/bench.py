@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import json
 import os
+import pkgutil
 import shlex
 import signal
 import subprocess
@@ -12,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from .model_server import ModelServer
 
 if TYPE_CHECKING:
     import pexpect
@@ -34,20 +39,6 @@ _FOREIGN = (
 
 #: Plugins of other packages that have nothing to do with this one and take half of a start.
 _OTHERS = [part for name in ("hypothesispytest", "html", "metadata", "anyio") for part in ("-p", f"no:{name}")]
-
-#: What takes long to import, and this package's own modules that are imported where they are first used.
-NEEDED_BY_RUNS = (
-    "docker",
-    "genai_prices.data_snapshot",
-    "h11",
-    "openai.resources.chat",
-    "pytest_hermes.models.endpoint",
-    "pytest_hermes.models.prices",
-    "pytest_hermes.plugin.start",
-    "pytest_hermes.sandbox.docker.sandbox",
-    "pytest_hermes.sandbox.local",
-    "pytest_hermes.tools.file",
-)
 
 
 class Bench:
@@ -141,6 +132,38 @@ class Bench:
         """Return the lines of a run's results."""
         text = (self.path / run_dir / "results.jsonl").read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines()]
+
+
+def import_what_runs_need() -> None:
+    """Import all that a run imports where it is first used.
+
+    pytester forgets what was imported during a test. What is imported once more has other classes, by which modules
+    that stayed know nothing: the errors of an HTTP library, say.
+    """
+    import genai_prices.data_snapshot
+
+    import pytest_hermes
+
+    assert genai_prices.data_snapshot
+    for module in pkgutil.walk_packages(pytest_hermes.__path__, "pytest_hermes."):
+        if not module.name.startswith("pytest_hermes.atropos"):
+            importlib.import_module(module.name)
+    server = ModelServer()
+    try:
+        asyncio.run(_ask(server.url))
+    finally:
+        server.close()
+    for module_name in ("docker", "docker.errors", "docker.types"):
+        importlib.import_module(module_name)
+
+
+async def _ask(url: str) -> None:
+    from pytest_hermes.models.endpoint import Endpoint
+    from pytest_hermes.models.keys import Address
+
+    endpoint = Endpoint("m", Address(url, None))
+    await endpoint.chat_completion(messages=[{"role": "user", "content": "Hi"}])
+    await endpoint.close()
 
 
 def processes_with(marker: str) -> list[int]:
