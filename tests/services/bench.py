@@ -140,11 +140,8 @@ def import_what_runs_need() -> None:
     pytester forgets what was imported during a test. What is imported once more has other classes, by which modules
     that stayed know nothing: the errors of an HTTP library, say.
     """
-    import genai_prices.data_snapshot
-
     import pytest_hermes
 
-    assert genai_prices.data_snapshot
     for module in pkgutil.walk_packages(pytest_hermes.__path__, "pytest_hermes."):
         if not module.name.startswith("pytest_hermes.atropos"):
             importlib.import_module(module.name)
@@ -153,8 +150,8 @@ def import_what_runs_need() -> None:
         asyncio.run(_ask(server.url))
     finally:
         server.close()
-    for module_name in ("docker", "docker.errors", "docker.types"):
-        importlib.import_module(module_name)
+    for name in ("docker", "genai_prices.data", "genai_prices.data_snapshot"):
+        importlib.import_module(name)
 
 
 async def _ask(url: str) -> None:
