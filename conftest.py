@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 
+_TESTS = Path(__file__).parent / "tests"
+#: For one test on a busy machine.
+_SECONDS = 300
+
 
 def pytest_configure() -> None:
     """Let no test of hypothesis fail for being slow on a busy machine. Benchmarks run here without it."""
@@ -29,6 +33,14 @@ def pytest_configure() -> None:
 
         hypothesis.settings.register_profile("unhurried", hypothesis.settings(deadline=None))
         hypothesis.settings.load_profile("unhurried")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """End a test that hangs: one that runs pytest in its own process would hold up all that come after it."""
+    if config.pluginmanager.hasplugin("timeout"):
+        for item in items:
+            if item.path.is_relative_to(_TESTS):
+                item.add_marker(pytest.mark.timeout(_SECONDS))
 
 
 @pytest.fixture

@@ -86,9 +86,10 @@ class Bench:
         """Run `pytest` with these arguments in this very process, which takes a fraction of a process's start.
 
         For what shows in the same way: not for conftests that change modules, signals, prints of other threads, or what
-        is left at the end.
+        is left at the end. This package is imported already, which pytest warns of where it would rewrite its asserts.
         """
-        return self.pytester.runpytest_inprocess(*_OTHERS, *arguments)
+        imported = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
+        return self.pytester.runpytest_inprocess("-W", imported, *_OTHERS, *arguments)
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start `pytest` in the background, in a process group of its own."""
