@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import threading
@@ -326,31 +327,43 @@ async def test_a_judge_is_asked_by_token_ids_as_well(env: Any) -> None:
     assert said.choices[0].message.content == "It is fine."
 
 
-@pytest.mark.parametrize("breaks", [True, False])
-async def test_a_group_that_may_have_been_taken_is_not_sent_again(env: Any, breaks: bool) -> None:
-    taken = []
+@contextlib.contextmanager
+def answered_by(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """Yield the address of a server that leaves it to `answer` what becomes of each request, whose body is read."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
-            taken.append(self.path)
-            if breaks:
-                self.connection.close()
-                self.close_connection = True
-                return
-            self.send_response(500)
-            self.end_headers()
+            answer(self)
 
         def log_message(self, *arguments: Any) -> None:
             pass
 
-    group = {"tokens": [[1], [2]], "masks": [[1], [2]], "scores": [0.0, 1.0], "group_overrides": {"group_size": 2}}
     server = LoopbackServer(Handler)
     try:
-        env.api.url = server.url
-        await env.handle_send_to_api(group, ITEM)
+        yield server.url
     finally:
         server.stop()
+
+
+PAIR = {"tokens": [[1], [2]], "masks": [[1], [2]], "scores": [0.0, 1.0], "group_overrides": {"group_size": 2}}
+
+
+@pytest.mark.parametrize("breaks", [True, False])
+async def test_a_group_that_may_have_been_taken_is_not_sent_again(env: Any, breaks: bool) -> None:
+    taken = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        taken.append(request.path)
+        if breaks:
+            request.connection.close()
+            request.close_connection = True
+        else:
+            request.send_response(500)
+            request.end_headers()
+
+    with answered_by(answer) as env.api.url:
+        await env.handle_send_to_api(PAIR, ITEM)
     assert taken == ["/scored_data"]
     assert env.groups_dropped == {"not taken": 1}
 
@@ -359,30 +372,19 @@ async def test_a_group_on_its_way_arrives_though_its_worker_is_cancelled(env: An
     """Atropos cancels its workers as soon as the trainer has enough."""
     arrives, answers = threading.Event(), threading.Event()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            arrives.set()
-            answers.wait()
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"{}")
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        arrives.set()
+        answers.wait(60)
+        request.send_response(200)
+        request.end_headers()
+        request.wfile.write(b"{}")
 
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    group = {"tokens": [[1], [2]], "masks": [[1], [2]], "scores": [0.0, 1.0], "group_overrides": {"group_size": 2}}
-    server = LoopbackServer(Handler)
-    try:
-        env.api.url = server.url
-        worker = asyncio.create_task(env.handle_send_to_api(group, ITEM))
-        await asyncio.to_thread(arrives.wait)
+    with answered_by(answer) as env.api.url:
+        worker = asyncio.create_task(env.handle_send_to_api(PAIR, ITEM))
+        await asyncio.to_thread(arrives.wait, 60)
         worker.cancel()
         await asyncio.sleep(0)
         answers.set()
         with pytest.raises(asyncio.CancelledError):
             await worker
-    finally:
-        answers.set()
-        server.stop()
     assert env.standing() == "1 groups sent"
