@@ -7,7 +7,7 @@ A transformer of about a million parameters is taught the form of two tool calls
 token over /generate, it then works on a task of two tool turns in `hermes-env … serve`, and a trainer that pulls the
 scored groups from a real run-api improves it by a clipped policy gradient. For each seed its strict success must rise
 from under 10 % to over 80 %, and for none of two controls: advantages shuffled among the rollouts of a batch, and masks
-shifted by one token. Takes half an hour on two busy cores. Exit code 0: so it is; 1: it is not, or a part broke.
+shifted by one token. Takes twenty minutes on two cores. Exit code 0: so it is; 1: it is not, or a part broke.
 """
 
 from __future__ import annotations
