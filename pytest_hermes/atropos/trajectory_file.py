@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..append import append_whole
 from ..errors import UsageError
 from ..redact import Redactor
 
@@ -100,17 +100,7 @@ class TrajectoryFile:
         """Write the lines of one group. Raises OSError when the disk does not take them whole."""
         texts = [json.dumps(self._redactor.value(line), ensure_ascii=False, default=str) for line in lines]
         data = b"".join(text.encode("utf-8", "replace") + b"\n" for text in texts)
-        before = os.fstat(self._file).st_size
-        try:
-            written = os.write(self._file, data)
-            while written < len(data):
-                written += os.write(self._file, data[written:])
-            os.fsync(self._file)
-        except OSError:
-            # Half a line would be in the way of whoever reads the others.
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, before)
-            raise
+        append_whole(self._file, data, sync=True)
         self.lines += len(lines)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..append import append_whole
 from ..errors import UsageError
 from ..redact import Redactor
 from .record import AttemptRecord
@@ -44,13 +45,7 @@ class ResultsFile:
     def append(self, record: AttemptRecord) -> None:
         """Write one record. Raises OSError when the disk does not take it whole."""
         line = _as_line(self._redactor.value(record.model_dump(mode="json")))
-        written = os.write(self._file, line)
-        if written < len(line):  # a disk that runs full takes what fits, and refuses the rest
-            try:
-                os.write(self._file, line[written:])
-            except OSError:
-                os.ftruncate(self._file, os.fstat(self._file).st_size - written)
-                raise
+        append_whole(self._file, line)
 
     def keep_files(self, record: AttemptRecord, files: Mapping[str, bytes]) -> None:
         """Write what a verifier left to a folder of the attempt's own, beside the results.
