@@ -7,11 +7,14 @@ import atexit
 import concurrent.futures
 import concurrent.futures.thread  # see at_exit
 import contextlib
+import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+
+_log = logging.getLogger("pytest_hermes")
 
 #: How often, in seconds, a blocked thread looks whether the loop that should answer it still exists.
 _PULSE = 1.0
@@ -51,7 +54,6 @@ class BackgroundLoop:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._stop: asyncio.Event | None = None
         self._closed = False
 
     @property
@@ -101,24 +103,36 @@ class BackgroundLoop:
             raise RuntimeError(f"the background loop {self._name!r} cannot be closed from its own thread")
         with self._lock:
             self._closed = True
-            loop, thread, stop = self._loop, self._thread, self._stop
-        if loop is None or thread is None or stop is None:
+            loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
             return True
         with contextlib.suppress(RuntimeError):  # it has ended already
-            loop.call_soon_threadsafe(stop.set)
+            loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout)
         return not thread.is_alive()
 
     def _live(self, ready: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:
-        async def until_stopped() -> None:
-            self._stop = asyncio.Event()
-            ready.set_result(asyncio.get_running_loop())
-            await self._stop.wait()
-            await _cancel_all_others()
-
         # The runner then shuts down async generators and the executor, and closes the loop.
         with asyncio.Runner() as runner:
-            runner.run(until_stopped())
+            loop = runner.get_loop()
+            asyncio.set_event_loop(loop)
+            loop.call_soon(ready.set_result, loop)
+            # Not in a task, which code on the loop could cancel: only `close` ends it.
+            while not self._closed:
+                with _outlived():
+                    loop.run_forever()
+            with _outlived():
+                loop.run_until_complete(_cancel_all_others())
+
+
+@contextlib.contextmanager
+def _outlived() -> Iterator[None]:
+    """Pass over what would end a loop. Signals reach the main thread only, so here a task or a callback has raised it:
+    who waits for the task is told, and nobody else is to pay for it."""
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt) as error:
+        _log.error("code on the event loop raised %s, which ends nothing here", type(error).__name__)
 
 
 async def _cancel_all_others() -> None:

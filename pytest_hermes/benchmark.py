@@ -48,6 +48,8 @@ class Benchmark:
     verifier_seconds: ClassVar[float] = 900
     #: True: `compute_reward` keeps to `ctx.verifier_seconds` by itself and is not cut short from outside.
     verifier_times_itself: ClassVar[bool] = False
+    #: From the lowest to the highest reward that `compute_reward` may return. None: not declared, which means 0 to 1.
+    reward_range: ClassVar[tuple[float, float] | None] = None
     #: Tokens and dollars for all model calls of an attempt; None: no limit of their own.
     agent_tokens: ClassVar[int | None] = None
     agent_cost: ClassVar[float | None] = None

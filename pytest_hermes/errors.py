@@ -1,6 +1,83 @@
-"""What can go wrong, by whose doing: the user's, the infrastructure's, or a backend that cannot."""
+"""The error model: what can go wrong, whose doing it is, what is retried, and where it is caught.
+
+Every attempt ends in one of four statuses (`STATUSES`), and leaves a record or, when the run as a whole cannot
+continue, the run's one line that says why.
+
+====================  ======================  =======================================  ==========================
+raised                whose doing             becomes                                  retried
+====================  ======================  =======================================  ==========================
+`InfrastructureError` neither the agent's     an `error` record of the error's kind    by `--hermes-infra-retries`
+                      nor the author's
+`Refused`             the user's key, model,  the end of the run, with one line;       no
+                      image or credit         attempts in flight leave no record
+`Unsupported`         nobody's                a `skipped` record with the reason       no
+`UsageError`          the user's              one line before the run; within an       no
+                                              attempt an `error` of kind `usage`
+anything else, out    the benchmark author's  an `error` of kind `setup` or            no
+of a benchmark's code                         `verifier` with its traceback
+anything else         this package's          an `error` of kind `internal` with its   no
+                                              traceback
+====================  ======================  =======================================  ==========================
+
+What an agent does never is an exception: how it ended stands in `stop_reason` (`STOP_REASONS`), and its reward decides.
+
+Where each is caught:
+
+- **Before the run.** Values are checked where authors enter them: `Task`, `Limits`, `SandboxSpec`, `Verdict` raise
+  ValueError. Loading a benchmark turns whatever its code raises into a UsageError that names class, file and line.
+- **Calls of a benchmark's code** run in `rollout/user_code.py`, each in a task of its own: what it raises (SystemExit,
+  KeyboardInterrupt and CancelledError too) comes out as a `UserCodeError`. `rollout/watchdog.py` ends code that blocks
+  the event loop.
+- **The boundary**, `rollout/boundary.py`, is the one place where an exception becomes the end of an attempt. The engine
+  runs every stage of an attempt inside it, and nothing but the engine's own cancellation passes. A door may hand it a
+  `Classify`, which knows more exceptions: pytest's skip, fail and exit.
+- **Tool calls**, `tools/dispatch.py`: what a tool raises is an answer for the model; a HermesError goes on to the
+  boundary.
+"""
 
 from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+Status = Literal["passed", "failed", "error", "skipped"]
+
+#: How an attempt can end.
+STATUSES: Final[dict[Status, str]] = {
+    "passed": "the reward reached the task's threshold",
+    "failed": "the reward is below the threshold, whatever ended the agent",
+    "error": "something other than the agent failed; not in the score",
+    "skipped": "the task cannot run here, or its benchmark skipped it; `reason` says why",
+}
+assert set(STATUSES) == set(get_args(Status))
+
+#: What ended an agent, for its record and the texts of failures.
+STOP_REASONS: Final[dict[str, str]] = {
+    "finished": "the agent said it was done",
+    "max_turns": "out of turns",
+    "time": "out of time",
+    "tokens": "out of tokens",
+    "cost": "out of money",
+    "context": "the context window was full",
+    "length": "the last answer was cut off",
+}
+
+#: What an error's `kind` says has failed.
+ERROR_KINDS: Final[dict[str, str]] = {
+    "endpoint": "the model's endpoint, after all tries",
+    "sandbox": "the sandbox: its engine, its start, a command that could not be run",
+    "image": "the sandbox's image: it can be neither found, pulled nor built",
+    "setup": "the benchmark's code before the agent starts: `sandbox`, `prepare`, `format_prompt`",
+    "tool": "a tool of your own: it blocked the event loop, or ignored its cancellation",
+    "verifier": "the benchmark's code after the agent has ended: `compute_reward`, tests that came to no verdict",
+    "dataset": "a row or a directory of a dataset: the message names column or key",
+    "tokens": "a server that does not tell what it sampled, or a template that cannot render what was said",
+    "trace": "the check of what was sampled: the rollout must not be trained on",
+    "budget": "nothing: a limit of the run ended the attempt",
+    "interrupted": "nothing: the run was ended while code blocked the event loop; resuming it runs the attempt again",
+    "usage": "something asked for does not exist or does not fit",
+    "test": "a test of your own, before it came to its end",
+    "internal": "pytest-hermes itself: please report it",
+}
 
 
 class HermesError(Exception):
@@ -15,7 +92,7 @@ class InfrastructureError(HermesError):
     """Something other than the agent failed: an engine, an image, the network, an endpoint, a verifier.
 
     An attempt that ends with it is an `error`: it never counts as a failure of the model.
-    `kind` is a short machine-readable word, e.g. `sandbox`, `endpoint`, `verifier`.
+    `kind` is one of `ERROR_KINDS`.
     """
 
     def __init__(self, message: str, *, kind: str) -> None:

@@ -29,6 +29,7 @@ from ..rollout.places import MakeSpec, attempt_place
 from ..rollout.plan import PlannedTask
 from ..rollout.rendered_tokens import PLACEHOLDER, ConversationTokens, tokenise
 from ..rollout.results_file import ResultsFile
+from ..rollout.watchdog import Watchdog
 from ..tools.bridge import install_bridge
 from ..tools.place import Place
 from ..tools.tool import Tool
@@ -101,6 +102,7 @@ class RolloutEnv(ServingEnv):
         self._as_benchmark = EnvBenchmark(self)
         self._told: set[str] = set()
         self._pool: ThreadPoolExecutor | None = None
+        self._watchdog: Watchdog | None = None
 
     def _keys(self) -> list[str]:
         configs = [getattr(server, "config", None) for server in self.server.servers]
@@ -178,9 +180,15 @@ class RolloutEnv(ServingEnv):
             make_place=self._make_place,
             on_record=lambda record: None,
             loop=BorrowedLoop(loop),
+            watchdog=self._watchdog,
+            on_undeclared_reward=self._tell_undeclared,
             # What an endpoint or a sandbox did to one rollout should not cost the others of its group.
             infra_retries=1,
         )
+
+    def _tell_undeclared(self, said: str) -> None:
+        """Warn of a reward outside of 0 to 1, the first time."""
+        self._tell_once(f"{said}; such rewards are sent as they are (reward_range declares them)", about="reward_range")
 
     @property
     def fatal(self) -> str | None:
@@ -193,6 +201,8 @@ class RolloutEnv(ServingEnv):
         for task in self._engines.values():
             await (await task).end()
         self._engines.clear()
+        if self._watchdog is not None:
+            self._watchdog.stop()
         await self.api.close()
         await self.source.close()
         for results in self.results_files.values():
@@ -208,6 +218,9 @@ class RolloutEnv(ServingEnv):
     def prepare_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Make a loop fit for rollouts: sync calls in rewards, and threads for tools that are not async."""
         install_bridge(loop)
+        if self._watchdog is None:
+            self._watchdog = Watchdog(log.warning)
+            self._watchdog.start()
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.config.tool_pool_size, thread_name_prefix="hermes-tool")
             loop.set_default_executor(self._pool)
@@ -299,7 +312,7 @@ class RolloutEnv(ServingEnv):
             )
         return tokens
 
-    def _tell_once(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
+    def _tell_once(self, text: str, about: str = "") -> None:
+        if (about or text) not in self._told:
+            self._told.add(about or text)
             log.warning("%s", text)

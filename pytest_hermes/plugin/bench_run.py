@@ -42,6 +42,7 @@ from .rollouts import Handle
 from .run_facts import run_facts
 from .run_limits import budget_limits
 from .standing import Standing
+from .user_outcomes import meaning_of
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ class BenchRun:
         self.loop = BackgroundLoop(name="hermes-engine")
         #: Finished attempts, without their conversations, in the order they ended.
         self.records: list[AttemptRecord] = []
+        #: Calls of benchmarks' code that blocked the event loop, a line each.
+        self.blocked: list[str] = []
         self.redactor = Redactor.from_environment(os.environ, self.configuration.secrets)
         self._selections = selections
         self._engine: Engine | None = None
@@ -239,6 +242,8 @@ class BenchRun:
             calls.limit if calls is not None else 0,
             calls.maximum if calls is not None else 0,
             activities(),
+            tuple(self.blocked),
+            tuple(self._engine.problems),
         )
 
     @property
@@ -260,7 +265,13 @@ class BenchRun:
             loop=self.loop,
             budget=self._budget(),
             infra_retries=self.options.infra_retries or 0,
+            classify=meaning_of,
+            on_blocked=self._tell_blocked,
         )
+
+    def _tell_blocked(self, line: str) -> None:
+        """Take a line of the watchdog's thread, for who shows how the run stands."""
+        self.blocked.append(line)
 
     def _budget(self) -> Budget:
         return Budget(budget_limits(self.options), began=self.began)
@@ -273,7 +284,7 @@ class BenchRun:
             return None
         cut = engine.cancelled or any(record.error and record.error.kind == "budget" for record in self.records)
         # A budget that the last attempt of all used up has cost nothing.
-        if not cut and engine.fatal_kind != "results":
+        if not cut and engine.fatal_kind not in ("results", "stopped"):
             return None
         return engine.fatal_kind, self.redactor.text(engine.fatal)
 
@@ -309,6 +320,11 @@ class BenchRun:
         """Return a place for an attempt that is over: nothing needs its sandbox any more."""
         return self._make_place(planned, key, lambda: planned.benchmark.sandbox(planned.item))
 
+    @property
+    def _abandoned(self) -> bool:
+        """Whether the loop is blocked for good: nothing there can be waited for."""
+        return self._engine is not None and self._engine.abandoned
+
     def close(self) -> None:
         """End what is in flight, close its sandboxes, connections and the results file. May be called twice."""
         if self._closed:
@@ -317,10 +333,11 @@ class BenchRun:
         try:
             if self._engine is not None:
                 self._engine.stop()
-            for loaded in self.benchmarks:
-                self.loop.run(loaded.source.close())
+            if not self._abandoned:
+                for loaded in self.benchmarks:
+                    self.loop.run(loaded.source.close())
         finally:
-            self.loop.close()
+            self.loop.close(timeout=0 if self._abandoned else 5)
             self._lock.release()
             if self._results is not None:
                 self._results.close()

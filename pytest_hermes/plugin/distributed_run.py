@@ -69,7 +69,9 @@ class ControllerRun(BenchRun):
         self.records += [record.without_conversation() for record in self._follower.new()]
         for worker, path in self._shared.standings():
             standing = read_standing(path)
-            self._standings[worker] = Standing(spent=standing.spent) if worker in self._ended else standing
+            if worker in self._ended:
+                standing = Standing(spent=standing.spent, blocked=standing.blocked, problems=standing.problems)
+            self._standings[worker] = standing
 
     def forget(self, worker: str) -> None:
         """A worker has ended: nothing of it is in flight any more, whatever it wrote last."""
@@ -134,6 +136,10 @@ class WorkerRun(BenchRun):
         engine = super()._make_engine()
         self.loop.submit(self._keep_telling())
         return engine
+
+    def _tell_blocked(self, line: str) -> None:
+        super()._tell_blocked(line)
+        self._tell()  # the loop, on which it is told otherwise, is what is blocked
 
     async def _keep_telling(self) -> None:
         while True:

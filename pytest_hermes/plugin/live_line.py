@@ -32,6 +32,7 @@ class LiveLine:
         self._started = time.monotonic()
         self._last_plain = self._started
         self._erase = ""
+        self._blocked = 0
         self._drawn = ""
         self._file = None
         if reporter is not None and reporter.isatty:
@@ -42,6 +43,7 @@ class LiveLine:
         """Draw the line, or what has changed of it."""
         if self._reporter is None or self._reporter.verbosity < -1:
             return
+        self._show_blocked(self._reporter)
         if self._file is None:
             self._show_plain()
             return
@@ -65,6 +67,16 @@ class LiveLine:
             self._file.write(self._erase)
             self._file.flush()
         self._drawn = ""
+
+    def _show_blocked(self, reporter: pytest.TerminalReporter) -> None:
+        """Write each line about code that blocks the event loop once, at once: the run stands still meanwhile."""
+        lines = self._run.standing.blocked
+        if lines[self._blocked :]:
+            self.hide()
+            reporter.ensure_newline()
+        for line in lines[self._blocked :]:
+            reporter.write_line(f"hermes: {line}", yellow=True)
+        self._blocked = len(lines)
 
     def _show_plain(self) -> None:
         now = time.monotonic()

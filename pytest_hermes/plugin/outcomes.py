@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..errors import STOP_REASONS
+
 if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
 
     from ..rollout.attempt import Rollout
     from ..rollout.record import AttemptRecord
-
-_STOPPED = {
-    "finished": "the agent said it was done",
-    "max_turns": "out of turns",
-    "time": "out of time",
-    "tokens": "out of tokens",
-    "cost": "out of money",
-    "context": "the context window was full",
-    "length": "the last answer was cut off",
-}
 
 #: Characters of the agent's last words, and lines of the verifier's output, that a failure shows.
 _LAST_WORDS = 500
@@ -64,9 +56,8 @@ class AttemptNotScored(Exception):
 
 def describe_failure(record: AttemptRecord) -> str:
     """Return why an attempt failed: first a line that says it all, then what to look at."""
-    lines = [
-        f"reward {record.reward:g} is below the threshold {record.threshold:g}; {how_it_ended(record)}",
-    ]
+    why = f"{record.reason}; reward {record.reward:g}" if record.reason else f"reward {record.reward:g}"
+    lines = [f"{why} is below the threshold {record.threshold:g}; {how_it_ended(record)}"]
     lines += [
         f"tool error in turn {error.turn + 1}: {error.tool_name}: {error.error}" for error in record.tool_errors[-3:]
     ]
@@ -96,7 +87,7 @@ def describe_error(rollout: Rollout) -> str:
 def how_it_ended(record: AttemptRecord) -> str:
     turns = f"{record.turns_used} turn{'' if record.turns_used == 1 else 's'}"
     tokens = f", {record.usage.total_tokens:,} tokens" if record.usage.total_tokens else ""
-    stopped = f", {_STOPPED.get(record.stop_reason, record.stop_reason)}" if record.stop_reason else ""
+    stopped = f", {STOP_REASONS.get(record.stop_reason, record.stop_reason)}" if record.stop_reason else ""
     return f"{turns}{tokens}{stopped}"
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from ..background import BackgroundLoop, on_loop
 from ..config.settings import Config
-from ..errors import InfrastructureError, Refused, UsageError
+from ..errors import InfrastructureError, Refused, Status, UsageError
 from ..models.protocol import ModelSource
 from ..models.retry import retry_policy
 from ..redact import Redactor
@@ -26,7 +26,7 @@ from ..rollout.budget import Budget, SharedBudget
 from ..rollout.configured import sandbox_of, tools_of
 from ..rollout.limits import caps
 from ..rollout.loop import HermesAgentLoop
-from ..rollout.record import AttemptRecord, ErrorInfo, Seconds, Status
+from ..rollout.record import AttemptRecord, ErrorInfo, Seconds
 from ..rollout.results_file import ResultsFile
 from ..rollout.run import RUNS_DIR, new_run_id
 from ..sandbox.protocol import Sandbox
@@ -102,7 +102,7 @@ class OwnTests:
 
     async def _prepare_loop(self) -> None:
         install_bridge(asyncio.get_running_loop())
-        self.budget.start_clock()
+        self.budget.set_clock()
 
     @property
     def configuration(self) -> Configuration:

@@ -13,13 +13,16 @@ import pytest
 from ..report.spending import unrecorded_text
 from ..report.summary import summary_lines
 from ..report.validation import validation_lines
-from ..rollout.resume import key_of
+from ..rollout.resume import is_unfinished, key_of
 from .items import TaskItem
 from .outcomes import AttemptFailed, AttemptNotScored, Said
 from .rollouts import ROLLOUT
 
 if TYPE_CHECKING:
     from .bench_run import BenchRun
+
+#: Problems beside the records that are listed.
+_PROBLEMS = 5
 
 
 class BenchReport:
@@ -85,6 +88,11 @@ class BenchReport:
         paid = [record for record in run.records if key_of(record) not in run.finished]
         if (unrecorded := unrecorded_text(run.standing.spent, paid)) is not None:
             terminalreporter.write_line(f"besides   {unrecorded}")
+        problems = run.standing.problems
+        for problem in problems[:_PROBLEMS]:
+            terminalreporter.write_line(f"problem   {run.redactor.text(problem)}", yellow=True)
+        if len(problems) > _PROBLEMS:
+            terminalreporter.write_line(f"problem   and {len(problems) - _PROBLEMS} more", yellow=True)
         for said in config.hook.pytest_hermes_summary(config=config, records=run.records):
             for line in [said] if isinstance(said, str) else said or ():
                 terminalreporter.write_line(line)
@@ -95,9 +103,10 @@ class BenchReport:
     def _how_to_go_on(self, folder: Path) -> str | None:
         """Return what runs the attempts that came to no result, None when a new run would do as well."""
         options = self._run.options
-        errors = any(record.status == "error" for record in self._run.records)
-        finished = any(record.status != "error" for record in self._run.records)
-        unfinished = self._planned is not None and len(self._run.records) < self._planned.total()
+        records = [record for record in self._run.records if not is_unfinished(record)]
+        errors = any(record.status == "error" for record in records)
+        finished = any(record.status != "error" for record in records)
+        unfinished = self._planned is not None and len(records) < self._planned.total()
         if options.validate or not finished or not (errors or unfinished):
             return None
         how = "the same command"

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from ..result import Usage
 
@@ -23,6 +24,9 @@ class Standing:
     calls_at_most: int = 0
     #: What sandboxes wait for: images that are pulled or built.
     activities: tuple[str, ...] = ()
+    #: Lines about code that blocked the event loop, and what went wrong with attempts beside their records.
+    blocked: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     @property
     def calls_cut_to(self) -> int | None:
@@ -40,6 +44,8 @@ def total(standings: Iterable[Standing]) -> Standing:
             sum_.calls + one.calls,
             sum_.calls_at_most + one.calls_at_most,
             (*sum_.activities, *one.activities),
+            (*sum_.blocked, *one.blocked),
+            (*sum_.problems, *one.problems),
         )
     return sum_
 
@@ -56,5 +62,5 @@ def read_standing(path: Path) -> Standing:
     values = json.loads(path.read_text())
     spent = values.pop("spent")
     cost = spent.pop("cost")
-    activities = tuple(values.pop("activities"))
-    return Standing(spent=Usage(**spent, cost=None if cost is None else Decimal(cost)), activities=activities, **values)
+    lines: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("activities", "blocked", "problems")}
+    return Standing(spent=Usage(**spent, cost=None if cost is None else Decimal(cost)), **lines, **values)

@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import math
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..benchmark import Benchmark
 from ..config.fields import EnvConfig
-from ..dataset.rows import DatasetError
-from ..errors import HermesError, InfrastructureError, Refused, Unsupported
+from ..errors import InfrastructureError, Refused
 from ..models.protocol import Equipped, ModelSource
-from ..result import AgentResult
+from ..result import AgentResult, Usage
 from ..task import SandboxSpec
-from ..tools import bridge
-from ..tools.bridge import bridged
 from ..tools.context import ToolContext
 from ..tools.dispatch import ToolOutcome, dispatch
 from ..tools.place import Place
 from ..tools.tool import Tool
 from ..verdict import Verdict
-from .budget import Budget, BudgetSpent, EndedByBudget
+from .boundary import Ending, unrecordable
+from .budget import Budget, EndedByBudget
 from .limits import attempt_limits
 from .loop import HermesAgentLoop
 from .places import MakeSpec
 from .plan import PlannedTask
-from .prints import CURRENT, Prints
-from .record import AttemptRecord, EarlierError, ErrorInfo, Seconds, Status, VerifierInfo
+from .prints import Prints
+from .record import AttemptRecord, EarlierError, Seconds, UsageInfo, VerifierInfo
+from .user_code import UnusableValue, UserCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from .watchdog import Watchdog
+
 #: Characters of the verifier's output that a record keeps.
 VERIFIER_TAIL = 4000
 
+#: What rewards a benchmark that declares no range may give.
+UNDECLARED_RANGE = (0.0, 1.0)
 
 #: Gives the place of an attempt; what its sandbox is made from is asked for when one is needed.
 MakePlace = Callable[[PlannedTask, str, MakeSpec], Place]
@@ -61,10 +62,6 @@ class AttemptPlan:
     hold: bool = False
 
 
-class BenchmarkFault(InfrastructureError):
-    """The benchmark's own code raised, or returned what is no reward: it would again."""
-
-
 @dataclass(frozen=True)
 class Rollout:
     """A finished attempt: what the `rollout` fixture gives."""
@@ -74,8 +71,6 @@ class Rollout:
     #: Looks into the sandbox, which is still open only if the attempt was asked to hold it.
     context: ToolContext
     place: Place
-    #: Where the verifier raised, for the report; empty when it did not.
-    traceback: str = ""
     #: What the benchmark's code printed and logged.
     prints: Prints = field(default_factory=Prints)
     #: Whether the same attempt, started afresh, may come to an end.
@@ -83,9 +78,14 @@ class Rollout:
     #: What the verifier left for the run's folder, by name.
     files: Mapping[str, bytes] = field(default_factory=dict)
 
+    @property
+    def traceback(self) -> str:
+        """Where the error was raised, for the report; empty when it is not of code, or there is none."""
+        return (self.record.error.traceback if self.record.error is not None else None) or ""
+
 
 class Attempt:
-    """Runs once. `rollout()` may be asked for when `run` has returned."""
+    """Runs once: `work`, then `rollout`, which says how it went."""
 
     def __init__(
         self,
@@ -96,64 +96,62 @@ class Attempt:
         make_place: MakePlace,
         task_timeout: float | None,
         budget: Budget,
+        queued: float = 0.0,
         earlier_errors: Sequence[EarlierError] = (),
+        watchdog: Watchdog | None = None,
+        on_undeclared_reward: Callable[[str], object] | None = None,
     ) -> None:
-        """`budget` is the run's; `earlier_errors` are those of earlier starts of the same attempt."""
+        """`budget` is the run's; `queued` is how many seconds the attempt waited for its turn; `earlier_errors` are
+        those of earlier starts of the same attempt. A reward outside of 0 to 1 by a benchmark that declares no range is
+        an error, or, where there is `on_undeclared_reward`, counts and is told to that.
+        """
         self.plan = plan
+        self._started = datetime.now(UTC)
+        self._clock = time.perf_counter()
         self._budget = budget
         self._earlier_errors = list(earlier_errors)
         self._run_id = run_id
         self._limits = attempt_limits(plan.planned.benchmark, plan.config, plan.planned.task, task_timeout)
         self._key = key
+        self._user_code = UserCode(plan.planned.task.id, watchdog)
+        self._on_undeclared_reward = on_undeclared_reward
         self.place = make_place(plan.planned, key, self._sandbox_spec)
         self.context = ToolContext(key, place=self.place)
         self.context.verifier_seconds = self._limits.verifier_seconds
         self.result = AgentResult()
         self._loop: HermesAgentLoop | None = None
-        self._seconds = {"queue": 0.0, "sandbox_start": 0.0, "verifier": 0.0}
-        self._traceback = ""
+        self._seconds = {"queue": queued, "sandbox_start": 0.0, "verifier": 0.0}
         self._spec: SandboxSpec | None = None
         self._verdict: Verdict | None = None
 
-    async def run(self, queued: float) -> Rollout:
-        """Do everything but close the sandbox; `queued` is how many seconds the attempt waited for its turn.
+    async def work(self) -> Ending:
+        """Do everything but close the sandbox, and return how it ended.
 
-        Never raises for what may go wrong in an attempt: that stands in the record. Raises Refused for what would go
-        wrong in every other as well.
+        Raises whatever goes wrong; `boundary.ending_of` says what that makes of the attempt.
         """
-        self._seconds["queue"] = queued
-        prints = Prints()
-        CURRENT.set(prints)
-        started, clock = datetime.now(UTC), time.perf_counter()
-        reward: float | None = None
-        error: ErrorInfo | None = None
-        reason: str | None = None
-        restartable = False
-        status: Status
         try:
-            reward = await self._work()
-            status = "passed" if reward >= self.plan.planned.task.threshold else "failed"
-        except Unsupported as unsupported:
-            status, reason = "skipped", str(unsupported)
-        except Refused:
-            raise
+            reward = await self._scored()
         except InfrastructureError as failure:
             if failure.kind == "image" and self._shares_image():
                 raise Refused(f"{failure}; name another with --hermes-image", kind=failure.kind) from failure
-            status, error = "error", ErrorInfo(kind=failure.kind, message=str(failure))
-            restartable = not isinstance(failure, BudgetSpent | BenchmarkFault | DatasetError)
-        except HermesError as failure:
-            status, error = "error", ErrorInfo(kind="usage", message=str(failure))
-        except Exception as bug:
-            self._traceback = traceback.format_exc()
-            status, error = "error", ErrorInfo(kind="internal", message=_describe(bug))
+            raise
+        return Ending("passed" if reward >= self.plan.planned.task.threshold else "failed", reward)
+
+    def rollout(self, ending: Ending, prints: Prints) -> Rollout:
+        """Return the attempt as it ended. A record that cannot be made of what there is says so."""
         if self._loop is not None:
             self.result = self._loop.result
-        record = self._record(status, error, reason, reward, started, time.perf_counter() - clock)
+        if ending.status == "failed" and ending.reason is not None and ending.reward is not None:
+            low, high = self._parts()[0].reward_range or UNDECLARED_RANGE
+            ending = replace(ending, reward=min(max(ending.reward, low), high))
+        try:
+            record = self._record(ending)
+        except Exception as error:  # whatever a benchmark has made of the agent's result, say
+            return self.bare_rollout(unrecordable(error), prints)
         files = self._verdict.files if self._verdict is not None else {}
-        return Rollout(record, self.result, self.context, self.place, self._traceback, prints, restartable, files)
+        return Rollout(record, self.result, self.context, self.place, prints, ending.restartable, files)
 
-    async def _work(self) -> float:
+    async def _scored(self) -> float:
         benchmark, item, task = self._parts()
         async with self._phase("sandbox_start"):
             # First, and whoever answers: what is wrong with a task, or cannot run here, is said of it in any case.
@@ -166,16 +164,15 @@ class Attempt:
                 # that takes minutes is not the agent's time.
                 await self.place.start()
             if task.files or type(benchmark).prepare is not Benchmark.prepare:
-                await self._user_code("setup", benchmark.prepare, item, self.context)
+                await self._set_up(benchmark.prepare, item, self.context)
             if isinstance(model, Equipped):
                 try:
                     await model.equip(await self.place.start())
                 except OSError as error:
                     raise InfrastructureError(f"the model's files cannot be copied: {error}", kind="sandbox") from error
-
-        async def run_tool(name: str, arguments: str) -> ToolOutcome:
-            return await dispatch(tools, name, arguments, self.place)
-
+            prompt = await self._set_up(benchmark.format_prompt, item)
+            if not isinstance(prompt, str | list):
+                raise UnusableValue(f"format_prompt returned {prompt!r}; it must return a text", kind="setup")
         self._loop = HermesAgentLoop(
             model,
             [tool.schema for tool in tools],
@@ -190,32 +187,43 @@ class Attempt:
             cost_budget=self._limits.cost,
             budget=self._budget,
             priced=self.plan.source.priced,
-            run_tool=run_tool,
+            run_tool=self._run_tool,
         )
         messages = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
-        self.result = await self._loop.run([*messages, {"role": "user", "content": benchmark.format_prompt(item)}])
+        self.result = await self._loop.run([*messages, {"role": "user", "content": prompt}])
         async with self._phase("verifier"):
-            reward = await self._user_code(
-                "verifier",
-                benchmark.compute_reward,
-                item,
-                self.result,
-                self.context,
-                limited=not benchmark.verifier_times_itself,
+            seconds = None if benchmark.verifier_times_itself else self._limits.verifier_seconds
+            compute_reward = benchmark.compute_reward
+            reward = await self._user_code.call(
+                "verifier", compute_reward, item, self.result, self.context, seconds=seconds
             )
         if isinstance(reward, Verdict):
             self._verdict = reward
             if reward.error is not None:
                 raise InfrastructureError(reward.error, kind="verifier")
             reward = reward.reward
-        return _checked_reward(reward)
+        return self._checked_reward(reward)
+
+    async def _run_tool(self, name: str, arguments: str) -> ToolOutcome:
+        call = partial(dispatch, self.plan.tools, name, arguments, self.place)
+        if all(_is_builtin(tool) for tool in self.plan.tools if tool.name == name):
+            return await call()
+        outcome: ToolOutcome = await self._user_code.call(
+            "tool", call, seconds=self._limits.agent_seconds, name=f"tool {name}"
+        )
+        return outcome
+
+    async def _set_up(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await self._user_code.call("setup", function, *arguments, seconds=self._limits.verifier_seconds)
 
     async def _sandbox_spec(self) -> SandboxSpec:
         if self._spec is None:
             benchmark, item, _ = self._parts()
-            self._spec = await self._user_code("setup", benchmark.sandbox, item)
-        spec: SandboxSpec = self._spec
-        return spec
+            spec = await self._set_up(benchmark.sandbox, item)
+            if not isinstance(spec, SandboxSpec):
+                raise UnusableValue(f"sandbox returned {spec!r}; it must return a SandboxSpec", kind="setup")
+            self._spec = spec
+        return self._spec
 
     def _shares_image(self) -> bool:
         """Whether the image is that of all tasks that name none."""
@@ -235,48 +243,37 @@ class Attempt:
         finally:
             self._seconds[name] += time.perf_counter() - started
 
-    async def _user_code(self, kind: str, function: Callable[..., Any], *arguments: Any, limited: bool = True) -> Any:
-        """Run a benchmark's own code within the verifier's time; what it raises is no failure of the model."""
-
-        async def call() -> Any:
-            value = function(*arguments)
-            return await value if inspect.isawaitable(value) else value
-
-        deadline = asyncio.timeout(self._limits.verifier_seconds if limited else None)
+    def _checked_reward(self, reward: object) -> float:
+        # bool is a number, and so are numpy's scalars by __float__; None, text and NaN are mistakes to be told.
         try:
-            async with deadline:
-                return await bridged(call())
-        except HermesError:
-            raise
-        except Exception as error:
-            if isinstance(error, TimeoutError) and deadline.expired():
-                raise InfrastructureError(
-                    f"{function.__name__} did not finish within {self._limits.verifier_seconds:g} s", kind=kind
-                ) from error
-            self._traceback = _below_the_harness(error)
-            raise BenchmarkFault(f"{function.__name__} raised {_describe(error)}", kind=kind) from error
+            value = float(reward)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            value = math.nan
+        if isinstance(reward, str) or not math.isfinite(value):
+            raise UnusableValue(f"compute_reward returned {reward!r}; it must return a finite number", kind="verifier")
+        declared = self._parts()[0].reward_range
+        low, high = declared or UNDECLARED_RANGE
+        if not low <= value <= high:
+            said = f"compute_reward returned {value:g}, which is not from {low:g} to {high:g}"
+            if declared is not None or self._on_undeclared_reward is None:
+                hint = "" if declared is not None else "; declare another range with Benchmark.reward_range"
+                raise UnusableValue(said + hint, kind="verifier")
+            self._on_undeclared_reward(said)
+        return value
 
-    def _record(
-        self,
-        status: Status,
-        error: ErrorInfo | None,
-        reason: str | None,
-        reward: float | None,
-        started: datetime,
-        total: float,
-    ) -> AttemptRecord:
+    def _record(self, ending: Ending) -> AttemptRecord:
         benchmark, _, task = self._parts()
-        result, loop, verdict = self.result, self._loop, self._verdict
+        loop, verdict = self._loop, self._verdict
         return AttemptRecord(
             run_id=self._run_id,
             benchmark=benchmark.name,
             dataset_revision=benchmark.revision,
             task=task.id,
             attempt=self.plan.number,
-            status=status,
-            error=error,
-            reason=reason,
-            reward=reward,
+            status=ending.status,
+            error=ending.error,
+            reason=ending.reason,
+            reward=ending.reward,
             threshold=task.threshold,
             category=task.category,
             difficulty=task.difficulty,
@@ -284,48 +281,52 @@ class Attempt:
             model=self.plan.source.name,
             backend=self.place.backend,
             image=(self._spec or task.sandbox).image,
-            **AttemptRecord.fields_of(result),
+            **AttemptRecord.fields_of(self.result),
             seconds=Seconds(
                 **self._seconds,
                 model=loop.model_seconds if loop else 0.0,
                 backoff=loop.clock.backoff if loop else 0.0,
                 tools=loop.tool_seconds if loop else 0.0,
-                total=total,
+                total=time.perf_counter() - self._clock,
             ),
             retries=loop.clock.retries if loop else 0,
             earlier_errors=self._earlier_errors,
             verifier_output=self.context.output_tail(VERIFIER_TAIL) if verdict is None else _tail(verdict.output),
             verifier=None if verdict is None else VerifierInfo.of(verdict),
             metrics={} if verdict is None else dict(verdict.metrics),
-            started=started,
+            started=self._started,
             ended=datetime.now(UTC),
         )
 
+    def bare_rollout(self, ending: Ending, prints: Prints) -> Rollout:
+        """Return the attempt without what its agent and its verifier left, but with what it cost."""
+        record = bare_record(self.plan, self._run_id, ending, self._started)
+        if isinstance(usage := self.result.usage, Usage):
+            record = record.model_copy(update={"usage": UsageInfo(**asdict(usage))})
+        return Rollout(record, self.result, self.context, self.place, prints)
 
-def _checked_reward(reward: object) -> float:
-    # bool is a number, and so are numpy's scalars by __float__; None, text and NaN are mistakes to be told.
-    try:
-        value = float(reward)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        value = math.nan
-    if isinstance(reward, str) or not math.isfinite(value):
-        raise BenchmarkFault(f"compute_reward returned {reward!r}; it must return a finite number", kind="verifier")
-    return value
+
+def bare_record(plan: AttemptPlan, run_id: str, ending: Ending, started: datetime) -> AttemptRecord:
+    """Return the record of an attempt of which nothing more is known than how it ended."""
+    return AttemptRecord(
+        run_id=run_id,
+        benchmark=plan.planned.benchmark.name,
+        task=plan.planned.task.id,
+        attempt=plan.number,
+        status=ending.status,
+        error=ending.error,
+        reason=ending.reason,
+        reward=ending.reward,
+        model=plan.source.name,
+        backend=plan.config.terminal_backend,
+        started=started,
+        ended=datetime.now(UTC),
+    )
+
+
+def _is_builtin(tool: Tool) -> bool:
+    return str(getattr(tool.run, "__module__", "")).startswith("pytest_hermes.")
 
 
 def _tail(text: str) -> str:
     return text[-VERIFIER_TAIL:]
-
-
-def _below_the_harness(error: BaseException) -> str:
-    """Return the traceback from the first frame of the benchmark's own code on."""
-    ours = {__file__, bridge.__file__}
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in ours:
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace))
-
-
-def _describe(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

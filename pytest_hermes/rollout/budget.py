@@ -58,12 +58,15 @@ class Budget:
         self.out_of_time = False
         self._began = time.monotonic() if began is None else began
         self._watchers: list[Callable[[], object]] = []
+        self._end_of_time: asyncio.TimerHandle | None = None
 
-    def start_clock(self) -> None:
-        """Let the running loop see to it that the time has an end."""
-        if self.limits.seconds is not None:
+    def set_clock(self) -> None:
+        """Let the running loop see to it that the time has an end; again when the loop's own clock was set back."""
+        if self.limits.seconds is not None and not self.out_of_time:
+            if self._end_of_time is not None:
+                self._end_of_time.cancel()
             left = self._began + self.limits.seconds - time.monotonic()
-            asyncio.get_running_loop().call_later(max(left, 0), self._end_time)
+            self._end_of_time = asyncio.get_running_loop().call_later(max(left, 0), self._end_time)
 
     def _end_time(self) -> None:
         self.out_of_time = True

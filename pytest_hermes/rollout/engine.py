@@ -3,35 +3,80 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from ..background import LoopElsewhere
-from ..errors import InfrastructureError, Refused
+from ..errors import InfrastructureError
+from ..result import AgentResult
+from ..sandbox.protocol import Sandbox
 from ..sandbox.steadfast import Steadfast
 from ..tools.bridge import install_bridge
-from .attempt import Attempt, AttemptPlan, MakePlace, Rollout
+from ..tools.context import ToolContext
+from ..tools.place import Place
+from .attempt import Attempt, AttemptPlan, MakePlace, Rollout, bare_record
+from .boundary import (
+    INTERRUPTED,
+    Classify,
+    Ending,
+    Fault,
+    RunEnded,
+    contain,
+    ending_of,
+    interrupted,
+    no_meaning,
+    see_through,
+    unrecordable,
+)
 from .budget import Budget
+from .prints import CURRENT, Prints
 from .record import AttemptRecord, EarlierError
 from .results_file import ResultsFile
+from .user_code import describe, traceback_of
+from .watchdog import Watchdog
+
+log = logging.getLogger("pytest_hermes")
 
 #: Why a run was ended before all of it was done.
-FatalKind = Literal["refused", "budget", "results"]
+FatalKind = Literal["refused", "budget", "results", "stopped"]
+
+#: Seconds between two looks at whether the loop is blocked.
+_LOOK = 0.2
+
+#: Seconds that code which blocks the loop gets to end, once it has been told to, while the engine stops.
+_PATIENCE = 2.0
 
 
 class Handle:
     """One submitted attempt. `future` has its Rollout once the record is written."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, plan: AttemptPlan, key: str) -> None:
         self.future: Future[Rollout] = Future()
+        self.plan = plan
+        self.key = key
+        self.prints = Prints()
+        #: Whether the engine has cancelled it.
+        self.stopped = False
+        #: The start that is in progress, or the last one.
+        self.attempt: Attempt | None = None
+        self.earlier: list[EarlierError] = []
+        self.created = datetime.now(UTC)
+        self.queued_at = time.perf_counter()
+        self.queued = 0.0
         self._engine = engine
         self._released = asyncio.Event()
 
     def release(self) -> None:
         """Let a held sandbox close. Any thread may call this, more than once."""
         self._engine.call(self._released.set)
+
+    def is_stopped(self) -> bool:
+        return self.stopped
 
     async def released(self) -> None:
         await self._released.wait()
@@ -42,7 +87,9 @@ class Engine:
 
     `on_record` is called on the engine's thread with each record, without its conversation, once it is written.
     Without `results` they are written nowhere. `budget` is what all attempts together may spend. One that ends in an
-    infrastructure error is started afresh, in a new sandbox, `infra_retries` times.
+    infrastructure error is started afresh, in a new sandbox, `infra_retries` times. `classify` tells what exceptions
+    of a benchmark's code mean to the door. `on_blocked` is called, in another thread, with a line for people when such
+    code blocks the loop; `watchdog` is that of a loop which several engines share.
     """
 
     def __init__(
@@ -57,6 +104,10 @@ class Engine:
         task_timeout: float | None = None,
         budget: Budget | None = None,
         infra_retries: int = 0,
+        classify: Classify = no_meaning,
+        on_blocked: Callable[[str], object] = log.warning,
+        watchdog: Watchdog | None = None,
+        on_undeclared_reward: Callable[[str], object] | None = None,
     ) -> None:
         self.limit = limit
         self.in_flight = 0
@@ -66,41 +117,57 @@ class Engine:
         #: Attempts that were never started, or cancelled without a record.
         self.cancelled = 0
         self.budget = budget or Budget()
+        #: What went wrong with attempts after their records were written.
+        self.problems: list[str] = []
+        #: Whether its loop is blocked for good, and was left to end with the process.
+        self.abandoned = False
+        self.watchdog = watchdog or Watchdog(on_blocked, on_lost=self.budget.set_clock)
+        self._starts_watchdog = watchdog is None
         self._infra_retries = infra_retries
         self._run_id = run_id
         self._results = results
         self._make_place = make_place
         self._on_record = on_record
         self._task_timeout = task_timeout
+        self._classify = classify
+        self._on_undeclared_reward = on_undeclared_reward
         self._background = loop
         self._places = asyncio.Semaphore(limit)
-        self._running: dict[asyncio.Task[None], Handle] = {}
+        self._running: dict[asyncio.Task[Any] | None, Handle] = {}
         self._stopping = False
+        #: Held by who publishes a result: the loop's thread, or the one that gives a blocked loop up.
+        self._publishing = threading.Lock()
         self._background.run(self._prepare_loop())
 
     async def _prepare_loop(self) -> None:
         install_bridge(asyncio.get_running_loop())
+        if self._starts_watchdog:
+            self.watchdog.start()
         self.budget.watch(self._budget_is_spent)
-        self.budget.start_clock()
+        self.budget.set_clock()
 
     def submit(self, plan: AttemptPlan, key: str) -> Handle:
         """Queue one attempt; they start in the order of submission. `key` names its sandbox, unique in the run."""
-        handle = Handle(self)
-        self._background.submit(self._run(plan, key, handle))
+        handle = Handle(self, plan, key)
+        self._background.submit(self._run(handle))
         return handle
 
     async def run(self, plan: AttemptPlan, key: str) -> Rollout:
-        """Run one attempt within the caller's own task, on the engine's loop, when there is a place for it.
+        """Run one attempt on the engine's loop, when there is a place for it, and wait for it there.
 
         What cancels the caller cancels the attempt. Raises InfrastructureError once the whole run cannot go on.
         """
-        handle = Handle(self)
+        handle = Handle(self, plan, key)
+        task = asyncio.create_task(self._run(handle))
+        steadfast = Steadfast()
         try:
-            await self._run(plan, key, handle)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self.fatal is None or (task is not None and task.uncancel()):
-                raise
+            await asyncio.wait([task])
+        except asyncio.CancelledError as cancellation:
+            steadfast.remember(cancellation)
+            handle.stopped = True
+            task.cancel()
+            await steadfast.wait(task)
+        steadfast.release()
         if handle.future.cancelled():
             raise InfrastructureError(self.fatal or "the run was stopped", kind=self.fatal_kind or "stopped")
         return handle.future.result()
@@ -113,77 +180,141 @@ class Engine:
 
         self._background.submit(on_loop())
 
-    async def _run(self, plan: AttemptPlan, key: str, handle: Handle) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._running[task] = handle
-        queued = time.perf_counter()
-        try:
-            async with self._places:
-                if not self._stopping:
-                    await self._in_flight(plan, key, handle, time.perf_counter() - queued)
-        finally:
-            del self._running[task]
-            self.cancelled += handle.future.cancel()  # False for one that has its result
+    # One attempt, from its place in the queue to the end of its sandbox.
 
-    async def _in_flight(self, plan: AttemptPlan, key: str, handle: Handle, queued: float) -> None:
-        self.in_flight += 1
-        earlier: list[EarlierError] = []
-        try:
-            while (failed := await self._start(plan, key, handle, queued, earlier)) is not None:
-                earlier.append(failed)
-        except Refused as refusal:
-            self._halt("refused", str(refusal))
-        finally:
-            self.in_flight -= 1
+    def _run(self, handle: Handle) -> Coroutine[Any, Any, None]:
+        """Return what sees an attempt through. It leaves its record, or the run's reason for having none."""
+        return see_through(
+            self._in_turn(handle),
+            handle.is_stopped,
+            ended=lambda fault: self._ended(handle, fault),
+            close=lambda: self._close(handle),
+        )
 
-    async def _start(
-        self, plan: AttemptPlan, key: str, handle: Handle, queued: float, earlier: list[EarlierError]
-    ) -> EarlierError | None:
-        """Run the attempt, in a sandbox of its own, and return what kept it from ending if it is to start afresh."""
-        attempt = Attempt(
-            plan,
+    async def _close(self, handle: Handle) -> None:
+        """Close the sandbox of the attempt's last start, unless that is done."""
+        if handle.attempt is not None and not handle.attempt.place.closed:
+            fault = await contain(handle.attempt.place.close(), handle.is_stopped)
+            if isinstance(fault, Fault) and not fault.stopped:
+                self._tell_problem(handle, fault.error)
+
+    def _ended(self, handle: Handle, fault: Fault | None) -> None:
+        """Conclude an attempt, which was ended by `fault` if that was raised outside of its work."""
+        if fault is not None and not fault.stopped:
+            ending = ending_of(fault.error)
+            if handle.future.done():
+                self._tell_problem(handle, fault.error)
+            elif isinstance(ending, RunEnded):
+                self._halt(ending.kind, ending.message)
+            else:
+                self._publish(handle, _rollout_of(handle, ending, self._run_id))
+        self._running.pop(asyncio.current_task(), None)
+        self.cancelled += handle.future.cancel()  # False for one that has its result
+
+    async def _in_turn(self, handle: Handle) -> None:
+        CURRENT.set(handle.prints)
+        self._running[asyncio.current_task()] = handle
+        async with self._places:
+            handle.queued = time.perf_counter() - handle.queued_at
+            self.in_flight += 1
+            try:
+                while not self._stopping and await self._start(handle):
+                    pass
+            finally:
+                self.in_flight -= 1
+
+    async def _start(self, handle: Handle) -> bool:
+        """Run the attempt in a sandbox of its own, and return whether it is to start afresh."""
+        attempt = handle.attempt = Attempt(
+            handle.plan,
             run_id=self._run_id,
-            key=key,
+            key=handle.key,
             make_place=self._make_place,
             task_timeout=self._task_timeout,
             budget=self.budget,
-            earlier_errors=earlier,
+            queued=handle.queued,
+            earlier_errors=handle.earlier,
+            watchdog=self.watchdog,
+            on_undeclared_reward=self._on_undeclared_reward,
         )
         try:
-            rollout = await attempt.run(queued)
-            record = rollout.record
-            if rollout.restartable and len(earlier) < self._infra_retries and not self._stopping:
-                assert record.error is not None
-                return EarlierError(**dict(record.error), seconds=record.seconds.total, usage=record.usage)
-            steadfast = Steadfast()
-            if rollout.files and self._results is not None:
-                loop = asyncio.get_running_loop()
-                keeping = loop.run_in_executor(None, self._results.keep_files, record, rollout.files)
-                # It is paid for: an interrupt that comes now must not cost the record.
-                await steadfast.wait(keeping)
-                keeping.result()
-            # Written before the sandbox is closed: a backend that hangs at that must not cost a result.
-            self._write(record)
-            handle.future.set_result(rollout)
-            steadfast.release()
-            if self._results is not None:
-                await asyncio.to_thread(self._results.sync)
-            if plan.hold:
-                await handle.released()
-            return None
+            outcome = await contain(attempt.work(), handle.is_stopped)
+            if isinstance(outcome, Fault) and outcome.stopped:
+                return False
+            ending = ending_of(outcome.error, self._classify) if isinstance(outcome, Fault) else outcome
+            return await self._settle(handle, ending)
         finally:
-            await attempt.place.close()
+            await self._close(handle)
 
-    def _write(self, record: AttemptRecord) -> None:
-        try:
+    async def _settle(self, handle: Handle, ending: Ending | RunEnded) -> bool:
+        """Write down how the attempt ended, and hold its sandbox if it is to be; return whether it starts afresh."""
+        if isinstance(ending, RunEnded):
+            self._halt(ending.kind, ending.message)
+            return False
+        assert handle.attempt is not None
+        rollout = handle.attempt.rollout(ending, handle.prints)
+        error = rollout.record.error
+        if rollout.restartable and len(handle.earlier) < self._infra_retries and not self._stopping:
+            assert error is not None
+            spent = rollout.record
+            handle.earlier.append(EarlierError(**dict(error), seconds=spent.seconds.total, usage=spent.usage))
+            return True
+        faults = [await contain(self._keep_files(rollout), handle.is_stopped)]
+        self._publish(handle, rollout)
+        faults.append(await contain(self._hold(handle), handle.is_stopped))
+        for fault in faults:
+            if isinstance(fault, Fault) and not fault.stopped:
+                self._tell_problem(handle, fault.error)
+        return False
+
+    async def _keep_files(self, rollout: Rollout) -> None:
+        if not rollout.files or self._results is None:
+            return
+        keeping = asyncio.get_running_loop().run_in_executor(
+            None, self._results.keep_files, rollout.record, rollout.files
+        )
+        # It is paid for: an interrupt that comes now must not cost it.
+        steadfast = Steadfast()
+        await steadfast.wait(keeping)
+        keeping.result()
+        steadfast.release()
+
+    async def _hold(self, handle: Handle) -> None:
+        if self._results is not None:
+            await asyncio.to_thread(self._results.sync)
+        if handle.plan.hold:
+            await handle.released()
+
+    def _publish(self, handle: Handle, rollout: Rollout) -> None:
+        """Write the attempt's record and hand its rollout out, unless that is done."""
+        with self._publishing:
+            if handle.future.done():
+                return
             if self._results is not None:
-                self._results.append(record)
+                rollout = self._written(handle, rollout, self._results)
+            try:
+                self._on_record(rollout.record.without_conversation())
+            except Exception as error:
+                self._tell_problem(handle, error)
+            handle.future.set_result(rollout)
+
+    def _written(self, handle: Handle, rollout: Rollout, results: ResultsFile) -> Rollout:
+        try:
+            results.append(rollout.record)
         except OSError as error:
-            assert self._results is not None
             # Whatever runs on would be paid for and lost.
-            self._halt("results", f"cannot write results to {self._results.path}: {error.strerror}")
-        self._on_record(record.without_conversation())
+            self._halt("results", f"cannot write results to {results.path}: {error.strerror}")
+        except Exception as error:  # what the agent left is nothing that JSON can hold, say
+            rollout = _rollout_of(handle, unrecordable(error), self._run_id)
+            results.append(rollout.record)
+        return rollout
+
+    def _tell_problem(self, handle: Handle, error: BaseException) -> None:
+        """Say what went wrong with an attempt beside its record."""
+        self.problems.append(f"{handle.plan.planned.task.id}: {describe(error)}")
+        log.error("%s: %s", handle.plan.planned.task.id, traceback_of(error))
+
+    # The run as a whole.
 
     def _budget_is_spent(self) -> None:
         # Those in flight hear of it themselves: they end with a record of what they did.
@@ -197,17 +328,72 @@ class Engine:
         self.fatal, self.fatal_kind = message, kind
         self._stopping = True
         for task, handle in self._running.items():
-            if task is not asyncio.current_task() and not handle.future.done():
-                task.cancel()
+            if task is not None and task is not asyncio.current_task() and not handle.future.done():
+                _cancel(task, handle)
 
     def stop(self, timeout: float = 30) -> None:
-        """Cancel what is queued and in flight, and wait at most `timeout` seconds for its sandboxes to close."""
-        self._background.submit(self.end()).result(timeout)
+        """Cancel what is queued and in flight, and wait at most `timeout` seconds for its sandboxes to close.
+
+        For another thread than the loop's. Code that blocks the loop is told to end. Should it not, the loop is left
+        to end with the process, as all its sandboxes do then, and what is in flight leaves records that say so.
+        """
+        ending = self._background.submit(self.end())
+        began = time.monotonic()
+        told_at: float | None = None
+        while True:
+            try:
+                ending.result(_LOOK)
+                return
+            except TimeoutError:
+                now = time.monotonic()
+            blocked = self.watchdog.blocked
+            if blocked is not None and told_at is None:
+                told_at = now
+            if blocked is not None:
+                self.watchdog.interrupt()
+            if blocked is not None and told_at is not None and now - told_at > _PATIENCE:
+                self.abandon(f"the run ended while {blocked} blocked the event loop")
+                return
+            if now - began > timeout:
+                self.abandon(f"the run ended, and the sandbox did not close within {timeout:g} s")
+                return
+
+    def abandon(self, why: str) -> None:
+        """Leave the loop to itself, and write records of the attempts in flight from the calling thread."""
+        self.abandoned = True
+        self.problems.append(f"{why}; the sandboxes end with this process")
+        for handle in list(self._running.values()):
+            if handle.attempt is not None:  # those that wait for their turn have nothing to tell
+                self._publish(handle, _rollout_of(handle, interrupted(why), self._run_id))
+        self.cancelled += sum(handle.future.cancel() for handle in self._running.values())
 
     async def end(self) -> None:
         """Cancel what is queued and in flight, and wait for its sandboxes to close; for who is on the engine's loop."""
         self._stopping = True
-        running = list(self._running)
-        for task in running:
-            task.cancel()
+        running = {task: handle for task, handle in self._running.items() if task is not None}
+        for task, handle in running.items():
+            _cancel(task, handle)
         await asyncio.gather(*running, return_exceptions=True)
+        if self._starts_watchdog:
+            self.watchdog.stop()
+
+
+def _cancel(task: asyncio.Task[Any], handle: Handle) -> None:
+    handle.stopped = True
+    task.cancel()
+
+
+def _rollout_of(handle: Handle, ending: Ending, run_id: str) -> Rollout:
+    """Return the rollout of an attempt that ended outside of its work, with as much as can be told of it."""
+    attempt = handle.attempt
+    if attempt is None:
+        place = Place(_no_sandbox, backend=handle.plan.config.terminal_backend)
+        record = bare_record(handle.plan, run_id, ending, handle.created)
+        return Rollout(record, AgentResult(), ToolContext(handle.key, place=place), place, handle.prints)
+    if ending.error is not None and ending.error.kind == INTERRUPTED:
+        return attempt.rollout(ending, handle.prints)
+    return attempt.bare_rollout(ending, handle.prints)
+
+
+def _no_sandbox() -> Sandbox:
+    raise InfrastructureError("the attempt never had a sandbox", kind="sandbox")

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from ..errors import Status
 from ..result import AgentResult
 from ..verdict import Verdict
 
 #: Raised by one when a field changes its meaning or goes; new fields alone do not raise it.
 SCHEMA_VERSION = 1
-
-Status = Literal["passed", "failed", "error", "skipped"]
 
 
 class _Values(BaseModel):
@@ -24,9 +23,18 @@ class _Values(BaseModel):
 
 
 class ErrorInfo(_Values):
-    #: `endpoint`, `sandbox`, `verifier`, `internal`, ….
+    #: One of `errors.ERROR_KINDS`.
     kind: str
     message: str
+    #: Of what was raised, where that was not foreseen; not written otherwise.
+    traceback: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_empty_traceback(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        if self.traceback is None:
+            values.pop("traceback", None)
+        return values
 
 
 class ToolErrorInfo(_Values):
@@ -106,7 +114,7 @@ class AttemptRecord(_Values):
     status: Status
     #: Set exactly when the status is `error`.
     error: ErrorInfo | None = None
-    #: Why the attempt was skipped.
+    #: Why the attempt was skipped, or what `compute_reward` said when it failed it.
     reason: str | None = None
     #: None unless the verifier gave one.
     reward: float | None = None

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from ..errors import UsageError
+from .boundary import INTERRUPTED
 from .record import AttemptRecord
 from .results_file import FILE_NAME, read_results
 
@@ -28,6 +29,11 @@ AttemptKey = tuple[str, str, int, str]
 def key_of(record: AttemptRecord) -> AttemptKey:
     """Return what tells the attempts of one run apart."""
     return record.benchmark, record.task, record.attempt, record.model
+
+
+def is_unfinished(record: AttemptRecord) -> bool:
+    """Return whether an attempt was in flight when its run ended, so that it runs again when the run is resumed."""
+    return record.error is not None and record.error.kind == INTERRUPTED
 
 
 class Manifest(BaseModel):
@@ -89,7 +95,7 @@ def earlier_run(
     finished: dict[AttemptKey, AttemptRecord] = {}
     if results.exists():
         for record in read_results(results):
-            if record.run_id == manifest.run_id:
+            if record.run_id == manifest.run_id and not is_unfinished(record):
                 finished[key_of(record)] = record.without_conversation()
     if retry_errors:
         finished = {key: record for key, record in finished.items() if record.status != "error"}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar, cast
@@ -66,22 +67,30 @@ class _BridgingTaskFactory:
     def __call__(
         self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **keywords: Any
     ) -> asyncio.Future[Any]:
-        if not isinstance(coro, Bridge) and _active_bridge() is not None:
-            coro = Bridge(coro)
+        if not isinstance(coro, Bridge) and (active := _active_bridge()) is not None:
+            coro = Bridge(coro, active.guard)
         if self._inner is not None:
             return self._inner(loop, coro, **keywords)
         return asyncio.Task(coro, loop=loop, **keywords)
 
 
+class EscapedExit(Exception):
+    """SystemExit or KeyboardInterrupt (its cause) out of guarded code: as they are, they would end the event loop."""
+
+
 class Bridge(Coroutine[Any, Any, T]):
-    """Drives one coroutine in a greenlet. Made by `bridged`; await it once.
+    """Drives one coroutine in a greenlet. Made by `bridged`; await it once, or make a task of it.
+
+    Each step of a task that is made of it happens within `guard`, if there is one, and so do those of all tasks that
+    the coroutine creates on a loop with `install_bridge`. Raises EscapedExit there for what would end the loop.
 
     It is a class and not an `async def` so that closing or cancelling it before its first step reaches the
     coroutine inside, which would otherwise be reported as never awaited.
     """
 
-    def __init__(self, coro: Coroutine[Any, Any, T]) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, T], guard: AbstractContextManager[None] | None = None) -> None:
         self._coro = coro
+        self._guard = guard
         self._steps: Generator[Any, Any, T] | None = None
         self.__name__ = getattr(coro, "__name__", type(coro).__name__)
         self.__qualname__ = getattr(coro, "__qualname__", type(coro).__qualname__)
@@ -89,7 +98,7 @@ class Bridge(Coroutine[Any, Any, T]):
     def send(self, value: Any) -> Any:
         if self._steps is None:
             self._steps = self._drive()
-        return self._steps.send(value)
+        return self._guarded(self._steps.send, value)
 
     def throw(
         self,
@@ -100,7 +109,16 @@ class Bridge(Coroutine[Any, Any, T]):
         error = typ if isinstance(typ, BaseException) else val if isinstance(val, BaseException) else typ()
         if tb is not None:
             error = error.with_traceback(tb)
-        return (self._steps or self._coro).throw(error)
+        return self._guarded((self._steps or self._coro).throw, error)
+
+    def _guarded(self, step: Callable[[Any], Any], argument: Any) -> Any:
+        if self._guard is None:
+            return step(argument)
+        try:
+            with self._guard:
+                return step(argument)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise EscapedExit(type(error).__name__) from error
 
     def close(self) -> None:
         if self._steps is not None:
@@ -130,8 +148,10 @@ class Bridge(Coroutine[Any, Any, T]):
         return bool(getattr(self._coro, "cr_running", False))
 
     def _drive(self) -> Generator[Any, Any, T]:
+        around = _active_bridge()
         child = _BridgeGreenlet(_run)
         child.task = asyncio.current_task()
+        child.guard = self._guard or (around.guard if around is not None else None)
         # Greenlets start with an empty context; sharing ours lets the caller see what the coroutine sets.
         child.gr_context = getcurrent().gr_context
         said = child.switch(self._coro)
@@ -156,6 +176,8 @@ class Bridge(Coroutine[Any, Any, T]):
 class _BridgeGreenlet(greenlet):
     #: The task whose steps it takes part in.
     task: asyncio.Task[Any] | None = None
+    #: Of the bridge that it drives for.
+    guard: AbstractContextManager[None] | None = None
 
     def wait(self, coro: Coroutine[Any, Any, T]) -> T:
         """Leave the running greenlet, this one or one below it, until the driver has awaited `coro`."""

@@ -74,9 +74,9 @@ async def run_tool(tool: Tool, arguments: BaseModel, place: Place) -> ToolOutcom
     try:
         result = await on_loop(place.loop, run())
         content = as_content(result)
-    except HermesError:
+    except (HermesError, asyncio.CancelledError, GeneratorExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # sys.exit() in a tool is no more than another way to fail
         return _failed(f"{tool.name} failed: {type(error).__name__}: {error}")
     return ToolOutcome(content, None, result)
 

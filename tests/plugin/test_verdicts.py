@@ -58,6 +58,8 @@ def test_verdicts_and_late_sandboxes(bench: Bench) -> None:
     assert by_task["none"]["error"] == {"kind": "verifier", "message": "no verdict today"}
     assert by_task["none"]["verifier_output"] == "none\nagain none\n"
     assert by_task["skipped"]["reason"] == "not on a weekday"
-    assert by_task["raises"]["error"] == {"kind": "setup", "message": "sandbox raised LookupError: no such image"}
+    raised = by_task["raises"]["error"]
+    assert (raised["kind"], raised["message"]) == ("setup", "sandbox raised LookupError: no such image")
+    assert "in sandbox" in raised["traceback"]
     logs = {path.parent.name: path.read_text() for path in (bench.path / "out" / "verifier").rglob("log.txt")}
     assert logs == {"good@1": "good\nagain good\n", "none@1": "[redacted] and more"}

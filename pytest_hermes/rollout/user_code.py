@@ -1,0 +1,150 @@
+"""Calls of a benchmark's own code, each in a task of its own, so that what it does ends nothing but the call."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..errors import HermesError, InfrastructureError
+from ..sandbox.steadfast import Steadfast
+from ..tools.bridge import Bridge, EscapedExit
+from .watchdog import NAMED_AFTER, Guard, Overrun, Watchdog
+
+log = logging.getLogger("pytest_hermes")
+
+#: Seconds that a call may take to end once it is cancelled; then it is left behind.
+_GRACE = 5.0
+
+_PACKAGE = str(Path(__file__).parents[1])
+
+
+class UserCodeError(InfrastructureError):
+    """A benchmark's own code raised: it would again. `cause` is what, `traceback` where, `function` names the call."""
+
+    def __init__(self, function: str, cause: BaseException, *, kind: str) -> None:
+        super().__init__(f"{function} raised {describe(cause)}", kind=kind)
+        self.function = function
+        self.cause = cause
+        self.traceback = _below_the_harness(cause)
+
+
+class UnusableValue(InfrastructureError):
+    """A benchmark's own code returned what cannot be used: it would again."""
+
+
+class UserCode:
+    """Calls the code that a benchmark brings along, on behalf of one attempt."""
+
+    def __init__(self, task_id: str, watchdog: Watchdog | None) -> None:
+        self._task_id = task_id
+        self._watchdog = watchdog
+
+    async def call(
+        self, kind: str, function: Callable[..., Any], *arguments: Any, seconds: float | None, name: str = ""
+    ) -> Any:
+        """Return what `function` returns, awaited if need be; sync calls of a ToolContext in it hold up nobody.
+
+        `kind` is that of the errors: `setup` or `verifier`. `seconds` is all the time it has; None: no limit.
+        Raises HermesErrors of the code as they are, anything else (whatever its base) as UserCodeError, and
+        InfrastructureError when the time is over.
+        """
+        name = name or getattr(function, "__name__", type(function).__name__)
+
+        async def call() -> Any:
+            value = function(*arguments)
+            return await value if inspect.isawaitable(value) else value
+
+        guard = None if self._watchdog is None else self._watchdog.guard(f"{name} of task {self._task_id!r}", seconds)
+        work = asyncio.create_task(Bridge(call(), guard), name=name)
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                if guard is not None:
+                    guard.limit = limit
+                await asyncio.wait([work])
+        except TimeoutError:
+            await self._end(work)
+            raise _late(name, kind, seconds, guard) from None
+        except BaseException:
+            await self._end(work)
+            raise
+        finally:
+            if self._watchdog is not None and guard is not None:
+                self._watchdog.forget(guard)
+        error = _outcome(work)
+        if error is None:
+            return work.result()
+        if isinstance(error, EscapedExit) and error.__cause__ is not None:
+            error = error.__cause__
+        if isinstance(error, Overrun):
+            raise _late(name, kind, seconds, guard) from error
+        if isinstance(error, HermesError):
+            raise error
+        raise UserCodeError(name, error, kind=kind) from error
+
+    async def _end(self, work: asyncio.Task[Any]) -> None:
+        """Cancel a call and wait for its end, though not for ever: the code may ignore its cancellation."""
+        steadfast = Steadfast()
+        work.cancel()
+        if not await steadfast.wait(work, _GRACE):
+            log.warning("%s of task %r ignores that it was cancelled: left behind", work.get_name(), self._task_id)
+        elif not work.cancelled():
+            work.exception()  # looked at: asyncio would report an error that nobody has seen
+        steadfast.release()
+
+
+def _outcome(work: asyncio.Task[Any]) -> BaseException | None:
+    """Return what a call that has ended raised, None when it returned."""
+    try:
+        return work.exception()
+    except asyncio.CancelledError as cancellation:
+        return cancellation
+
+
+def _late(name: str, kind: str, seconds: float | None, guard: Guard | None) -> InfrastructureError:
+    how = ""
+    if guard is not None and guard.lost > NAMED_AFTER:
+        how = (
+            f"; it blocked the event loop, and all rollouts with it, for {guard.lost:.1f} s: "
+            "move what blocks into `await asyncio.to_thread(…)`"
+        )
+    return InfrastructureError(f"{name} did not finish within {seconds:g} s{how}", kind=kind)
+
+
+def text_of(error: BaseException) -> str:
+    """Return an exception's text. Never raises, whatever its `__str__` does."""
+    try:
+        return str(error)
+    except Exception as problem:
+        return f"(its text cannot be shown: {type(problem).__name__})"
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception as one line with its type. Never raises."""
+    lines = text_of(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def traceback_of(error: BaseException, trace: TracebackType | None = None) -> str:
+    """Return an exception's traceback, or the part from `trace` on, as text. Never raises."""
+    try:
+        return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
+    except Exception as problem:  # an exception's own code may be what is broken
+        return f"{type(error).__name__} (its traceback cannot be shown: {type(problem).__name__})"
+
+
+def _below_the_harness(error: BaseException) -> str:
+    """Return the traceback from the first frame of the benchmark's own code on."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and _is_ours(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return traceback_of(error, trace)
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith((f"{_PACKAGE}/rollout", f"{_PACKAGE}/tools"))
