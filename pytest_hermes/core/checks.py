@@ -164,6 +164,15 @@ def _read_cost(value: object, what: str) -> Decimal:
     return Decimal(value) if isinstance(value, Decimal | int) else Decimal(repr(found))
 
 
+def _read_range(value: object, what: str) -> tuple[float, float]:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise _Unfit
+    low, high = (_read_threshold(bound, what) for bound in value)
+    if not low < high:
+        raise _Unfit
+    return low, high
+
+
 def _read_whole(value: object, what: str) -> int:
     if isinstance(value, bool | str):
         raise _Unfit
@@ -231,6 +240,7 @@ FINITE_AMOUNT = Kind("a finite number greater than 0", _read_finite_amount)
 COST = Kind("a number of dollars greater than 0", _read_cost)
 WHOLE = Kind("a whole number", _read_whole)
 COUNT = Kind("a whole number of at least 1", _read_count)
+RANGE = Kind("a pair (low, high) of finite numbers, the first below the second", _read_range)
 PATH = Kind("a path", _read_path)
 BYTES = Kind("bytes", _read_bytes)
 #: Of a file below some folder.

@@ -8,7 +8,7 @@ import sysconfig
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 
 _PACKAGE = __name__.partition(".")[0]
 #: Benchmarks that come with the package are to it what a user's own are.
@@ -20,19 +20,26 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 def raised_at(error: BaseException) -> str:
     """Return where the user's code raised `error`, as `file.py:12`.
 
-    That is the deepest frame of the traceback that is neither this package's nor the standard library's nor that of
-    something installed. Where there is none, as with a benchmark that is installed, it is the first frame of something
-    installed, else the deepest one; of a SyntaxError in a file, the line that cannot be read. Empty for an error that
-    was never raised. A path is relative to the current folder where that is shorter.
+    That is the line of `user_line`; where the user's code has no part in it, the deepest line of the traceback. Empty
+    for an error that was never raised.
+    """
+    return user_line(error) or next((line for _, line in reversed(list(_lines(error)))), "")
+
+
+def user_line(error: BaseException) -> str:
+    """Return the line of the user's code that raised `error`, as `file.py:12`; empty when it was none of it.
+
+    That is the deepest one of the traceback that is neither this package's nor the standard library's nor that of
+    something installed; where there is none, as with a benchmark that is installed, the first of something installed.
+    Of a SyntaxError in a file it is the line that cannot be read. A path is relative to the current folder where that
+    is shorter.
     """
     if isinstance(error, SyntaxError) and error.lineno is not None and os.path.isfile(error.filename or ""):
         return _place(str(error.filename), error.lineno)
-    frames = list(_frames(error.__traceback__))
-    owners = [_owner(frame) for frame, _ in frames]
-    own = [place for place, owner in zip(frames, owners, strict=True) if owner is _Owner.USER]
-    installed = [place for place, owner in zip(frames, owners, strict=True) if owner is _Owner.INSTALLED]
-    found = own[-1:] or installed[:1] or frames[-1:]
-    return _place(found[0][0].f_code.co_filename, found[0][1]) if found else ""
+    lines = list(_lines(error))
+    own = [line for owner, line in lines if owner is _Owner.USER]
+    installed = [line for owner, line in lines if owner is _Owner.INSTALLED]
+    return next(iter(own[-1:] or installed[:1]), "")
 
 
 def defined_at(thing: object) -> str:
@@ -66,9 +73,11 @@ def shown_path(path: str | os.PathLike[str]) -> str:
     return relative if len(relative) < len(text) else text
 
 
-def _frames(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+def _lines(error: BaseException) -> Iterator[tuple[_Owner, str]]:
+    """Yield whose code each line of the traceback is, and its place."""
+    trace = error.__traceback__
     while trace is not None:
-        yield trace.tb_frame, trace.tb_lineno
+        yield _owner(trace.tb_frame), _place(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
         trace = trace.tb_next
 
 
