@@ -20,6 +20,9 @@ Item = Task | Mapping[str, Any]
 #: What `tasks()` returns, as a method with or without `async`.
 Items = Iterable[Item] | AsyncIterable[Item] | Awaitable[Iterable[Item]]
 
+#: The lowest and the highest reward of a benchmark that declares no others.
+REWARD_RANGE = (0.0, 1.0)
+
 _ID_KEYS = ("id", "task_id", "task_name", "name")
 _PROMPT_KEYS = ("prompt", "instruction")
 
@@ -65,7 +68,8 @@ class Benchmark:
     own_settings: Mapping[str, object] = MappingProxyType({})
     #: What a dataset benchmark reads its tasks from; a path may count from the folder of the class's module.
     dataset: ClassVar[str | None] = None
-    #: The lowest and the highest reward there can be. None: not declared, which means 0 to 1.
+    #: The lowest and the highest reward there can be. None: not declared, which means 0 to 1. A reward beyond it is an
+    #: error of the attempt, and says that the verifier is wrong.
     reward_range: ClassVar[tuple[float, float] | None] = None
     #: Whether there is no end of tasks, so that somebody has to say how many are wanted.
     endless: ClassVar[bool] = False
