@@ -149,7 +149,7 @@ class Benchmark:
                     raise RuntimeError(f"cannot write {path!r} of task {item.id!r}: {written['error']}")
 
     async def compute_reward(self, item: Item, result: AgentResult, ctx: ToolContext) -> float | Verdict:
-        """Return the reward of an attempt, usually between 0 and 1, or a Verdict, which says more than a number.
+        """Return the reward of an attempt, within `reward_range`, or a Verdict, which says more than a number.
 
         `ctx` is called without `await` and looks into the sandbox the agent worked in.
         """
