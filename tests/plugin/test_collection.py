@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from tests.services.bench import Bench
+from tests.services.bench import Bench, interrupt
 
 RUN = ("--hermes-bench=m.py:M", "--hermes-model=oracle", "--hermes-run-dir=out")
 
@@ -310,3 +312,16 @@ def test_a_broken_benchmark_does_not_hide_the_others_of_a_list(bench: Bench) -> 
     is_one_line(
         bench.run_inside("--hermes-bench=m.py:M,n.py:N", "--hermes-list"), "cannot import n.py: n.py:2: SystemExit: 1"
     )
+
+
+def test_ctrl_c_ends_tasks(bench: Bench) -> None:
+    body = tasks('open("begun", "w").close()', "import time; time.sleep(60)", "return []")
+    bench.file("m.py", START + body + REWARD)
+    process = bench.start(*RUN)
+    deadline = time.monotonic() + 60
+    while not (bench.path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    interrupt(process)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, said
+    assert "INTERNALERROR" not in said
