@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Awaitable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from .config.fields import EnvConfig
+from .core.awaiting import awaited, is_asynchronous
 from .task import SandboxSpec, Task
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 #: What `tasks()` and `get_next_item()` yield, and what the other methods get back: a Task, or a dataset's row.
 Item = Task | Mapping[str, Any]
+#: What `tasks()` returns, as a method with or without `async`.
+Items = Iterable[Item] | AsyncIterable[Item] | Awaitable[Iterable[Item]]
+
+#: The lowest and the highest reward of a benchmark that declares no others.
+REWARD_RANGE = (0.0, 1.0)
 
 _ID_KEYS = ("id", "task_id", "task_name", "name")
 _PROMPT_KEYS = ("prompt", "instruction")
@@ -48,8 +54,6 @@ class Benchmark:
     verifier_seconds: ClassVar[float] = 900
     #: True: `compute_reward` keeps to `ctx.verifier_seconds` by itself and is not cut short from outside.
     verifier_times_itself: ClassVar[bool] = False
-    #: From the lowest to the highest reward that `compute_reward` may return. None: not declared, which means 0 to 1.
-    reward_range: ClassVar[tuple[float, float] | None] = None
     #: Tokens and dollars for all model calls of an attempt; None: no limit of their own.
     agent_tokens: ClassVar[int | None] = None
     agent_cost: ClassVar[float | None] = None
@@ -64,6 +68,9 @@ class Benchmark:
     own_settings: Mapping[str, object] = MappingProxyType({})
     #: What a dataset benchmark reads its tasks from; a path may count from the folder of the class's module.
     dataset: ClassVar[str | None] = None
+    #: The lowest and the highest reward there can be. None: not declared, which means 0 to 1. A reward beyond it is an
+    #: error of the attempt, and says that the verifier is wrong.
+    reward_range: ClassVar[tuple[float, float] | None] = None
     #: Whether there is no end of tasks, so that somebody has to say how many are wanted.
     endless: ClassVar[bool] = False
     #: How many tasks are wanted at most, set before `setup()`; None: all. The first ones are taken in any case.
@@ -72,25 +79,33 @@ class Benchmark:
     async def setup(self) -> None:
         """Load what `tasks()` needs: a dataset, an index. Does nothing by default."""
 
-    def tasks(self) -> Iterable[Item]:
-        """Return the tasks, in a stable order: `Task` objects, or dicts as a dataset's rows."""
+    def tasks(self) -> Items:
+        """Return the tasks, in a stable order: `Task` objects, or dicts as a dataset's rows.
+
+        It may be an `async def` too, which returns them or yields them.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define tasks()")
 
     async def get_next_item(self) -> Item:
         """Return the next item, for who trains: the tasks in order, again and again."""
         cycle: Iterator[Item] | None = getattr(self, "_cycle", None)
         if cycle is None:
-            cycle = self._cycle = self._forever()
+            given = self.tasks()
+            # What had to be waited for is kept: the iterator below cannot wait.
+            kept = list(cast("Iterable[Item]", await awaited(given))) if is_asynchronous(given) else None
+            first = cast("Iterable[Item]", given) if kept is None else kept
+            cycle = self._cycle = getattr(self, "_cycle", None) or self._forever(first, kept)
         return next(cycle)
 
-    def _forever(self) -> Iterator[Item]:
+    def _forever(self, items: Iterable[Item], kept: Iterable[Item] | None) -> Iterator[Item]:
         while True:
             empty = True
-            for item in self.tasks():
+            for item in items:
                 empty = False
                 yield item
             if empty:
                 raise ValueError(f"benchmark {self.name!r} has no tasks")
+            items = cast("Iterable[Item]", self.tasks()) if kept is None else kept
 
     def format_prompt(self, item: Item) -> str:
         """Return the user message of an item: a Task's prompt, or a dict's `prompt` or `instruction`."""
@@ -134,7 +149,7 @@ class Benchmark:
                     raise RuntimeError(f"cannot write {path!r} of task {item.id!r}: {written['error']}")
 
     async def compute_reward(self, item: Item, result: AgentResult, ctx: ToolContext) -> float | Verdict:
-        """Return the reward of an attempt, usually between 0 and 1, or a Verdict, which says more than a number.
+        """Return the reward of an attempt, within `reward_range`, or a Verdict, which says more than a number.
 
         `ctx` is called without `await` and looks into the sandbox the agent worked in.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,12 +10,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from .core import checks
+from .core.checks import Kind, check_fields, instance_of, mapping
+from .core.one_line import shown
+
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,/-]*")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
-def parse_size(value: int | str, what: str = "a size") -> int:
+def parse_size(value: object, what: str = "a size") -> int:
     """Return `value` in bytes: a number, or a text such as `512m`, `2g`, `1.5 GiB` (powers of 1024).
 
     `what` names it in an error.
@@ -23,12 +28,18 @@ def parse_size(value: int | str, what: str = "a size") -> int:
     """
     if isinstance(value, str):
         match = _SIZE.fullmatch(value.strip())
-        if match is None:
-            raise ValueError(f"{what} {value!r} is not a size; write bytes or a text such as '512m' or '2g'")
-        value = int(float(match[1]) * _SIZE_UNITS[match[2].lower()])
-    if value < 1:
-        raise ValueError(f"{what} must be at least one byte, not {value!r}")
-    return value
+        size = None if match is None else float(match[1]) * _SIZE_UNITS[match[2].lower()]
+    else:
+        size = None if isinstance(value, bool) else checks.number(value)
+    if size is None or not math.isfinite(size):
+        raise ValueError(f"{what} {shown(value)} is not a size; write bytes or a text such as '512m' or '2g'")
+    if size < 1:
+        raise ValueError(f"{what} must be at least one byte, not {shown(value)}")
+    return int(size)
+
+
+_SIZE_KIND = Kind("a size", parse_size)
+_ENV = mapping("a mapping of texts to texts", checks.VARIABLE, checks.TEXT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +68,7 @@ class SandboxSpec:
     network: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.image is not None and not self.image.strip():
-            raise ValueError("image must not be empty")
-        if self.cpus is not None and not self.cpus > 0:
-            raise ValueError(f"cpus must be greater than 0, not {self.cpus!r}")
-        if self.pids is not None and self.pids < 1:
-            raise ValueError(f"pids must be at least 1, not {self.pids!r}")
-        for name in ("memory", "storage"):
-            if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, parse_size(value, name))
+        check_fields(self, _SANDBOX, "SandboxSpec.")
 
     @property
     def memory_bytes(self) -> int | None:
@@ -74,6 +77,20 @@ class SandboxSpec:
     @property
     def storage_bytes(self) -> int | None:
         return None if self.storage is None else parse_size(self.storage)
+
+
+_SANDBOX: Mapping[str, Kind[Any]] = {
+    "image": checks.NAME.or_none,
+    "build_context": checks.PATH.or_none,
+    "force_build": checks.TRUTH,
+    "cpus": checks.FINITE_AMOUNT.or_none,
+    "memory": _SIZE_KIND.or_none,
+    "storage": _SIZE_KIND.or_none,
+    "pids": checks.COUNT.or_none,
+    "env": _ENV,
+    "workdir": checks.NAME.or_none,
+    "network": checks.TRUTH.or_none,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +109,16 @@ class Limits:
     cost: Decimal | float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("turns", "agent_seconds", "verifier_seconds", "tokens", "cost"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be greater than 0, not {value!r}")
-        if self.cost is not None:
-            object.__setattr__(self, "cost", Decimal(str(self.cost)))
+        check_fields(self, _LIMITS, "Limits.")
+
+
+_LIMITS: Mapping[str, Kind[Any]] = {
+    "turns": checks.COUNT.or_none,
+    "agent_seconds": checks.AMOUNT.or_none,
+    "verifier_seconds": checks.AMOUNT.or_none,
+    "tokens": checks.COUNT.or_none,
+    "cost": checks.COST.or_none,
+}
 
 
 @dataclass(frozen=True)
@@ -109,13 +130,20 @@ class Solution:
     #: Environment variables for the script; `${NAME}` and `${NAME:-default}` in them are this process's own.
     env: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_fields(self, _SOLUTION, "Solution.")
+
+
+_SOLUTION: Mapping[str, Kind[Any]] = {"folder": checks.PATH, "script": checks.NAME, "env": _ENV}
+
 
 @dataclass(frozen=True)
 class Task:
     """One task of a benchmark.
 
     `id` is stable: it names the task in node ids, records and baselines. It consists of letters, digits and
-    `_ . + = , / -`, so that a node id can be pasted into a shell. Raises ValueError when a field is out of range.
+    `_ . + = , / -`, so that a node id can be pasted into a shell. Like the other classes here, it raises ValueError,
+    naming the task and the field, for a value that does not fit.
     """
 
     id: str
@@ -137,7 +165,21 @@ class Task:
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not _ID.fullmatch(self.id) or "::" in self.id:
             raise ValueError(
-                f"task id {self.id!r} cannot be used: it must start with a letter, digit or '_' "
+                f"task id {shown(self.id)} cannot be used: it must start with a letter, digit or '_' "
                 "and go on with letters, digits and _ . + = , / -"
             )
-        object.__setattr__(self, "tags", tuple(self.tags))
+        check_fields(self, _TASK, f"task {self.id!r}: ")
+
+
+_TASK: Mapping[str, Kind[Any]] = {
+    "prompt": checks.TEXT,
+    "category": checks.TEXT.or_none,
+    "difficulty": checks.TEXT.or_none,
+    "tags": checks.TEXTS,
+    "sandbox": instance_of("a SandboxSpec", SandboxSpec),
+    "limits": instance_of("Limits", Limits),
+    "threshold": checks.THRESHOLD,
+    "files": mapping("a mapping of paths to texts", checks.NAME, checks.TEXT, key="path"),
+    "solution": instance_of("a shell script as a text, a Solution", str, Solution).or_none,
+    "metadata": instance_of("a mapping", Mapping),
+}

@@ -14,6 +14,8 @@ ROOT = Path(pytest_hermes.__file__).parent
 
 #: From the doors down. Modules directly below the package stand on the ground floor.
 FLOORS = ("plugin", "atropos", "report", "rollout", "verifier", "tools", "models", "dataset", "sandbox")
+#: Below all of them, the ground floor included.
+BASEMENT = "core"
 #: Who may import what only the doors may.
 FRAMEWORKS = {"pytest": "plugin", "_pytest": None, "xdist": "plugin", "atroposlib": "atropos"}
 
@@ -45,6 +47,8 @@ def floor(module: str) -> int | None:
     parts = module.split(".")
     if parts[0] != "pytest_hermes" or len(parts) == 1:
         return None
+    if parts[1] == BASEMENT:
+        return len(FLOORS) + 1
     return FLOORS.index(parts[1]) if parts[1] in FLOORS else len(FLOORS)
 
 
@@ -69,4 +73,5 @@ def test_the_rule_can_fail(tmp_path: Path) -> None:
     assert list(imports(ROOT / "models" / "embedded.py"))
     assert floor("pytest_hermes.plugin.items") == 0
     assert floor("pytest_hermes.task") == len(FLOORS)
+    assert floor("pytest_hermes.core.source") == len(FLOORS) + 1
     assert floor("json") is None

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
 _ID_KEYS = ("id", "task_id", "task_name", "name")
 #: What an environment takes over from its benchmark.
-_LIMITS = ("revision", "agent_seconds", "verifier_seconds", "verifier_times_itself", "agent_tokens", "agent_cost")
+_TAKEN_OVER = (
+    "revision",
+    "reward_range",
+    "agent_seconds",
+    "verifier_seconds",
+    "verifier_times_itself",
+    "agent_tokens",
+    "agent_cost",
+)
 #: Fields of an environment's configuration that are defaults of its rollouts in the pytest door as well.
 _CONFIGURES = (
     "enabled_toolsets", "disabled_toolsets", "max_agent_turns", "agent_temperature", "system_prompt",
@@ -44,13 +52,14 @@ class EnvBenchmark(Benchmark):
         self._env = env
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", env.name or type(env).__name__).lstrip("-.0123456789")
         self.__dict__["name"] = name or type(env).__name__
+        self.__dict__["reward_range"] = env.reward_range
         self.config = env.config
         if env.benchmark is not None:
             env.benchmark.config = env.config
 
     def follow(self, benchmark: Benchmark) -> None:
-        """Take over the limits of the environment's benchmark, once that is set up."""
-        for name in _LIMITS:
+        """Take over what holds for the environment's benchmark, once that is set up."""
+        for name in _TAKEN_OVER:
             self.__dict__[name] = getattr(benchmark, name)
 
     def of(self, env: HermesAgentBaseEnv) -> EnvBenchmark:

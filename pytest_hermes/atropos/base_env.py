@@ -45,6 +45,8 @@ class HermesAgentBaseEnv(RolloutEnv):
     name: str | None = None
     #: The toolsets the environment is meant for. A hint for readers: `enabled_toolsets` is what decides.
     default_toolsets: ClassVar[Sequence[str] | None] = None
+    #: The lowest and the highest reward there can be. None: not declared, which means 0 to 1.
+    reward_range: ClassVar[tuple[float, float] | None] = None
     #: What it can be started for.
     modes: ClassVar[Sequence[str]] = ("serve", "process", "evaluate")
 

@@ -64,7 +64,7 @@ class BenchmarkEnv(HermesAgentBaseEnv):
         await set_up(self.benchmark)
         self._as_benchmark.follow(self.benchmark)
         self.tasks = select(
-            enumerate_tasks(self.benchmark), self.config.task_filter or (), self.config.skip_tasks or ()
+            await enumerate_tasks(self.benchmark), self.config.task_filter or (), self.config.skip_tasks or ()
         )
 
     async def get_next_item(self) -> Any:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ..benchmark import REWARD_RANGE
 from ..errors import UsageError
 from ..report.numbers import duration
-from ..report.statistics import estimate_mean
+from ..report.statistics import estimate_mean, mean_score
 from ..rewards import final_response, tools_used
 from ..rollout.results_file import ResultsFile
 from .sending import RunFailed
@@ -45,6 +46,7 @@ async def rollout_sample(env: HermesAgentBaseEnv, item: Any) -> dict[str, Any]:
         "prompt": env.format_prompt(item),
         "response": final_response(result),
         "reward": record.reward,
+        "reward_range": list(record.reward_range),
         "status": record.status,
         "error": record.error.model_dump() if record.error else None,
         "reason": record.reason,
@@ -116,7 +118,7 @@ def metrics_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         "eval/errors": sum(sample["status"] == "error" for sample in samples),
         "eval/skipped": sum(sample["status"] == "skipped" for sample in samples),
     }
-    estimate = estimate_mean(_by_task(scored))
+    estimate = estimate_mean(_by_task(scored), reward_range=_reward_range(samples))
     if estimate is None:
         return metrics
     metrics["eval/mean_reward"] = estimate.mean
@@ -126,11 +128,17 @@ def metrics_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     for field in _GROUPS:
         for name in sorted({sample[field] for sample in scored if sample[field]}):
             members = [sample for sample in scored if sample[field] == name]
-            mean = estimate_mean(_by_task(members))
+            mean = mean_score(_by_task(members))
             assert mean is not None
-            metrics[f"eval/{field}/{name}/mean_reward"] = mean.mean
+            metrics[f"eval/{field}/{name}/mean_reward"] = mean
             metrics[f"eval/{field}/{name}/scored"] = len(members)
     return metrics
+
+
+def _reward_range(samples: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Return what holds the ranges of all; an environment's own samples may tell none."""
+    ranges = [sample.get("reward_range") or REWARD_RANGE for sample in samples] or [REWARD_RANGE]
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def _by_task(samples: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:

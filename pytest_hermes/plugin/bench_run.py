@@ -25,7 +25,7 @@ from ..rollout.catalog import load_benchmark
 from ..rollout.configured import sandbox_of, tools_of
 from ..rollout.engine import Engine
 from ..rollout.places import MakeSpec, attempt_place
-from ..rollout.plan import PlannedTask, enumerate_tasks, first, select, set_up
+from ..rollout.plan import PlannedTask, first, load_tasks, select
 from ..rollout.record import AttemptRecord
 from ..rollout.results_file import ResultsFile, cannot_write
 from ..rollout.resume import MANIFEST, AttemptKey, Manifest, RunLock, earlier_run
@@ -200,17 +200,14 @@ class BenchRun:
         return loaded
 
     def _chosen_tasks(self, benchmarks: list[Benchmark]) -> list[PlannedTask]:
-        tasks = [task for benchmark in benchmarks for task in self._tasks(benchmark)]
-        chosen = first(self.configuration.choose(tasks), self.options.limit)
+        limit = self.options.limit
+        tasks = [task for benchmark in benchmarks for task in load_tasks(benchmark, limit, self.loop)]
+        chosen = first(self.configuration.choose(tasks), limit)
         for selection in self._selections:
             mine = [task for task in chosen if task.benchmark.name == selection.bench]
             if selection.task is not None:
                 select(mine, [selection.task], ())
         return chosen
-
-    def _tasks(self, benchmark: Benchmark) -> list[PlannedTask]:
-        self.loop.run(set_up(benchmark, self.options.limit))
-        return enumerate_tasks(benchmark)
 
     def items(self) -> Iterable[PlannedItem]:
         """Yield the session's items: all attempts, or those that node ids on the command line select."""

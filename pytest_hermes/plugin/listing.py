@@ -11,7 +11,7 @@ from ..background import BackgroundLoop
 from ..benchmark import Benchmark
 from ..errors import UsageError
 from ..rollout.catalog import installed_benchmarks, load_benchmark
-from ..rollout.plan import PlannedTask, enumerate_tasks, first, set_up
+from ..rollout.plan import PlannedTask, first, load_tasks
 from .configuration import Configuration
 from .options import Options, read_options
 
@@ -50,8 +50,7 @@ def _tasks(options: Options, cwd: Path) -> list[str]:
         for spec in options.bench or ():
             benchmark = load_benchmark(spec, cwd)
             configuration.configure(benchmark)
-            loop.run(set_up(benchmark, options.limit))
-            tasks = first(configuration.choose(enumerate_tasks(benchmark)), options.limit)
+            tasks = first(configuration.choose(load_tasks(benchmark, options.limit, loop)), options.limit)
             lines += [
                 f"{benchmark.name}: {len(tasks)} tasks",
                 *_table([(f"  {task.task.id}", _attributes(task)) for task in tasks]),

@@ -64,10 +64,15 @@ class BenchReport:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[Any]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        excinfo = call.excinfo
+        own = excinfo if excinfo is not None and isinstance(excinfo.value, (AttemptFailed, AttemptNotScored)) else None
+        if own is not None:
+            # What happened in a rollout has no traceback in the test. pytest would parse the sources of one, and before
+            # Python 3.11.8 and 3.12.2 that fails while another thread parses some as well, for a traceback of its own.
+            own.traceback = type(own.traceback)([])
         report = yield
-        if call.excinfo is not None and isinstance(call.excinfo.value, (AttemptFailed, AttemptNotScored)):
-            # What happened in a rollout has no traceback in the test.
-            report.longrepr = Said(self._run.redactor.text(str(call.excinfo.value)))  # type: ignore[assignment]
+        if own is not None:
+            report.longrepr = Said(self._run.redactor.text(str(own.value)))  # type: ignore[assignment]
         rollout = item.stash.get(ROLLOUT, None)
         if rollout is not None:
             # The item only waited for its rollout, and that mostly before it was its turn.

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Literal
+
+from ..benchmark import REWARD_RANGE
+
+#: Resamples of a bootstrap: the ends of a 95 % interval then vary by about a sixtieth of its width.
+_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -17,32 +24,85 @@ class Estimate:
     high: float
     #: Scores it was made from.
     n: int
+    #: What made the interval.
+    method: Literal["wilson", "bootstrap"] = "wilson"
 
 
-def estimate_mean(scores_by_task: Mapping[str, Sequence[float]], confidence: float = 0.95) -> Estimate | None:
+def mean_score(scores_by_task: Mapping[str, Sequence[float]]) -> float | None:
+    """Return the mean of all scores, None when there are none."""
+    scores = [score for task in scores_by_task.values() for score in task]
+    return math.fsum(scores) / len(scores) if scores else None
+
+
+def estimate_mean(
+    scores_by_task: Mapping[str, Sequence[float]],
+    confidence: float = 0.95,
+    reward_range: tuple[float, float] = REWARD_RANGE,
+) -> Estimate | None:
     """Return the mean of all scores with an interval that knows which attempts are of the same task.
 
-    Attempts of one task resemble each other, so the variance of the mean is the cluster-robust one: the sum over
-    tasks of the squared sums of deviations, over n² (Miller, "Adding Error Bars to Evals", arXiv:2411.00640). It gives
-    an effective sample size p(1-p)/variance, and that the Wilson interval (Wilson 1927; with effective sizes: Dean
-    and Pagano, J. Surv. Stat. Methodol. 2015), which neither leaves 0 to 1 nor shrinks to a point when every task
-    passed. One attempt a task with scores 0 and 1 gives the plain Wilson interval. Scores outside 0 to 1 get the
-    normal interval. Returns None when there are no scores.
+    `reward_range` is the lowest and the highest score there can be; scores beyond it widen it. Of 0 to 1, the interval
+    is Wilson's. Attempts of one task resemble each other, so the variance of the mean is the cluster-robust one: the
+    sum over tasks of the squared sums of deviations, over n² (Miller, "Adding Error Bars to Evals", arXiv:2411.00640).
+    It gives an effective sample size p(1-p)/variance, and that the Wilson interval (Wilson 1927; with effective sizes:
+    Dean and Pagano, J. Surv. Stat. Methodol. 2015), which neither leaves 0 to 1 nor shrinks to a point when every task
+    passed. One attempt a task with scores 0 and 1 gives the plain Wilson interval.
+
+    Of another range it is a percentile bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, ch.
+    13) that draws whole tasks, with replacement (Field and Welsh, J. R. Stat. Soc. B 69, 2007): nothing tells
+    beforehand how scores spread over such a range. With fewer than ten tasks it is a little too narrow. Resampling
+    cannot see what never happened: where the means of all tasks are equal, or there is only one task, it is Wilson's on
+    the scores scaled to 0 to 1. The same scores give the same interval, whatever their order. Returns None when there
+    are no scores.
     """
-    scores = [score for task in scores_by_task.values() for score in task]
-    n = len(scores)
-    if n == 0:
-        return None
-    mean = math.fsum(scores) / n
     tasks = [task for task in scores_by_task.values() if task]
+    mean = mean_score(scores_by_task)
+    if mean is None:
+        return None
+    scores = [score for task in tasks for score in task]
+    bottom, top = min(reward_range[0], *scores), max(reward_range[1], *scores)
+    means = [math.fsum(task) / len(task) for task in tasks]
+    if (bottom, top) != (0.0, 1.0) and max(means) - min(means) > 1e-12 * (top - bottom):
+        low, high = _bootstrap(tasks, confidence)
+        method: Literal["wilson", "bootstrap"] = "bootstrap"
+    else:
+        width = top - bottom
+        low, high = _wilson([[(score - bottom) / width for score in task] for task in tasks], confidence)
+        low, high = bottom + width * low, bottom + width * high
+        method = "wilson"
+    return Estimate(mean, max(bottom, min(low, mean)), min(top, max(high, mean)), len(scores), method)
+
+
+def _wilson(tasks: Sequence[Sequence[float]], confidence: float) -> tuple[float, float]:
+    scores = [score for task in tasks for score in task]
+    n = len(scores)
+    mean = math.fsum(scores) / n
     variance = math.fsum(math.fsum(score - mean for score in task) ** 2 for task in tasks) / n**2
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    if min(scores) < 0 or max(scores) > 1:
-        half = z * math.sqrt(variance)
-        return Estimate(mean, mean - half, mean + half, n)
     spread = mean * (1 - mean)
     # Without any variance to see, each task is one observation.
     size = spread / variance if spread > 0 and variance > 1e-12 else len(tasks)
     centre = (mean + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size) * math.sqrt(spread / size + z**2 / (4 * size**2))
-    return Estimate(mean, max(0.0, min(centre - half, mean)), min(1.0, max(centre + half, mean)), n)
+    return centre - half, centre + half
+
+
+def _bootstrap(tasks: Sequence[Sequence[float]], confidence: float) -> tuple[float, float]:
+    # Sorted, since tasks end in another order every time.
+    sums = sorted((math.fsum(task), len(task)) for task in tasks)
+    draw = random.Random(0)
+    means = []
+    for _ in range(_RESAMPLES):
+        drawn = draw.choices(sums, k=len(sums))
+        means.append(sum(total for total, _ in drawn) / sum(count for _, count in drawn))
+    means.sort()
+    cut = (1 - confidence) / 2
+    return _quantile(means, cut), _quantile(means, 1 - cut)
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """Return the quantile by linear interpolation between its neighbours (Hyndman and Fan 1996, type 7)."""
+    place = share * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)

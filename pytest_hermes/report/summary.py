@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..benchmark import REWARD_RANGE
 from .numbers import duration
 from .spending import cost_text, fault_rows, tokens_text
-from .statistics import estimate_mean
+from .statistics import estimate_mean, mean_score
 
 if TYPE_CHECKING:
     from ..rollout.record import AttemptRecord
@@ -56,18 +57,25 @@ def _scores(records: Sequence[AttemptRecord]) -> dict[str, list[float]]:
     return by_task
 
 
+def _reward_range(records: Sequence[AttemptRecord]) -> tuple[float, float]:
+    """Return what holds the ranges of all: an earlier session of the run may have declared another."""
+    ranges = [record.reward_range for record in records] or [REWARD_RANGE]
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+
 def _score_lines(records: Sequence[AttemptRecord], planned: int) -> Iterator[str]:
     counts = Counter(record.status for record in records)
     scored = counts["passed"] + counts["failed"]
     scores = _scores(records)
-    estimate = estimate_mean(scores)
+    estimate = estimate_mean(scores, reward_range=_reward_range(records))
     if estimate is None:
         yield _row("score", "none: no attempt was scored")
     else:
+        interval = "bootstrap interval" if estimate.method == "bootstrap" else "interval"
         over = f", {len(scores)} tasks" if len(scores) != estimate.n else ""
         yield _row(
             "score",
-            f"{estimate.mean:.3f}  (95 % interval {estimate.low:.3f} to {estimate.high:.3f}, n = {estimate.n}{over})",
+            f"{estimate.mean:.3f}  (95 % {interval} {estimate.low:.3f} to {estimate.high:.3f}, n = {estimate.n}{over})",
         )
         yield _row("passed", f"{counts['passed']} of {scored} ({counts['passed'] / scored:.1%})")
     yield _row("errors", _errors(records, scored))
@@ -108,9 +116,9 @@ def _group_lines(
     yield ""
     yield f"{label:<{width}}  {'score':>6}  {'passed':>8}  {'errors':>6}"
     for name, members in sorted(groups.items(), key=lambda group: _order(group[0])):
-        estimate = estimate_mean(_scores(members))
+        score = mean_score(_scores(members))
         counts = Counter(record.status for record in members)
-        mean = f"{estimate.mean:.3f}" if estimate else "-"
+        mean = "-" if score is None else f"{score:.3f}"
         passed = f"{counts['passed']}/{counts['passed'] + counts['failed']}"
         yield f"{name:<{width}}  {mean:>6}  {passed:>8}  {counts['error']:>6}"
 

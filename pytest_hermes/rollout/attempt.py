@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..benchmark import Benchmark
+from ..benchmark import REWARD_RANGE, Benchmark
 from ..config.fields import EnvConfig
 from ..errors import InfrastructureError, Refused
 from ..models.protocol import Equipped, ModelSource
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 #: Characters of the verifier's output that a record keeps.
 VERIFIER_TAIL = 4000
-
-#: What rewards a benchmark that declares no range may give.
-UNDECLARED_RANGE = (0.0, 1.0)
 
 #: Gives the place of an attempt; what its sandbox is made from is asked for when one is needed.
 MakePlace = Callable[[PlannedTask, str, MakeSpec], Place]
@@ -142,7 +139,7 @@ class Attempt:
         if self._loop is not None:
             self.result = self._loop.result
         if ending.status == "failed" and ending.reason is not None and ending.reward is not None:
-            low, high = self._parts()[0].reward_range or UNDECLARED_RANGE
+            low, high = self._parts()[0].reward_range or REWARD_RANGE
             ending = replace(ending, reward=min(max(ending.reward, low), high))
         try:
             record = self._record(ending)
@@ -252,7 +249,7 @@ class Attempt:
         if isinstance(reward, str) or not math.isfinite(value):
             raise UnusableValue(f"compute_reward returned {reward!r}; it must return a finite number", kind="verifier")
         declared = self._parts()[0].reward_range
-        low, high = declared or UNDECLARED_RANGE
+        low, high = declared or REWARD_RANGE
         if not low <= value <= high:
             said = f"compute_reward returned {value:g}, which is not from {low:g} to {high:g}"
             if declared is not None or self._on_undeclared_reward is None:
@@ -275,6 +272,7 @@ class Attempt:
             reason=ending.reason,
             reward=ending.reward,
             threshold=task.threshold,
+            reward_range=benchmark.reward_range or REWARD_RANGE,
             category=task.category,
             difficulty=task.difficulty,
             tags=task.tags,

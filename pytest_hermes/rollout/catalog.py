@@ -14,9 +14,13 @@ from pathlib import Path
 from types import ModuleType
 
 from ..benchmark import Benchmark
+from ..core.one_line import described, shown
+from ..core.source import raised_at, shown_path
 from ..errors import UsageError
 from ..installed import installed
 from ..suggest import unknown
+from .attributes import check_attributes
+from .users_code import blaming, called, is_stop
 
 GROUP = "pytest_hermes.benchmarks"
 #: Entry points of functions that make a benchmark of a class of another kind, or return None for one they do not know.
@@ -36,7 +40,23 @@ def load_benchmark(spec: str, base: Path) -> Benchmark:
 
     Raises UsageError when there is none, or when what is there is not a benchmark and no adapter makes one of it.
     """
-    return _checked(_adapted(load_class(spec, base)), spec)()
+    cls = _checked(_adapted(load_class(spec, base)), spec)
+    _check_needs_no_arguments(cls, spec)
+    with blaming(spec, cls, "__init__"):
+        benchmark = cls()
+    check_attributes(benchmark, set_up=False)
+    return benchmark
+
+
+def _check_needs_no_arguments(cls: type[Benchmark], spec: str) -> None:
+    try:
+        inspect.signature(cls).bind()
+    except TypeError as error:
+        raise UsageError(
+            f"{spec}: {called(cls, '__init__')} must work without arguments, by which a benchmark is made: {error}"
+        ) from error
+    except ValueError:  # a class that does not tell
+        return
 
 
 def load_class(spec: str, base: Path) -> object:
@@ -50,8 +70,10 @@ def load_class(spec: str, base: Path) -> object:
         )
     try:
         return points[spec].load()
-    except Exception as error:
-        raise UsageError(f"cannot import benchmark {spec!r}: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        if is_stop(error):
+            raise
+        raise UsageError(f"cannot import benchmark {spec!r}: {raised_at(error)}: {described(error)}") from error
 
 
 def _adapted(cls: object) -> object:
@@ -99,22 +121,13 @@ def _import_file(path: Path) -> ModuleType:
         sys.path.insert(0, str(path.parent))
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:
         del sys.modules[name]
-        line = f":{error.lineno}" if isinstance(error, SyntaxError) else _line_in(error, path)
-        raise UsageError(f"cannot import {path}{line}: {type(error).__name__}: {error}") from error
+        if is_stop(error):
+            raise
+        # Where it was raised may be another file, which this one imports.
+        raise UsageError(f"cannot import {shown_path(path)}: {raised_at(error)}: {described(error)}") from error
     return module
-
-
-def _line_in(error: Exception, path: Path) -> str:
-    """Return `:line` of the deepest frame within the user's file."""
-    line = ""
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            line = f":{trace.tb_lineno}"
-        trace = trace.tb_next
-    return line
 
 
 def _benchmarks_in(module: ModuleType) -> Iterator[str]:
@@ -137,4 +150,7 @@ def _checked(cls: object, spec: str) -> type[Benchmark]:
     for method in ("tasks", "compute_reward"):
         if getattr(cls, method) is getattr(Benchmark, method):
             raise UsageError(f"{spec} does not define {method}(); see the Benchmark class for what it returns")
+        if not callable(getattr(cls, method)):
+            value = shown(getattr(cls, method))
+            raise UsageError(f"{spec}: its `{method}` is {value}; it must be a method: def {method}(self, …)")
     return cls

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
+from ..background import LoopElsewhere
 from ..benchmark import Benchmark, Item
+from ..core.awaiting import awaited, discard, is_asynchronous
+from ..core.one_line import shown
+from ..core.source import user_line
 from ..errors import UsageError
 from ..suggest import unknown
 from ..task import Task
+from .attributes import check_attributes
+from .users_code import blaming, called, wrong_return
+
+T = TypeVar("T")
+
+_END = object()
 
 
 @dataclass(frozen=True)
@@ -22,6 +35,31 @@ class PlannedTask:
     task: Task
 
 
+def load_tasks(benchmark: Benchmark, limit: int | None, loop: LoopElsewhere) -> list[PlannedTask]:
+    """Run a benchmark's `setup()` on `loop` and return its tasks; `tasks()` itself runs here unless it is `async`.
+
+    So Ctrl-C ends it when this is the main thread. Raises UsageError, as `set_up` and `enumerate_tasks` do.
+    """
+    _run(loop, benchmark, "setup", set_up(benchmark, limit))
+    with _blaming(benchmark, "tasks"):
+        given: object = benchmark.tasks()
+        asynchronous = is_asynchronous(given)
+    if asynchronous:
+        given = _run(loop, benchmark, "tasks", _awaited(benchmark, given))
+    return _planned(benchmark, given)
+
+
+def _run(loop: LoopElsewhere, benchmark: Benchmark, method: str, coro: Coroutine[Any, Any, T]) -> T:
+    try:
+        return loop.run(coro)
+    except (RuntimeError, asyncio.CancelledError) as error:
+        # Something raised SystemExit or KeyboardInterrupt in a task of its own, for which asyncio ends the loop.
+        raise UsageError(
+            f"{_who(benchmark)}: {called(type(benchmark), method)} ended the event loop it runs on; "
+            "its code must not call sys.exit() in a task"
+        ) from error
+
+
 async def set_up(benchmark: Benchmark, limit: int | None = None) -> None:
     """Run a benchmark's `setup()`, which is to provide at most `limit` tasks (None: all).
 
@@ -30,31 +68,77 @@ async def set_up(benchmark: Benchmark, limit: int | None = None) -> None:
     if benchmark.endless and limit is None:
         raise UsageError(f"benchmark {benchmark.name!r} has no end of tasks: say how many with --hermes-limit=N")
     benchmark.limit = limit
-    try:
-        await benchmark.setup()
-    except UsageError:
-        raise
-    except Exception as error:
-        raise UsageError(f"setup() of benchmark {benchmark.name!r} failed: {type(error).__name__}: {error}") from error
+    with _blaming(benchmark, "setup"):
+        await awaited(benchmark.setup())
+    # It may set some, the revision of a dataset for one.
+    check_attributes(benchmark, set_up=True)
 
 
-def enumerate_tasks(benchmark: Benchmark) -> list[PlannedTask]:
+async def enumerate_tasks(benchmark: Benchmark) -> list[PlannedTask]:
     """Return the tasks of a benchmark whose `setup()` has run.
 
-    Raises UsageError, naming the benchmark, when an item cannot be used, ids are not unique or there are none.
+    Raises UsageError, naming the benchmark and the line of its code, when `tasks()` fails, an item cannot be used, ids
+    are not unique or there are none.
     """
+    with _blaming(benchmark, "tasks"):
+        given: object = benchmark.tasks()
+    return _planned(benchmark, await _awaited(benchmark, given))
+
+
+async def _awaited(benchmark: Benchmark, given: object) -> object:
+    with _blaming(benchmark, "tasks"):
+        return await awaited(given)
+
+
+def _planned(benchmark: Benchmark, given: object) -> list[PlannedTask]:
+    if isinstance(given, str | bytes | Mapping | Task) or not isinstance(given, Iterable):
+        raise wrong_return(_who(benchmark), type(benchmark), "tasks", given, "Task objects or dicts")
     planned: dict[str, PlannedTask] = {}
-    try:
-        for item in benchmark.tasks():
-            task = benchmark.to_task(item)
-            if task.id in planned:
-                raise UsageError(f"benchmark {benchmark.name!r} has two tasks with the id {task.id!r}")
-            planned[task.id] = PlannedTask(benchmark, item, task)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"benchmark {benchmark.name!r}: {error}") from error
+    with _blaming(benchmark, "tasks"):
+        items = iter(given)
+    number = 0
+    while True:
+        with _blaming(benchmark, "tasks"):
+            item = next(items, _END)
+        if item is _END:
+            break
+        number += 1
+        task = _task_of(benchmark, item, number)
+        if task.id in planned:
+            raise UsageError(f"benchmark {benchmark.name!r} has two tasks with the id {task.id!r}")
+        planned[task.id] = PlannedTask(benchmark, cast(Item, item), task)
     if not planned:
         raise UsageError(f"benchmark {benchmark.name!r} has no tasks")
     return list(planned.values())
+
+
+def _task_of(benchmark: Benchmark, item: Any, number: int) -> Task:
+    who, cls = _who(benchmark), type(benchmark)
+    # Whoever overrides to_task decides what it takes.
+    if cls.to_task is Benchmark.to_task and not isinstance(item, Task | Mapping):
+        discard(item)
+        raise UsageError(
+            f"{who}: item {number} of {called(cls, 'tasks')} is {shown(item)}; it must be a Task or a dict"
+        )
+    with blaming(who, cls, "to_task", number):
+        try:
+            task = benchmark.to_task(item)
+        except ValueError as error:
+            if user_line(error):
+                raise
+            # What this package's own code says of an item: there is no line to look at but that of tasks().
+            raise UsageError(f"{who}: item {number} of {called(cls, 'tasks')}: {error}") from error
+    if not isinstance(task, Task):
+        raise wrong_return(who, cls, "to_task", task, "a Task", number)
+    return task
+
+
+def _who(benchmark: Benchmark) -> str:
+    return f"benchmark {benchmark.name!r}"
+
+
+def _blaming(benchmark: Benchmark, method: str) -> AbstractContextManager[None]:
+    return blaming(_who(benchmark), type(benchmark), method)
 
 
 def select(planned: Iterable[PlannedTask], wanted: Sequence[str], skipped: Sequence[str]) -> list[PlannedTask]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from ..benchmark import REWARD_RANGE
 from ..errors import Status
 from ..result import AgentResult
 from ..verdict import Verdict
@@ -119,6 +120,8 @@ class AttemptRecord(_Values):
     #: None unless the verifier gave one.
     reward: float | None = None
     threshold: float = 1.0
+    #: The lowest and the highest reward there could be.
+    reward_range: tuple[float, float] = REWARD_RANGE
     category: str | None = None
     difficulty: str | None = None
     tags: tuple[str, ...] = ()

@@ -50,14 +50,16 @@ class ResultsFile:
     def keep_files(self, record: AttemptRecord, files: Mapping[str, bytes]) -> None:
         """Write what a verifier left to a folder of the attempt's own, beside the results.
 
-        What cannot be written is reported by a line in the log: the record counts, and it has the end of the output.
+        Names are paths in that folder. What cannot be written is reported by a line in the log: the record counts, and
+        it has the end of the output.
         """
         folder = self.path.parent / files_of(record)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             for name, content in files.items():
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
                 text = self._redactor.text(content.decode("utf-8", "surrogateescape"))
-                (folder / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+                path.write_bytes(text.encode("utf-8", "surrogateescape"))
         except OSError as error:
             _log.warning("cannot write the verifier's files to %s: %s", folder, error.strerror)
 

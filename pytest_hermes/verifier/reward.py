@@ -20,7 +20,7 @@ class Reward:
     value: float
     #: Where it stood.
     source: str
-    #: What else stood there.
+    #: What else stood there, as far as it is finite.
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -48,19 +48,19 @@ def _of_json(content: bytes) -> Reward:
         raise NoReward(f"{REWARD_JSON} is not JSON: {error}") from None
     numbers = said if isinstance(said, dict) else {"reward": said}
     for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_finite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise NoReward(f"{REWARD_JSON} holds {value!r:.80} as {name!r}, which is not a finite number")
     if "reward" in numbers:
-        name = "reward"
+        reward = "reward"
     elif len(numbers) == 1:
-        name = next(iter(numbers))
+        reward = next(iter(numbers))
     else:
         raise NoReward(f"{REWARD_JSON} has no 'reward' among {', '.join(map(repr, numbers)) or 'nothing'}")
-    return Reward(
-        float(numbers[name]),
-        REWARD_JSON,
-        {other: float(value) for other, value in numbers.items() if other != name},
-    )
+    if not _is_finite(numbers[reward]):
+        raise NoReward(f"{REWARD_JSON} holds {numbers[reward]!r:.80} as {reward!r}, which is not a finite number")
+    # A mean of nothing, say, is NaN, and takes nothing away from the reward.
+    others = {name: float(value) for name, value in numbers.items() if name != reward and _is_finite(value)}
+    return Reward(float(numbers[reward]), REWARD_JSON, others)
 
 
 def _finite(number: float) -> float:

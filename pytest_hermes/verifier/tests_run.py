@@ -22,6 +22,9 @@ LARGEST_FILE = 4 << 20
 #: Seconds for what surrounds the tests.
 _OVERHEAD = 600.0
 
+#: The files that TEST sends.
+_LEFT = (b"reward.json", b"reward.txt", b"ctrf.json", b"test-stdout.txt")
+
 _PROBLEMS = {
     NOT_EMPTIED: f"{TESTS} and {LOGS} cannot be emptied",
     NOT_UNPACKED: f"the tests cannot be written to {TESTS}",
@@ -146,6 +149,9 @@ def _read(out: BinaryIO) -> TestsRun:
     files: dict[str, bytes] = {}
     while (line := out.readline().split()) != [b"end"]:
         _, name, size = line
+        # A shell that the agent replaced writes what it likes, and these become files of the run's folder.
+        if name not in _LEFT:
+            raise ValueError(name)
         files[name.decode()] = content = out.read(int(size))
         if len(content) != int(size):
             raise ValueError(name)

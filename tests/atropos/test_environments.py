@@ -259,6 +259,50 @@ def test_a_benchmark_is_an_environment(
     assert "serve needs a tokenizer" in capsys.readouterr().err
 
 
+OWN = """
+import asyncio, pytest
+from pytest_hermes import Benchmark, Task
+
+class Own(Benchmark):
+    name = "own"
+    default_model = "oracle"
+    reward_range = (-1, 1)
+    async def tasks(self):
+        await asyncio.sleep(0)
+        yield Task(id="a", prompt="", solution="true")
+        yield Task(id="b", prompt="", solution="true")
+    async def compute_reward(self, item, result, ctx):
+        return 1.0 if item.id == "a" else -1.0
+
+class Skips(Own):
+    async def setup(self):
+        pytest.skip("no gpu")
+
+class Returns(Own):
+    def tasks(self):
+        return None
+"""
+
+
+def test_a_benchmarks_own_code_in_this_door(
+    user: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(user.path)
+    user.file("own.py", OWN)
+    assert hermes_env("own.py:Own", "evaluate", "--env.data_dir_to_save_evals", "evals") == 0, capsys.readouterr().err
+    metrics = json.loads((user.path / "evals/metrics.json").read_text())["results"]["all"]
+    assert [metrics[f"eval/mean_reward{end}"] for end in ("", "_low", "_high")] == [0.0, -1.0, 1.0]
+    capsys.readouterr()
+    for name, message in (
+        ("Skips", "benchmark 'own': Skips.setup() at own.py:18 raised Skipped: no gpu"),
+        ("Returns", "benchmark 'own': Returns.tasks() (own.py:21) returned None; it must return Task objects or dicts"),
+    ):
+        assert hermes_env(f"own.py:{name}", "evaluate") == 2
+        said = capsys.readouterr().err
+        assert f"hermes-env: {message}\n" in said
+        assert "Traceback" not in said
+
+
 def test_several_servers_share_the_work(
     user: Bench, model_server: ModelServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

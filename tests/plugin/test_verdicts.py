@@ -63,3 +63,53 @@ def test_verdicts_and_late_sandboxes(bench: Bench) -> None:
     assert "in sandbox" in raised["traceback"]
     logs = {path.parent.name: path.read_text() for path in (bench.path / "out" / "verifier").rglob("log.txt")}
     assert logs == {"good@1": "good\nagain good\n", "none@1": "[redacted] and more"}
+
+
+ODD = """
+import json
+from pytest_hermes import Benchmark, Task, Verdict
+
+ODD = {
+    "speed": lambda: Verdict(reward=1.0, metrics={"a": "fast"}),
+    "nothing": lambda: Verdict(reward=1.0, metrics={"a": None}),
+    "names": lambda: Verdict(reward=1.0, failed_tests=[1]),
+    "text": lambda: Verdict(reward=1.0, files={"x": "text"}),
+    "outside": lambda: Verdict(reward=1.0, files={"../x": b"x"}),
+    "neither": lambda: Verdict(),
+    "fine": lambda: Verdict(reward=True, metrics={"all": True}, files={"logs/x.txt": b"x"}),
+    "number": lambda: 1,
+}
+
+class Odd(Benchmark):
+    name = "odd"
+
+    def tasks(self):
+        return [Task(id=name, prompt="p", solution="true") for name in ODD]
+
+    async def compute_reward(self, item, result, ctx):
+        return ODD[item.id]()
+"""
+
+SAID = {
+    "speed": "Verdict.metrics['a'] must be a finite number, not 'fast'",
+    "nothing": "Verdict.metrics['a'] must be a finite number, not None",
+    "names": 'Verdict.failed_tests must be texts such as ("a", "b"), not [1]',
+    "text": "Verdict.files['x'] must be bytes, not 'text'; encode it",
+    "outside": "Verdict.files: each path must be relative, such as logs/x.txt, and without '.' and '..', not '../x'",
+    "neither": "Verdict wants exactly one of reward and error, and neither is given",
+}
+
+
+def test_a_verdict_that_does_not_fit_costs_one_attempt(bench: Bench) -> None:
+    bench.file("odd.py", ODD)
+    result = bench.run_inside("--hermes-bench=odd.py:Odd", "--hermes-model=oracle", "-n4", "--hermes-run-dir=out")
+    result.assert_outcomes(passed=2, errors=len(SAID))
+    records = {record["task"]: record for record in bench.records()}
+    for task, said in SAID.items():
+        error = records[task]["error"]
+        assert error["kind"] == "verifier"
+        assert said in error["message"]
+    assert (records["fine"]["reward"], records["fine"]["metrics"]) == (1.0, {"all": 1.0})
+    left = [path for path in (bench.path / "out" / "verifier").rglob("*") if path.is_file()]
+    assert [str(path.relative_to(bench.path / "out")) for path in left] == ["verifier/odd/fine@1/logs/x.txt"]
+    assert not list(bench.path.rglob("x"))

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from pytest_hermes import Task
 from pytest_hermes.errors import UsageError
 from pytest_hermes.rollout.catalog import load_benchmark
 from pytest_hermes.rollout.plan import enumerate_tasks, select
@@ -59,10 +61,10 @@ def test_an_installed_benchmark_is_found_by_name(tmp_path: Path) -> None:
     assert load_benchmark("terminal_test", tmp_path).name == "terminal_test"
 
 
-def test_an_own_one_is_found_by_file_and_class(file: Path) -> None:
+async def test_an_own_one_is_found_by_file_and_class(file: Path) -> None:
     benchmark = load_benchmark("mine.py:Mine", file.parent)
-    assert [task.task.id for task in enumerate_tasks(benchmark)] == ["one", "two"]
-    assert [task.task.prompt for task in enumerate_tasks(benchmark)] == ["1", "2"]
+    assert [task.task.id for task in await enumerate_tasks(benchmark)] == ["one", "two"]
+    assert [task.task.prompt for task in await enumerate_tasks(benchmark)] == ["1", "2"]
     # The same class again, not a copy of it.
     assert type(load_benchmark(f"{file}:Mine", Path("/"))) is type(benchmark)
 
@@ -102,13 +104,13 @@ def test_a_file_that_does_not_import_names_the_line(tmp_path: Path) -> None:
         ("BadId", "task id 'a b' cannot be used"),
     ],
 )
-def test_what_is_wrong_with_tasks_is_said(file: Path, name: str, message: str) -> None:
+async def test_what_is_wrong_with_tasks_is_said(file: Path, name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        enumerate_tasks(load_benchmark(f"mine.py:{name}", file.parent))
+        await enumerate_tasks(load_benchmark(f"mine.py:{name}", file.parent))
 
 
-def test_tasks_are_chosen_by_ids_and_globs(tmp_path: Path) -> None:
-    tasks = enumerate_tasks(load_benchmark("terminal_test", tmp_path))
+async def test_tasks_are_chosen_by_ids_and_globs(tmp_path: Path) -> None:
+    tasks = await enumerate_tasks(load_benchmark("terminal_test", tmp_path))
 
     def ids(wanted: list[str], skipped: list[str]) -> list[str]:
         return [task.task.id for task in select(tasks, wanted, skipped)]
@@ -128,3 +130,33 @@ async def test_items_come_again_and_again(file: Path) -> None:
     items = [await benchmark.get_next_item() for _ in range(5)]
     assert items[0] == items[2] == items[4]
     assert items[1] == {"task_name": "two", "instruction": "2"}
+
+
+async def test_items_of_asynchronous_tasks_come_again_and_again_as_well(tmp_path: Path) -> None:
+    (tmp_path / "later.py").write_text(LATER)
+    for name in ("Returns", "Yields"):
+        benchmark = load_benchmark(f"later.py:{name}", tmp_path)
+        assert [planned.task.id for planned in await enumerate_tasks(benchmark)] == ["a", "b"]
+        # Several may ask for their first one at once.
+        items = await asyncio.gather(*(benchmark.get_next_item() for _ in range(5)))
+        assert [item["id"] for item in items if not isinstance(item, Task)] == ["a", "b", "a", "b", "a"]
+
+
+LATER = """
+import asyncio
+from pytest_hermes import Benchmark
+
+class Returns(Benchmark):
+    name = "later"
+    async def tasks(self):
+        await asyncio.sleep(0)
+        return iter([{"id": "a", "prompt": ""}, {"id": "b", "prompt": ""}])
+    async def compute_reward(self, item, result, ctx):
+        return 1.0
+
+class Yields(Returns):
+    async def tasks(self):
+        for name in "ab":
+            await asyncio.sleep(0)
+            yield {"id": name, "prompt": ""}
+"""

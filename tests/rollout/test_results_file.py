@@ -125,3 +125,18 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         file.append(record())
     file.close()
+
+
+def test_a_verifiers_files_are_kept_in_folders_of_their_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = ResultsFile(tmp_path, Redactor(("a-long-secret",)))
+    try:
+        file.keep_files(record(task="a/b", attempt=2), {"logs/deep/x.txt": b"\xff a-long-secret", "y.txt": b""})
+        folder = tmp_path / "verifier" / "b" / "a__b@2"
+        assert (folder / "logs" / "deep" / "x.txt").read_bytes() == b"\xff [redacted]"
+        assert (folder / "y.txt").read_bytes() == b""
+        assert not caplog.records
+        # One name cannot be both: it is told, and costs nothing else.
+        file.keep_files(record(), {"z": b"", "z/z": b""})
+        assert "cannot write the verifier's files" in caplog.text
+    finally:
+        file.close()

@@ -1,0 +1,29 @@
+"""Values and errors as a part of a message, which is one line."""
+
+from __future__ import annotations
+
+import reprlib
+
+#: Characters of a value that a message shows.
+LONGEST = 80
+
+
+def shown(value: object) -> str:
+    """Return a value as Python writes it, on one line and not too long, whatever its class makes of that."""
+    brief = reprlib.Repr()
+    brief.maxstring = brief.maxother = brief.maxlong = LONGEST
+    try:
+        text = " ".join(brief.repr(value).splitlines())
+    except Exception:  # a class whose name or elements cannot be had either
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 2 * LONGEST else f"{text[: 2 * LONGEST]}…"
+
+
+def described(error: BaseException) -> str:
+    """Return an error as `KeyError: 'x'`: its class and the first line of its text, if it has any."""
+    try:
+        text = str(error)
+    except Exception:  # a user's class may fail at that as well
+        text = ""
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

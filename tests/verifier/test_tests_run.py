@@ -1,0 +1,58 @@
+"""What is made of the stream by which a sandbox tells how its tests went."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, BinaryIO, cast
+
+import pytest
+
+from pytest_hermes.sandbox.protocol import Capabilities, ExecResult, Sandbox
+from pytest_hermes.verifier.tests_run import TaskTests, run_tests
+
+
+class ReplacedShell:
+    """A sandbox in which an agent has put a program of its own in the place of the shell."""
+
+    capabilities = Capabilities(
+        isolation="none", network_none=False, memory_limit=False, separate_stderr=True, hard_kill=True, images=False
+    )
+
+    def __init__(self, says: bytes) -> None:
+        self._says = says
+
+    async def exec(self, command: Any, *, stdout_to: BinaryIO, **named: Any) -> ExecResult:
+        stdout_to.write(self._says)
+        ended = SimpleNamespace(exit_code=0, stdout=b"", stderr=b"", timed_out=False)
+        return cast(ExecResult, ended)
+
+
+async def told(says: bytes) -> Any:
+    return await run_tests(cast(Sandbox, ReplacedShell(says)), TaskTests(write=lambda target: None), 5)
+
+
+async def test_the_files_that_tests_leave() -> None:
+    run = await told(b"exit 0 0\nfile reward.txt 2\n1\nfile test-stdout.txt 5\nhello" + b"end\n")
+    assert (run.exit_code, run.problem, dict(run.files)) == (
+        0,
+        None,
+        {"reward.txt": b"1\n", "test-stdout.txt": b"hello"},
+    )
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"",
+        b"exit 0 0\n",
+        b"exit 0 0\nfile reward.txt 9\n1\nend\n",
+        b"exit 0 0\nfile ../../../escaped 1\n1end\n",
+        b"exit 0 0\nfile /escaped 1\n1end\n",
+        b"exit 0 0\nfile other.txt 1\n1end\n",
+        b"exit 0 0\nfile \xff 1\n1end\n",
+    ],
+)
+async def test_a_stream_that_tests_do_not_write_is_no_result(says: bytes) -> None:
+    run = await told(says)
+    assert run.problem == "the verifier was killed before it could tell its result"
+    assert not run.files
