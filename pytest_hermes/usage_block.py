@@ -20,13 +20,20 @@ def read_usage(usage: Any) -> Usage:
     prompt = field(usage, "prompt_tokens_details")
     completion = field(usage, "completion_tokens_details")
     return Usage(
-        prompt_tokens=int(field(usage, "prompt_tokens") or 0),
-        completion_tokens=int(field(usage, "completion_tokens") or 0),
-        cached_tokens=int(field(prompt, "cached_tokens") or 0),
-        reasoning_tokens=int(field(completion, "reasoning_tokens") or 0),
+        prompt_tokens=_tokens(field(usage, "prompt_tokens")),
+        completion_tokens=_tokens(field(usage, "completion_tokens")),
+        cached_tokens=_tokens(field(prompt, "cached_tokens")),
+        reasoning_tokens=_tokens(field(completion, "reasoning_tokens")),
         cost=cost,
         cost_source=None if cost is None else "provider",
     )
+
+
+def _tokens(value: Any) -> int:
+    try:
+        return int(value or 0)
+    except (TypeError, ValueError, OverflowError):
+        return 0
 
 
 def _read_cost(usage: Any) -> Decimal | None:

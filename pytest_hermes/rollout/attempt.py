@@ -17,6 +17,7 @@ from ..benchmark import Benchmark
 from ..config.fields import EnvConfig
 from ..dataset.rows import DatasetError
 from ..errors import HermesError, InfrastructureError, Refused, Unsupported
+from ..judging import Judging
 from ..models.protocol import Equipped, ModelSource
 from ..result import AgentResult
 from ..task import SandboxSpec
@@ -96,6 +97,7 @@ class Attempt:
         make_place: MakePlace,
         task_timeout: float | None,
         budget: Budget,
+        judging: Judging,
         earlier_errors: Sequence[EarlierError] = (),
     ) -> None:
         """`budget` is the run's; `earlier_errors` are those of earlier starts of the same attempt."""
@@ -108,6 +110,7 @@ class Attempt:
         self.place = make_place(plan.planned, key, self._sandbox_spec)
         self.context = ToolContext(key, place=self.place)
         self.context.verifier_seconds = self._limits.verifier_seconds
+        self.context.judging = self._judging = judging
         self.result = AgentResult()
         self._loop: HermesAgentLoop | None = None
         self._seconds = {"queue": 0.0, "sandbox_start": 0.0, "verifier": 0.0}
@@ -131,7 +134,8 @@ class Attempt:
         restartable = False
         status: Status
         try:
-            reward = await self._work()
+            with self._judging.current():
+                reward = await self._work()
             status = "passed" if reward >= self.plan.planned.task.threshold else "failed"
         except Unsupported as unsupported:
             status, reason = "skipped", str(unsupported)
@@ -285,6 +289,7 @@ class Attempt:
             backend=self.place.backend,
             image=(self._spec or task.sandbox).image,
             **AttemptRecord.fields_of(result),
+            **AttemptRecord.fields_of_judging(self._judging, reward),
             seconds=Seconds(
                 **self._seconds,
                 model=loop.model_seconds if loop else 0.0,

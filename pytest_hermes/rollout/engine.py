@@ -10,6 +10,7 @@ from typing import Literal
 
 from ..background import LoopElsewhere
 from ..errors import InfrastructureError, Refused
+from ..judging import Judging
 from ..sandbox.steadfast import Steadfast
 from ..tools.bridge import install_bridge
 from .attempt import Attempt, AttemptPlan, MakePlace, Rollout
@@ -42,7 +43,7 @@ class Engine:
 
     `on_record` is called on the engine's thread with each record, without its conversation, once it is written.
     Without `results` they are written nowhere. `budget` is what all attempts together may spend. One that ends in an
-    infrastructure error is started afresh, in a new sandbox, `infra_retries` times.
+    infrastructure error is started afresh, in a new sandbox, `infra_retries` times. `make_judging` says who judges it.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Engine:
         task_timeout: float | None = None,
         budget: Budget | None = None,
         infra_retries: int = 0,
+        make_judging: Callable[[], Judging] = Judging,
     ) -> None:
         self.limit = limit
         self.in_flight = 0
@@ -67,6 +69,7 @@ class Engine:
         self.cancelled = 0
         self.budget = budget or Budget()
         self._infra_retries = infra_retries
+        self._make_judging = make_judging
         self._run_id = run_id
         self._results = results
         self._make_place = make_place
@@ -148,6 +151,7 @@ class Engine:
             make_place=self._make_place,
             task_timeout=self._task_timeout,
             budget=self.budget,
+            judging=self._make_judging(),
             earlier_errors=earlier,
         )
         try:
@@ -155,7 +159,12 @@ class Engine:
             record = rollout.record
             if rollout.restartable and len(earlier) < self._infra_retries and not self._stopping:
                 assert record.error is not None
-                return EarlierError(**dict(record.error), seconds=record.seconds.total, usage=record.usage)
+                return EarlierError(
+                    **dict(record.error),
+                    seconds=record.seconds.total,
+                    usage=record.usage,
+                    judge_usage=record.judge_usage,
+                )
             steadfast = Steadfast()
             if rollout.files and self._results is not None:
                 loop = asyncio.get_running_loop()
