@@ -17,9 +17,8 @@ from ..rollout.results_file import FILE_NAME
 from ..rollout.results_follower import ResultsFollower
 from ..rollout.resume import AttemptKey, key_of
 from .bench_run import BenchRun, PlannedItem
-from .finished_handle import FinishedHandle
 from .rollouts import Handle
-from .run_limits import budget_limits
+from .run_limits import budget_limits, judge_limits
 from .shared_folder import SharedFolder
 from .standing import Standing, read_standing, total, write_standing
 from .task_index import TaskIndex, read_index, write_index
@@ -69,7 +68,8 @@ class ControllerRun(BenchRun):
         self.records += [record.without_conversation() for record in self._follower.new()]
         for worker, path in self._shared.standings():
             standing = read_standing(path)
-            self._standings[worker] = Standing(spent=standing.spent) if worker in self._ended else standing
+            ended = Standing(spent=standing.spent, spent_by_judge=standing.spent_by_judge)
+            self._standings[worker] = ended if worker in self._ended else standing
 
     def forget(self, worker: str) -> None:
         """A worker has ended: nothing of it is in flight any more, whatever it wrote last."""
@@ -123,12 +123,15 @@ class WorkerRun(BenchRun):
             if key_of(record) not in self._own:
                 self._elsewhere[key_of(record)] = record.without_conversation()
         if item.key in self._elsewhere and not hold:
-            return FinishedHandle(self._elsewhere[item.key], self._unused_place(item.planned, key), key)
+            return self._finished_handle(self._elsewhere[item.key], item, key)
         self._own.add(item.key)
         return super()._submit(item, key, hold=hold)
 
     def _budget(self) -> Budget:
         return SharedBudget(budget_limits(self.options), self._shared.ledger, began=self._read.began)
+
+    def _judge_budget(self) -> Budget:
+        return SharedBudget(judge_limits(self.options), self._shared.judge_ledger, began=self._read.began)
 
     def _make_engine(self) -> Engine:
         engine = super()._make_engine()

@@ -23,6 +23,8 @@ class Standing:
     calls_at_most: int = 0
     #: What sandboxes wait for: images that are pulled or built.
     activities: tuple[str, ...] = ()
+    #: What all answers of the judge used.
+    spent_by_judge: Usage = field(default_factory=Usage)
 
     @property
     def calls_cut_to(self) -> int | None:
@@ -40,6 +42,7 @@ def total(standings: Iterable[Standing]) -> Standing:
             sum_.calls + one.calls,
             sum_.calls_at_most + one.calls_at_most,
             (*sum_.activities, *one.activities),
+            sum_.spent_by_judge + one.spent_by_judge,
         )
     return sum_
 
@@ -54,7 +57,8 @@ def write_standing(path: Path, standing: Standing) -> None:
 def read_standing(path: Path) -> Standing:
     """Return what `write_standing` wrote. Raises OSError."""
     values = json.loads(path.read_text())
-    spent = values.pop("spent")
-    cost = spent.pop("cost")
-    activities = tuple(values.pop("activities"))
-    return Standing(spent=Usage(**spent, cost=None if cost is None else Decimal(cost)), activities=activities, **values)
+    for name in ("spent", "spent_by_judge"):
+        cost = values[name]["cost"]
+        values[name] = Usage(**{**values[name], "cost": None if cost is None else Decimal(cost)})
+    values["activities"] = tuple(values["activities"])
+    return Standing(**values)

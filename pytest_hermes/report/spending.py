@@ -82,7 +82,9 @@ def known_cost(spent: Usage, records: Sequence[AttemptRecord]) -> str | None:
     return f"{least}${total:,.2f}"
 
 
-def unrecorded_text(spent: Usage, records: Sequence[AttemptRecord]) -> str | None:
+def unrecorded_text(
+    spent: Usage, records: Sequence[AttemptRecord], usages: Callable[[AttemptRecord], Sequence[UsageInfo]] = usages
+) -> str | None:
     """Return what was spent on attempts that were cancelled and left no record, None when that is nothing."""
     used = [usage for record in records for usage in usages(record)]
     tokens = spent.total_tokens - sum(usage.total_tokens for usage in used)
