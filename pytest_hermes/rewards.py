@@ -160,7 +160,7 @@ async def llm_judge(
     fallback = judging.fallback if judging is not None else None
     try:
         score, reason = await _score(judge, judging, messages, timeout, {"temperature": 0.0, "n": 1, **parameters})
-    except Exception as error:  # whatever keeps a judge from answering, the rollout has been paid for
+    except Exception as error:  # whatever keeps a judge from answering, it is not the agent
         if fallback is None:
             _raise_what_concerns_the_run(judge, error)
         why = _why_not(judge, error)

@@ -92,6 +92,8 @@ class Own(HermesAgentBaseEnv):
         return judged.score
 
     async def evaluate(self, *args, **kwargs):
+        record = (await self.rollout(await self.get_next_item())).record
+        assert (record.reward, record.reward_source) == (1.0, "heuristic")
         judged = await llm_judge(self.server, question="Task 0.", answer="It is 42.", reference="It is 42.")
         await self.evaluate_log({"eval/score": judged.score, "eval/heuristic": judged.source == "heuristic"})
 """
