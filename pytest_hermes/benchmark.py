@@ -46,6 +46,8 @@ class Benchmark:
     revision: str | None = None
     #: The model to use when the user names none. None: he has to.
     default_model: ClassVar[str | None] = None
+    #: Whether `compute_reward` asks `ctx.judge`, so that there must be a judge model before anything runs.
+    uses_judge: ClassVar[bool] = False
     default_toolsets: ClassVar[tuple[str, ...]] = ("terminal", "file")
     system_prompt: ClassVar[str | None] = None
     #: Limits of tasks that set none of their own.

@@ -7,9 +7,13 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
+
+from .errors import HermesError, InfrastructureError, Refused, UsageError
+from .judging import Heuristic, Judge, Judging, RunJudge, Scorer, current_judging
+from .usage_block import read_usage
 
 if TYPE_CHECKING:
     from .result import AgentResult
@@ -83,18 +87,12 @@ def _clamped(value: float) -> float:
     return min(1.0, max(0.0, value))
 
 
-class Judge(Protocol):
-    """Whoever has `chat_completion`: `self.server` of an environment, or any model."""
-
-    async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Any: ...
-
-
 @dataclass(frozen=True)
 class Judgement:
     """A score from 0 to 1, and who gave it."""
 
     score: float
-    source: Literal["judge", "heuristic"]
+    source: Scorer
     #: The judge's explanation, or why the heuristic had to answer.
     reason: str
 
@@ -108,9 +106,18 @@ _INSTRUCTIONS = """You grade an answer. Reply with one JSON object and nothing e
 
 _RUBRIC = "1 is an answer that is correct and complete, 0 one that is wrong or missing."
 
+_AGAIN = "That cannot be used: {problem}. Reply with one JSON object and nothing else, as described above."
+
+#: Seconds for an answer of a judge that does not know by itself when to give up.
+_ANSWER_SECONDS = 120.0
+
 
 class _Unusable(Exception):
-    pass
+    """A judge's answer is no score. `text` is what it said, empty for nothing."""
+
+    def __init__(self, problem: str, text: str = "") -> None:
+        super().__init__(problem)
+        self.text = text
 
 
 async def llm_judge(
@@ -120,17 +127,27 @@ async def llm_judge(
     answer: str,
     reference: str = "",
     rubric: str = _RUBRIC,
-    heuristic: Callable[[str, str], float] = keyword_overlap,
+    heuristic: Heuristic | None = None,
     max_tokens: int | None = 512,
-    timeout: float = 120,
+    timeout: float | None = None,
     **parameters: Any,
 ) -> Judgement:
-    """Let a model score `answer`; where it does not give a usable score, `heuristic(answer, reference)` does.
+    """Let a model score `answer`, and return its judgement.
 
-    Usable is one JSON object, possibly in a code fence, whose `score` is a number from 0 to 1. A malformed answer, a
-    score out of range or NaN, a judge that fails or takes longer than `timeout` seconds leave it to the heuristic, and
-    the judgement and the log say so. `parameters` go into the request.
+    A usable answer is one JSON object, possibly in a code fence, whose `score` is a number from 0 to 1. After any
+    other (text around it, a score out of range, NaN) the judge is told why and asked once more. `parameters` go into
+    the requests. `timeout` is in seconds, for each answer: by default 120, and none for `ctx.judge`, which waits out
+    its endpoint's faults within limits of its own.
+
+    A judge that fails, takes too long or twice gives no usable answer says nothing about the agent. Then this raises
+    InfrastructureError of kind `verifier`: the attempt is an error, which `--hermes-infra-retries` starts afresh. With
+    a `heuristic`, `heuristic(answer, reference)` scores in its stead, clamped to 0 to 1, and the judgement, the log and
+    the attempt's record say so. In `hermes-env` that is `keyword_overlap` unless another is given.
+
+    A refused key or model raises Refused, which ends the run, with or without a heuristic; in `hermes-env` the
+    heuristic scores.
     """
+    judging = judge.judging if isinstance(judge, RunJudge) else current_judging()
     told = [f"Question:\n{question}", f"Answer:\n{answer or '(none)'}"]
     if reference:
         told.insert(1, f"Reference answer:\n{reference}")
@@ -140,36 +157,113 @@ async def llm_judge(
         {"role": "system", "content": _INSTRUCTIONS.format(rubric=rubric)},
         {"role": "user", "content": "\n\n".join(told)},
     ]
+    fallback = judging.fallback if judging is not None else None
     try:
-        async with asyncio.timeout(timeout):
-            completion = await judge.chat_completion(messages=messages, **{"temperature": 0.0, "n": 1, **parameters})
-        score, reason = _read_judgement(completion.choices[0].message.content)
-    except _Unusable as problem:
-        why = f"the judge's answer cannot be used: {problem}"
-    except Exception as error:  # whatever keeps a judge from answering, the rollout has been paid for
-        why = f"the judge did not answer: {type(error).__name__}: {error}"
+        score, reason = await _score(judge, judging, messages, timeout, {"temperature": 0.0, "n": 1, **parameters})
+    except Exception as error:  # whatever keeps a judge from answering, it is not the agent
+        if fallback is None:
+            _raise_what_concerns_the_run(judge, error)
+        why = _why_not(judge, error)
+        scores_instead = heuristic or fallback
+        if scores_instead is None:
+            raise InfrastructureError(why, kind="verifier") from error
     else:
         return Judgement(score, "judge", reason)
-    judgement = Judgement(_clamped(heuristic(answer, reference)), "heuristic", why)
+    judgement = Judgement(_clamped(scores_instead(answer, reference)), "heuristic", why)
+    if judging is not None:
+        judging.scored_by_heuristic()
     # One that nobody hears of would be trained on for days.
     log.warning("scored by the heuristic (%.3g): %s", judgement.score, why)
     return judgement
 
 
+def _raise_what_concerns_the_run(judge: Judge, error: Exception) -> None:
+    """Raise an error that every other judgement would meet as well."""
+    if isinstance(error, Refused) and not isinstance(judge, RunJudge):
+        raise Refused(f"the judge: {error}", kind=error.kind) from error
+    if isinstance(error, Refused | UsageError) or (isinstance(error, InfrastructureError) and error.kind == "budget"):
+        raise error
+
+
+def _why_not(judge: Judge, error: Exception) -> str:
+    """Return in one line why there is no judgement."""
+    if isinstance(error, _Unusable):
+        return f"the judge's second answer cannot be used either: {error}"
+    if isinstance(error, _Late) or (isinstance(error, HermesError) and isinstance(judge, RunJudge)):
+        return str(error)
+    said = str(error).strip().partition("\n")[0]
+    name = "" if isinstance(error, HermesError) else type(error).__name__
+    return f"the judge did not answer: {': '.join(filter(None, [name, said]))}"
+
+
+async def _score(
+    judge: Judge,
+    judging: Judging | None,
+    messages: list[dict[str, Any]],
+    timeout: float | None,
+    parameters: Mapping[str, Any],
+) -> tuple[float, str]:
+    try:
+        return _read_judgement(await _ask(judge, judging, messages, timeout, parameters))
+    except _Unusable as unusable:
+        if unusable.text.strip():  # endpoints refuse messages without a text
+            # At temperature 0, the same question would mostly have the same answer.
+            said = {"role": "assistant", "content": unusable.text}
+            messages = [*messages, said, {"role": "user", "content": _AGAIN.format(problem=unusable)}]
+    return _read_judgement(await _ask(judge, judging, messages, timeout, parameters))
+
+
+class _Late(Exception):
+    pass
+
+
+async def _ask(
+    judge: Judge,
+    judging: Judging | None,
+    messages: list[dict[str, Any]],
+    timeout: float | None,
+    parameters: Mapping[str, Any],
+) -> Any:
+    if timeout is None and not isinstance(judge, RunJudge):
+        timeout = _ANSWER_SECONDS
+    deadline = asyncio.timeout(timeout)
+    try:
+        async with deadline:
+            completion = await judge.chat_completion(messages=messages, **parameters)
+    except TimeoutError:
+        if deadline.expired():
+            raise _Late(f"the judge did not answer within {timeout:g} s") from None
+        raise
+    if judging is not None and not isinstance(judge, RunJudge):
+        judging.answered(read_usage(getattr(completion, "usage", None)))
+    return completion
+
+
 _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 
 
-def _read_judgement(text: object) -> tuple[float, str]:
+def _read_judgement(completion: Any) -> tuple[float, str]:
+    choice = completion.choices[0]
+    try:
+        return _read_score(choice.message.content)
+    except _Unusable:
+        if getattr(choice, "finish_reason", None) == "length":
+            # Models that reason before they answer may spend all of it on that.
+            raise _Unusable("it was cut off; llm_judge(max_tokens=…) allows a longer one") from None
+        raise
+
+
+def _read_score(text: object) -> tuple[float, str]:
     if not isinstance(text, str):
         raise _Unusable("it has no text")
     fenced = _FENCE.fullmatch(text)
     try:
         value = json.loads(fenced[1] if fenced else text)
     except (ValueError, RecursionError):
-        raise _Unusable(f"not a JSON object: {text[:80]!r}") from None
+        raise _Unusable(f"not a JSON object: {text[:80]!r}", text) from None
     score = value.get("score") if isinstance(value, dict) else None
     if isinstance(score, bool) or not isinstance(score, int | float):
-        raise _Unusable(f"no number as score: {text[:80]!r}")
+        raise _Unusable(f"no number as score: {text[:80]!r}", text)
     if not 0 <= score <= 1:  # NaN is not either
-        raise _Unusable(f"a score of {score}, which is not from 0 to 1")
+        raise _Unusable(f"a score of {score}, which is not from 0 to 1", text)
     return float(score), str(value.get("reason") or "")

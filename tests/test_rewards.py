@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncIterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 
+from pytest_hermes.errors import InfrastructureError, Refused
+from pytest_hermes.judging import Judging
 from pytest_hermes.models.endpoint import Endpoint
 from pytest_hermes.models.keys import Address
+from pytest_hermes.models.retry import RetryPolicy
 from pytest_hermes.result import AgentResult
 from pytest_hermes.rewards import (
+    Judgement,
     binary,
     efficiency,
     final_response,
@@ -23,6 +29,13 @@ from pytest_hermes.tools.context import ToolContext
 from tests.services.model_server import ModelServer, Reply, completion
 
 
+@pytest.fixture
+async def judge(model_server: ModelServer) -> AsyncIterator[Endpoint]:
+    endpoint = Endpoint("judge", Address(model_server.url, "sesame-key"), policy=RetryPolicy(tries=2, base=0.01))
+    yield endpoint
+    await endpoint.close()
+
+
 @pytest.mark.parametrize(
     ("said", "score"),
     [
@@ -31,42 +44,101 @@ from tests.services.model_server import ModelServer, Reply, completion
         ('{"score": 0}', 0.0),
     ],
 )
-async def test_a_judge_that_answers(model_server: ModelServer, said: str, score: float) -> None:
+async def test_a_judge_that_answers(model_server: ModelServer, judge: Endpoint, said: str, score: float) -> None:
     model_server.play(completion(said))
-    judge = Endpoint("judge", Address(model_server.url, None))
     judgement = await llm_judge(judge, question="Q?", answer="A.", reference="R.", rubric="Be strict.")
-    await judge.close()
     assert (judgement.score, judgement.source) == (score, "judge")
-    request = model_server.requests[0].body
-    assert request["temperature"] == 0.0
-    assert "Be strict." in request["messages"][0]["content"]
-    assert "Reference answer:\nR." in request["messages"][1]["content"]
+    (request,) = model_server.requests
+    assert request.body["temperature"] == 0.0
+    assert "Be strict." in request.body["messages"][0]["content"]
+    assert "Reference answer:\nR." in request.body["messages"][1]["content"]
 
 
-@pytest.mark.parametrize(
-    ("said", "why"),
-    [
-        ("I would say 0.9.", "not a JSON object"),
-        ('{"score": 1.5}', "a score of 1.5"),
-        ('{"score": NaN}', "a score of nan"),
-        ('{"score": "0.9"}', "no number as score"),
-        ('{"score": true}', "no number as score"),
-        ('{"score": 0.5} and {"score": 0.7}', "not a JSON object"),
-        ("[0.5]", "no number as score"),
-        (None, "it has no text"),
-        (Reply(400, '{"error": {"message": "no"}}'), "did not answer: InfrastructureError"),
-    ],
-)
-async def test_what_a_judge_cannot_say_the_heuristic_does(
-    model_server: ModelServer, said: Any, why: str, caplog: pytest.LogCaptureFixture
+#: What no judge may say, and what is said of it; an answer that is no score is asked for twice.
+UNUSABLE = [
+    ("I would say 0.9.", "not a JSON object: 'I would say 0.9.'", 2),
+    ('{"score": 1.5}', "a score of 1.5, which is not from 0 to 1", 2),
+    ('{"score": NaN}', "a score of nan, which is not from 0 to 1", 2),
+    ('{"score": "0.9"}', "no number as score", 2),
+    ('{"score": true}', "no number as score", 2),
+    ('{"score": 0.5} and {"score": 0.7}', "not a JSON object", 2),
+    ("[0.5]", "no number as score", 2),
+    (None, "the judge's second answer cannot be used either: it has no text", 2),
+    (completion('{"sco', finish_reason="length"), "it was cut off; llm_judge(max_tokens=…) allows a longer one", 2),
+    (Reply(400, '{"error": {"message": "no"}}'), "the judge did not answer: http://*answered 400: no", 1),
+    (
+        Reply(500, "it fell over\nat line 7"),
+        "the judge did not answer: http://*answered 500: it fell over (2 tries)",
+        2,
+    ),
+    (Reply(mood="hang"), "the judge did not answer within 0.3 s", 1),
+    (Reply(body="<html>"), "the judge did not answer: *is not a chat completion: '<html>'", 1),
+]
+
+
+def play(server: ModelServer, said: Any) -> None:
+    server.play(completion(said) if said is None or isinstance(said, str) else said)
+
+
+async def ask(judge: Endpoint, **options: Any) -> Judgement:
+    return await llm_judge(judge, question="Q?", answer="a red fox", reference="The red fox.", timeout=0.3, **options)
+
+
+@pytest.mark.parametrize(("said", "why", "requests"), UNUSABLE)
+async def test_a_judge_that_does_not_score_is_an_error_of_the_verifier(
+    model_server: ModelServer, judge: Endpoint, said: Any, why: str, requests: int
 ) -> None:
-    model_server.play(said if isinstance(said, Reply) else completion(said))
-    judge = Endpoint("judge", Address(model_server.url, None))
-    judgement = await llm_judge(judge, question="Q?", answer="a red fox", reference="The red fox.")
-    await judge.close()
+    play(model_server, said)
+    with pytest.raises(InfrastructureError) as caught:
+        await ask(judge)
+    assert caught.value.kind == "verifier"
+    assert fnmatchcase(str(caught.value).replace("[", "("), f"*{why}*".replace("[", "("))
+    assert "\n" not in str(caught.value)
+    assert len(model_server.requests) == requests
+
+
+@pytest.mark.parametrize(("said", "why", "requests"), UNUSABLE)
+async def test_a_heuristic_scores_in_its_stead_where_one_is_given(
+    model_server: ModelServer, judge: Endpoint, said: Any, why: str, requests: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    play(model_server, said)
+    judgement = await ask(judge, heuristic=keyword_overlap)
     assert (judgement.score, judgement.source) == (2 / 3, "heuristic")
-    assert why in judgement.reason
+    assert fnmatchcase(judgement.reason.replace("[", "("), f"*{why}*".replace("[", "("))
     assert f"scored by the heuristic (0.667): {judgement.reason}" in caplog.text
+    assert (await ask(judge, heuristic=lambda answer, reference: 7.0)).score == 1.0
+
+
+async def test_a_judge_is_told_what_was_wrong_and_asked_once_more(model_server: ModelServer, judge: Endpoint) -> None:
+    model_server.play(completion('{"score": 5}'), completion('{"score": 0.5}'))
+    judging = Judging()
+    with judging.current():
+        assert (await ask(judge)).score == 0.5
+    said, correction = model_server.requests[1].body["messages"][-2:]
+    assert said == {"role": "assistant", "content": '{"score": 5}'}
+    assert correction["content"].startswith("That cannot be used: a score of 5, which is not from 0 to 1. Reply with")
+    assert (judging.source, judging.usage.prompt_tokens, judging.usage.completion_tokens) == ("judge", 200, 20)
+
+
+async def test_what_a_door_falls_back_on_is_the_heuristic(model_server: ModelServer, judge: Endpoint) -> None:
+    for said in (completion("0.9"), Reply(401)):
+        model_server.play(said)
+        judging = Judging(fallback=keyword_overlap)
+        with judging.current():
+            assert (await ask(judge)).source == "heuristic"
+        assert judging.source == "heuristic"
+    with judging.current():
+        model_server.play(completion('{"score": 1}'))
+        await ask(judge)
+    # One score of several is enough.
+    assert judging.source == "heuristic"
+
+
+@pytest.mark.parametrize("heuristic", [None, keyword_overlap])
+async def test_a_refused_judge_ends_the_run(model_server: ModelServer, judge: Endpoint, heuristic: Any) -> None:
+    model_server.play(Reply(401, '{"error": {"message": "no sesame-key"}}'))
+    with pytest.raises(Refused, match=r"^the judge: http://\S+ refused the key: check \S+ \(401: no \[redacted\]\)$"):
+        await ask(judge, heuristic=heuristic)
 
 
 def test_signals_are_weighted_and_clamped() -> None:

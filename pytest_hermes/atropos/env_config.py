@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
 from ..config.fields import Count, EnvConfig, MustBe, Name, OpenAIConfig, Schema
 from ..config.settings import Config
 from ..errors import UsageError
-from ..models.keys import HOW_TO_CONFIGURE
+from ..models.keys import AGENT
 from ..models.tokens.dialects import Protocols
 
 ShortGroups = Literal["requeue", "drop", "pad_none"]
@@ -95,7 +95,7 @@ def one_server(config: Config) -> ServerConfig:
     assert isinstance(fields, ServerFields)
     if fields.model_name is None:
         raise UsageError(
-            f"no model: add --openai.model_name=NAME and {HOW_TO_CONFIGURE}; "
+            f"no model: add --openai.model_name=NAME and {AGENT.how_to_configure}; "
             "--openai.model_name=oracle plays the reference solutions, nop does nothing"
         )
     values: dict[str, Any] = fields.model_dump(exclude={"api_key", "base_url"})

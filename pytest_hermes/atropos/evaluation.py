@@ -47,6 +47,7 @@ async def rollout_sample(env: HermesAgentBaseEnv, item: Any) -> dict[str, Any]:
         "response": final_response(result),
         "reward": record.reward,
         "reward_range": list(record.reward_range),
+        "reward_source": record.reward_source,
         "status": record.status,
         "error": record.error.model_dump() if record.error else None,
         "reason": record.reason,
@@ -103,14 +104,21 @@ def _progress(samples: Sequence[Mapping[str, Any]], of: int, seconds: float) -> 
     scores = [sample["reward"] for sample in samples if sample["reward"] is not None]
     errors = sum(sample["status"] == "error" for sample in samples)
     mean = f", mean reward {math.fsum(scores) / len(scores):.3f}" if scores else ""
-    return f"{len(samples)}/{of} rollouts{mean}{f', {errors} errors' if errors else ''} ({duration(seconds)})"
+    by_heuristic = _scorers(samples)["heuristic"]
+    counts = [f", {errors} errors" if errors else "", f", {by_heuristic} by the heuristic" if by_heuristic else ""]
+    return f"{len(samples)}/{of} rollouts{mean}{''.join(counts)} ({duration(seconds)})"
+
+
+def _scorers(samples: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """Return how many rewards are a judge's and how many a heuristic's; an environment's own samples may not say."""
+    return Counter(source for sample in samples if (source := sample.get("reward_source")) is not None)
 
 
 def metrics_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the metrics of an evaluation; errors are counted, and in no mean.
 
     `eval/mean_reward` comes with its 95 % interval, see `estimate_mean`; there is a mean for each category and
-    difficulty.
+    difficulty. Where a judge was asked, `eval/scored_by_judge` and `eval/scored_by_heuristic` say who answered.
     """
     scored = [sample for sample in samples if sample["reward"] is not None]
     metrics: dict[str, float] = {
@@ -118,6 +126,8 @@ def metrics_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         "eval/errors": sum(sample["status"] == "error" for sample in samples),
         "eval/skipped": sum(sample["status"] == "skipped" for sample in samples),
     }
+    if scorers := _scorers(scored):
+        metrics |= {f"eval/scored_by_{source}": scorers[source] for source in ("judge", "heuristic")}
     estimate = estimate_mean(_by_task(scored), reward_range=_reward_range(samples))
     if estimate is None:
         return metrics

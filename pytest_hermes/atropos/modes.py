@@ -32,7 +32,9 @@ async def run_mode(env: HermesAgentBaseEnv, mode: str) -> None:
     """
     env.mode = mode
     try:
-        await {"serve": serve, "process": process, "evaluate": evaluate}[mode](env)
+        # An environment's own code may ask a judge outside of any rollout.
+        with env.new_judging().current():
+            await {"serve": serve, "process": process, "evaluate": evaluate}[mode](env)
     finally:
         await env.close()
         wandb_use.finish()
@@ -179,10 +181,11 @@ class _Processing:
                 self._env.stop(RunFailed(f"the first {self._empty} groups came to nothing"))
         mean = f", mean reward {sum(self._rewards) / len(self._rewards):.3f}" if self._rewards else ""
         lines = self._env.trajectories.lines if self._env.trajectories else 0
+        by_heuristic = self._env.rewards_by_heuristic
         log.info(
-            "%s/%s groups, %s trajectories%s%s (%s)",
+            "%s/%s groups, %s trajectories%s%s%s (%s)",
             self._done, self._wanted, lines, mean, f", {self._empty} groups empty" if self._empty else "",
-            duration(time.time() - self._started),
+            f", {by_heuristic} rewards by the heuristic" if by_heuristic else "", duration(time.time() - self._started),
         )  # fmt: skip
 
 

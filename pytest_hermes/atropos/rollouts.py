@@ -17,11 +17,13 @@ from atroposlib.envs.server_handling.server_baseline import APIServerConfig, Ser
 
 from ..background import BorrowedLoop
 from ..errors import InfrastructureError, UsageError
+from ..judging import Judging
 from ..models.tokens.certificate import problems
 from ..models.tokens.errors import TemplateError
 from ..models.tokens.model import TokenSettings
 from ..models.tokens.trace import TokenTrace
 from ..redact import Redactor
+from ..rewards import keyword_overlap
 from ..rollout.attempt import AttemptPlan, Rollout
 from ..rollout.configured import sandbox_choice
 from ..rollout.engine import Engine
@@ -184,11 +186,16 @@ class RolloutEnv(ServingEnv):
             on_undeclared_reward=self._tell_undeclared,
             # What an endpoint or a sandbox did to one rollout should not cost the others of its group.
             infra_retries=1,
+            make_judging=self.new_judging,
         )
 
     def _tell_undeclared(self, said: str) -> None:
         """Warn of a reward outside of 0 to 1, the first time."""
         self._tell_once(f"{said}; such rewards are sent as they are (reward_range declares them)", about="reward_range")
+
+    def new_judging(self) -> Judging:
+        """Return how an attempt is judged: by `self.server`, and by a heuristic where that does not."""
+        return Judging(fallback=keyword_overlap, judge=self.server)
 
     @property
     def fatal(self) -> str | None:
@@ -246,6 +253,7 @@ class RolloutEnv(ServingEnv):
             # A server that does not tell what it sampled, or a template that cannot render what was said.
             self.traces_rejected += kind == "tokens"
             raise RolloutFailed(record.error.message if record.error else record.reason or "", kind=kind)
+        self.rewards_by_heuristic += record.reward_source == "heuristic"
         trace = rollout.result.trace
         if trace is None:
             tokens = self.tokens_of(rollout.result.messages)

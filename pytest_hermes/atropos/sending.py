@@ -51,6 +51,8 @@ class SendingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         self.groups_dropped: Counter[str] = Counter()
         #: Rollouts whose tokens did not pass their certificate.
         self.traces_rejected = 0
+        #: Rollouts whose reward a judge should have given and a heuristic gave.
+        self.rewards_by_heuristic = 0
         #: Rows that took the place of rollouts that failed.
         self.rows_padded = 0
         self.failed_evaluations = 0
@@ -237,6 +239,8 @@ class SendingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
             metrics["train/rows_padded"] = self.rows_padded
         if self.traces_rejected:
             metrics["train/traces_rejected"] = self.traces_rejected
+        if self.rewards_by_heuristic:
+            metrics["train/rewards_by_heuristic"] = self.rewards_by_heuristic
         if self.failed_evaluations:
             metrics["eval/failed_evaluations"] = self.failed_evaluations
         await super().wandb_log(metrics)
@@ -247,4 +251,6 @@ class SendingEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         counts += [f"{count} dropped {reason}" for reason, count in self.groups_dropped.items()]
         if self.traces_rejected:
             counts.append(f"traces rejected: {self.traces_rejected}")
+        if self.rewards_by_heuristic:
+            counts.append(f"rewards by the heuristic: {self.rewards_by_heuristic}")
         return ", ".join(counts)

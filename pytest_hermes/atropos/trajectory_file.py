@@ -30,6 +30,8 @@ _METADATA = (
     "tool_errors",
     "reasoning_per_turn",
     "usage",
+    "reward_source",
+    "judge_usage",
     "seconds",
     "started",
     "ended",

@@ -19,11 +19,15 @@ def shown(value: object) -> str:
     return text if len(text) <= 2 * LONGEST else f"{text[: 2 * LONGEST]}…"
 
 
+def text_of(error: BaseException) -> str:
+    """Return the text of an error, whatever its class makes of that."""
+    try:
+        return str(error)
+    except Exception as problem:
+        return f"(its text cannot be shown: {type(problem).__name__})"
+
+
 def described(error: BaseException) -> str:
     """Return an error as `KeyError: 'x'`: its class and the first line of its text, if it has any."""
-    try:
-        text = str(error)
-    except Exception:  # a user's class may fail at that as well
-        text = ""
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    first = next((line.strip() for line in text_of(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -59,7 +59,9 @@ class Endpoint:
         self._policy = policy or retry.DEFAULT
         self._key = address.api_key
         secrets = [self._key, self._key.strip()] if self._key else []
-        self._asked = Asked(address.base_url, model, address.key_name, self._key is not None, Redactor(secrets).text)
+        self._asked = Asked(
+            address.base_url, model, address.key_name, self._key is not None, Redactor(secrets).text, address.names
+        )
         self._client: AsyncOpenAI | None = None
         #: Whether anything ever came back.
         self.answered = False

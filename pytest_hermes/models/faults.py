@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InfrastructureError, Refused
+from .keys import Names
 from .protocol import ContextWindowExceeded
 from .retry import OVERLOADED, is_transient, read_retry_after
 
@@ -42,6 +43,7 @@ class Asked:
     has_key: bool
     #: Takes the key out of a text: an endpoint that refuses one likes to repeat it.
     clean: Callable[[str], str]
+    names: Names
 
 
 class Fault(Exception):
@@ -111,10 +113,10 @@ def _refusal(asked: Asked, status: int) -> str:
     if status == 402:
         return f"{where} has no credit left for this key: add some, or set another {key}"
     if status == 403:
-        return f"{where} does not allow this key to use {asked.model!r}: check {key} and --hermes-model"
+        return f"{where} does not allow this key to use {asked.model!r}: check {key} and {asked.names.model}"
     return (
-        f"{where} has no model {asked.model!r}: check --hermes-model, and that --hermes-base-url is the address "
-        "below which /chat/completions stands"
+        f"{where} has no model {asked.model!r}: check {asked.names.model}, and that {asked.names.base_url} is the "
+        "address below which /chat/completions stands"
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from ..errors import UsageError
 from .embedded import EMBEDDED
-from .keys import HOW_TO_CONFIGURE, check_base_url, find_address
-from .limiter import CallLimiters
+from .keys import AGENT, JUDGE, check_base_url, find_address
+from .limiter import CallLimiter, CallLimiters
 from .protocol import ModelSource
 from .retry import RetryPolicy
 
@@ -33,7 +33,7 @@ def resolve_model(
             raise UsageError(f"base URL {check_base_url(base_url)} needs a model: add --hermes-model=NAME")
         if default is None:
             raise UsageError(
-                f"{who} needs a model: add --hermes-model=NAME and {HOW_TO_CONFIGURE}; "
+                f"{who} needs a model: add --hermes-model=NAME and {AGENT.how_to_configure}; "
                 "--hermes-model=oracle plays the reference solutions, nop does nothing"
             )
         model = default
@@ -43,3 +43,18 @@ def resolve_model(
 
     address = find_address(model, base_url, environ)
     return Endpoint(model, address, calls=calls.at(address.base_url) if calls else None, policy=policy)
+
+
+def resolve_judge(
+    model: str | None, base_url: str | None, environ: Mapping[str, str], *, calls: CallLimiter, policy: RetryPolicy
+) -> ModelSource | None:
+    """Return the model that judges, None where none is named. Raises UsageError when nobody would answer."""
+    if model is None:
+        if base_url is None:
+            return None
+        raise UsageError(f"base URL {check_base_url(base_url, JUDGE)} needs a model: add {JUDGE.model}=NAME")
+    if base_url is None and model in EMBEDDED:
+        raise UsageError(f"{model!r} cannot judge: name the model of an endpoint with {JUDGE.model}")
+    from .endpoint import Endpoint
+
+    return Endpoint(model, find_address(model, base_url, environ, JUDGE), calls=calls, policy=policy)

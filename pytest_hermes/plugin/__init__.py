@@ -145,14 +145,14 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     if call.excinfo is not None and not item.config.option.fulltrace and not item.config.option.usepdb:
-        _end_in_the_users_code(call.excinfo.value)
+        _end_in_the_load_errors(call.excinfo.value)
     report = yield
     if report.when == "call":
         item.stash[CALL] = report.outcome
     return report
 
 
-def _end_in_the_users_code(error: BaseException) -> None:
+def _end_in_the_load_errors(error: BaseException) -> None:
     """Cut an error's traceback off where this package begins: the error's own line says what there is to know."""
     from ..errors import HermesError
 

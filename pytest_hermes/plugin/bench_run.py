@@ -14,16 +14,19 @@ from ..background import BackgroundLoop
 from ..benchmark import Benchmark
 from ..config.settings import Config, Layer
 from ..errors import UsageError
+from ..judging import Judging
 from ..models.embedded import NopSource, OracleSource
-from ..models.limiter import CallLimiters
+from ..models.limiter import CallLimiter, CallLimiters
 from ..models.protocol import ModelSource
 from ..models.retry import retry_policy
 from ..redact import Redactor
+from ..result import Usage
 from ..rollout.attempt import AttemptPlan
 from ..rollout.budget import Budget
 from ..rollout.catalog import load_benchmark
 from ..rollout.configured import sandbox_of, tools_of
 from ..rollout.engine import Engine
+from ..rollout.judge import JudgeModel
 from ..rollout.places import MakeSpec, attempt_place
 from ..rollout.plan import PlannedTask, first, load_tasks, select
 from ..rollout.record import AttemptRecord
@@ -34,13 +37,13 @@ from ..sandbox.activity import activities
 from ..sandbox.choice import SandboxChoice
 from ..tools.place import Place
 from ..tools.tool import Tool
-from .configuration import Configuration, model_source
+from .configuration import Configuration, judge_source, model_source
 from .finished_handle import FinishedHandle
 from .node_ids import Selection
 from .options import Options
 from .rollouts import Handle
 from .run_facts import run_facts
-from .run_limits import budget_limits
+from .run_limits import budget_limits, judge_limits
 from .standing import Standing
 from .user_outcomes import meaning_of
 
@@ -110,6 +113,9 @@ class BenchRun:
         self._lock = RunLock()
         #: Bytes of its results by then.
         self.results_before = 0
+        #: The model that scores by `ctx.judge`, and with its budget once the tasks are known; None: there is none.
+        self.judge_source: ModelSource | None = None
+        self.judge: JudgeModel | None = None
         #: Attempts of an earlier session of this run, which are only reported.
         self.finished: Mapping[AttemptKey, AttemptRecord] = {}
         try:
@@ -125,6 +131,8 @@ class BenchRun:
             raise
         #: When the tasks were known, by the monotonic clock: the run's time counts from then.
         self.began = time.monotonic()
+        if self.judge_source is not None:
+            self.judge = self._make_judge(self.judge_source)
 
     def _identity(self, cwd: Path) -> tuple[str, Path]:
         """Return the run's id and the folder of its results."""
@@ -154,7 +162,7 @@ class BenchRun:
 
     @property
     def _facts(self) -> dict[str, JsonValue]:
-        return run_facts(self.benchmarks, self.options.task_timeout, self.redactor)
+        return run_facts(self.benchmarks, self.judge_source, self.options.task_timeout, self.redactor)
 
     def _begin(self) -> None:
         """Write down what the run is, for who resumes it."""
@@ -190,6 +198,12 @@ class BenchRun:
             else model_source(config, f"benchmark {benchmark.name!r}", calls=calls, policy=policy)
             for benchmark, config in zip(benchmarks, configs, strict=True)
         ]
+        self.judge_source = judge_source(self.options, CallLimiter(self.in_flight))
+        for benchmark in benchmarks:
+            if benchmark.uses_judge and self.judge_source is None:
+                raise UsageError(
+                    f"benchmark {benchmark.name!r} is scored by a judge model: add --hermes-judge-model=NAME"
+                )
         chosen = self._chosen_tasks(benchmarks)
         loaded = [
             LoadedBenchmark(*parts, [task for task in chosen if task.benchmark is parts[0]])
@@ -239,6 +253,7 @@ class BenchRun:
             calls.limit if calls is not None else 0,
             calls.maximum if calls is not None else 0,
             activities(),
+            Usage() if self.judge is None else self.judge.budget.spent_here,
             tuple(self.blocked),
             tuple(self._engine.problems),
         )
@@ -264,6 +279,7 @@ class BenchRun:
             infra_retries=self.options.infra_retries or 0,
             classify=meaning_of,
             on_blocked=self._tell_blocked,
+            make_judging=self._new_judging,
         )
 
     def _tell_blocked(self, line: str) -> None:
@@ -272,6 +288,23 @@ class BenchRun:
 
     def _budget(self) -> Budget:
         return Budget(budget_limits(self.options), began=self.began)
+
+    def _judge_budget(self) -> Budget:
+        return Budget(judge_limits(self.options))
+
+    def _make_judge(self, source: ModelSource) -> JudgeModel:
+        budget = self._judge_budget()
+
+        def end_run() -> None:
+            # Without a judge the rest cannot be scored.
+            if self._engine is not None:
+                self._engine.budget.end(budget.exhausted or "")
+
+        budget.watch(end_run)
+        return JudgeModel(source, budget, lambda: self.loop.loop)
+
+    def _new_judging(self) -> Judging:
+        return Judging() if self.judge is None else self.judge.new_judging()
 
     @property
     def halted(self) -> tuple[str, str] | None:
@@ -297,8 +330,11 @@ class BenchRun:
         """Run the item's attempt, unless an earlier session of this run has finished it."""
         if (record := self.finished.get(item.key)) is not None:
             self._report(record)
-            return FinishedHandle(record, self._unused_place(item.planned, key), key)
+            return self._finished_handle(record, item, key)
         return self._submit(item, key, hold=hold)
+
+    def _finished_handle(self, record: AttemptRecord, item: PlannedItem, key: str) -> FinishedHandle:
+        return FinishedHandle(record, self._unused_place(item.planned, key), key, self._new_judging())
 
     def _report(self, record: AttemptRecord) -> None:
         self.records.append(record)
@@ -333,6 +369,8 @@ class BenchRun:
             if not self._abandoned:
                 for loaded in self.benchmarks:
                     self.loop.run(loaded.source.close())
+                if self.judge_source is not None:
+                    self.loop.run(self.judge_source.close())
         finally:
             self.loop.close(timeout=0 if self._abandoned else 5)
             self._lock.release()

@@ -12,8 +12,11 @@ from ..benchmark import Benchmark
 from ..config.of_benchmark import benchmark_settings
 from ..config.settings import Config, Layer, Origin, Setting, resolve
 from ..config.unused import BENCHMARK_KEYS, describe_unused, why_not_obeyed
+from ..errors import UsageError
+from ..models.limiter import CallLimiter
 from ..models.protocol import ModelSource
-from ..models.resolve import resolve_model
+from ..models.resolve import resolve_judge, resolve_model
+from ..models.retry import retry_policy
 from ..rollout.configured import blame, endpoint_of
 from ..rollout.plan import PlannedTask, select
 from .options import Options
@@ -142,3 +145,20 @@ def model_source(config: Config, who: str, **endpoint: Any) -> ModelSource:
             who=who,
             **endpoint,
         )
+
+
+def judge_source(options: Options, calls: CallLimiter) -> ModelSource | None:
+    """Return the model that judges, None where none is named. `calls` limits its answers in flight.
+
+    Raises UsageError when nobody would answer.
+    """
+    try:
+        return resolve_judge(
+            options.judge_model,
+            options.judge_base_url,
+            os.environ,
+            calls=calls,
+            policy=retry_policy(options.request_timeout),
+        )
+    except UsageError as error:
+        raise UsageError(f"judge: {error}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,8 @@ from ..rollout.results_file import FILE_NAME
 from ..rollout.results_follower import ResultsFollower
 from ..rollout.resume import AttemptKey, key_of
 from .bench_run import BenchRun, PlannedItem
-from .finished_handle import FinishedHandle
 from .rollouts import Handle
-from .run_limits import budget_limits
+from .run_limits import budget_limits, judge_limits
 from .shared_folder import SharedFolder
 from .standing import Standing, read_standing, total, write_standing
 from .task_index import TaskIndex, read_index, write_index
@@ -70,7 +70,7 @@ class ControllerRun(BenchRun):
         for worker, path in self._shared.standings():
             standing = read_standing(path)
             if worker in self._ended:
-                standing = Standing(spent=standing.spent, blocked=standing.blocked, problems=standing.problems)
+                standing = replace(standing, in_flight=0, calls=0, calls_at_most=0, activities=())
             self._standings[worker] = standing
 
     def forget(self, worker: str) -> None:
@@ -125,12 +125,15 @@ class WorkerRun(BenchRun):
             if key_of(record) not in self._own:
                 self._elsewhere[key_of(record)] = record.without_conversation()
         if item.key in self._elsewhere and not hold:
-            return FinishedHandle(self._elsewhere[item.key], self._unused_place(item.planned, key), key)
+            return self._finished_handle(self._elsewhere[item.key], item, key)
         self._own.add(item.key)
         return super()._submit(item, key, hold=hold)
 
     def _budget(self) -> Budget:
         return SharedBudget(budget_limits(self.options), self._shared.ledger, began=self._read.began)
+
+    def _judge_budget(self) -> Budget:
+        return SharedBudget(judge_limits(self.options), self._shared.judge_ledger, began=self._read.began)
 
     def _make_engine(self) -> Engine:
         engine = super()._make_engine()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
+from ..judging import Judging
 from ..result import AgentResult
 from ..rollout.attempt import Rollout
 from ..rollout.record import AttemptRecord
@@ -14,14 +15,16 @@ from ..tools.place import Place
 class FinishedHandle:
     """The handle of an attempt that is over: another process, or an earlier session of the run, finished it."""
 
-    def __init__(self, record: AttemptRecord, place: Place, key: str) -> None:
+    def __init__(self, record: AttemptRecord, place: Place, key: str, judging: Judging) -> None:
         result = AgentResult(
             turns_used=record.turns_used,
             finished_naturally=record.finished_naturally,
             stop_reason=record.stop_reason or "",
         )
         self.future: Future[Rollout] = Future()
-        self.future.set_result(Rollout(record, result, ToolContext(key, place=place), place))
+        context = ToolContext(key, place=place)
+        context.judging = judging
+        self.future.set_result(Rollout(record, result, context, place))
 
     def release(self) -> None:
         """There is no sandbox."""

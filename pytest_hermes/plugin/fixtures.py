@@ -105,7 +105,7 @@ def _check_held(item: TaskItem, fixture: str) -> None:
 def _hermes_own_place(request: pytest.FixtureRequest) -> Iterator[OwnPlace]:
     from .own_tests import own_tests
 
-    place = own_tests(request.config).open_place(request.node.nodeid)
+    place = own_tests(request.config).open_place(request.node)
     yield place
     place.close()
 

@@ -134,6 +134,19 @@ OPTIONS = (
         "URL",
     ),
     Option(
+        "judge_model",
+        _text,
+        "the model that judges, of benchmarks and tests whose rewards ask one (ctx.judge)",
+        "NAME",
+    ),
+    Option(
+        "judge_base_url",
+        _text,
+        "the judge's endpoint; its key, if it wants one, is read from PYTEST_HERMES_JUDGE_API_KEY. Without it the "
+        "endpoint follows from OPENAI_BASE_URL, OPENROUTER_API_KEY or OPENAI_API_KEY",
+        "URL",
+    ),
+    Option(
         "dataset",
         _text,
         "where a dataset benchmark gets its tasks: a Hugging Face dataset (owner/name), a .parquet, .jsonl or "
@@ -192,6 +205,7 @@ OPTIONS = (
         "what the run may cost; then attempts in flight end as errors of kind 'budget' and no more are started",
         "DOLLARS",
     ),
+    Option("judge_max_cost", _dollars, "what the judge may cost, apart from the agents; then likewise", "DOLLARS"),
     Option("max_tokens", _positive_int, "prompt and completion tokens the run may use, likewise", "N"),
     Option("max_turns", _positive_int, "model calls the run may make, all its attempts together, likewise", "N"),
     Option(
@@ -317,6 +331,8 @@ class Options:
     skip_task: list[str] | None
     model: str | None
     base_url: str | None
+    judge_model: str | None
+    judge_base_url: str | None
     sandbox: str | None
     image: str | None
     sandbox_network: str | None
@@ -325,6 +341,7 @@ class Options:
     attempts: int | None
     task_timeout: float | None
     max_cost: Decimal | None
+    judge_max_cost: Decimal | None
     max_tokens: int | None
     max_turns: int | None
     max_seconds: float | None
@@ -350,7 +367,7 @@ class Options:
     @property
     def has_budget(self) -> bool:
         """Whether anything limits the run as a whole."""
-        limits = (self.max_cost, self.max_tokens, self.max_turns, self.max_seconds)
+        limits = (self.max_cost, self.judge_max_cost, self.max_tokens, self.max_turns, self.max_seconds)
         return any(limit is not None for limit in limits)
 
     @property

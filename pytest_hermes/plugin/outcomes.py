@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import STOP_REASONS
-
 if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
 
@@ -85,6 +83,8 @@ def describe_error(rollout: Rollout) -> str:
 
 
 def how_it_ended(record: AttemptRecord) -> str:
+    from ..errors import STOP_REASONS  # sessions without a benchmark need none of them
+
     turns = f"{record.turns_used} turn{'' if record.turns_used == 1 else 's'}"
     tokens = f", {record.usage.total_tokens:,} tokens" if record.usage.total_tokens else ""
     stopped = f", {STOP_REASONS.get(record.stop_reason, record.stop_reason)}" if record.stop_reason else ""

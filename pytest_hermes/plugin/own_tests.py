@@ -18,12 +18,15 @@ import pytest
 from ..background import BackgroundLoop, on_loop
 from ..config.settings import Config
 from ..errors import InfrastructureError, Refused, Status, UsageError
+from ..judging import Judging
+from ..models.limiter import CallLimiter
 from ..models.protocol import ModelSource
 from ..models.retry import retry_policy
 from ..redact import Redactor
 from ..result import AgentResult
 from ..rollout.budget import Budget, SharedBudget
 from ..rollout.configured import sandbox_of, tools_of
+from ..rollout.judge import JudgeModel
 from ..rollout.limits import caps
 from ..rollout.loop import HermesAgentLoop
 from ..rollout.record import AttemptRecord, ErrorInfo, Seconds
@@ -36,12 +39,12 @@ from ..tools.context import ToolContext
 from ..tools.dispatch import ToolOutcome, dispatch
 from ..tools.place import Place
 from ..tools.toolsets import resolve_toolsets
-from .configuration import Configuration, model_source
+from .configuration import Configuration, judge_source, model_source
 from .halts import Halt, halts_of
 from .items import CALL
 from .options import read_options
 from .reporting import shortest
-from .run_limits import budget_limits
+from .run_limits import budget_limits, judge_limits
 from .shared_folder import shared_folder
 
 #: The `benchmark` of records that come from users' own tests.
@@ -75,6 +78,12 @@ def _budget(config: pytest.Config) -> Budget:
     return Budget(limits) if shared is None else SharedBudget(limits, shared.own_ledger, began=shared.made)
 
 
+def _judge_budget(config: pytest.Config) -> Budget:
+    limits = judge_limits(read_options(config))
+    shared = shared_folder(config)
+    return Budget(limits) if shared is None else SharedBudget(limits, shared.own_judge_ledger, began=shared.made)
+
+
 @contextmanager
 def _without_traceback() -> Iterator[None]:
     """Let a UsageError of a fixture be its one line."""
@@ -94,9 +103,11 @@ class OwnTests:
         self._configuration: Configuration | None = None
         self.loop = BackgroundLoop(name="hermes-own-tests")
         self.budget = _budget(config)
+        self.judge_budget = _judge_budget(config)
         #: What its endpoint refused the first agent that asked, in the form of a halt; all others would hear the same.
         self.refused: Halt | None = None
         self._source: ModelSource | None = None
+        self._judge_source: ModelSource | None = None
         self._results: ResultsFile | None = None
         self.loop.run(self._prepare_loop())
 
@@ -121,6 +132,23 @@ class OwnTests:
             self._source = model_source(self.config, "hermes_agent", policy=policy)
         return self._source
 
+    def judging(self, node: pytest.Item) -> Judging:
+        """Return how a test is judged. Raises UsageError when the judge cannot be asked."""
+        if self._judge_source is None:
+            self._judge_source = judge_source(self.options, CallLimiter())
+        if self._judge_source is None:
+            return Judging()
+
+        def refused(refusal: Refused) -> None:
+            self.end(node, refusal)
+
+        return JudgeModel(self._judge_source, self.judge_budget, lambda: self.loop.loop, refused).new_judging()
+
+    def end(self, node: pytest.Item, refusal: Refused) -> None:
+        """Let the session end after a test: what it was refused would be refused to all others."""
+        self.refused = ("refused", str(refusal))
+        node.session.shouldstop = str(refusal)
+
     @property
     def results(self) -> ResultsFile:
         if self._results is None:
@@ -133,20 +161,23 @@ class OwnTests:
     def results_path(self) -> Path | None:
         return self._results.path if self._results is not None else None
 
-    def open_place(self, node_id: str) -> OwnPlace:
+    def open_place(self, node: pytest.Item) -> OwnPlace:
+        node_id = node.nodeid
         with _without_traceback():
             config = self.config
             sandbox = sandbox_of(config)
+            judging = self.judging(node)
         place = Place(
             lambda: sandbox.make(SandboxSpec(), name=node_id),
             backend=config.env.terminal_backend,
             terminal_timeout=config.env.terminal_timeout,
         )
-        return OwnPlace(self, place, node_id)
+        return OwnPlace(self, place, node_id, judging)
 
     def close(self) -> None:
-        if self._source is not None:
-            self.loop.run(self._source.close())
+        for source in (self._source, self._judge_source):
+            if source is not None:
+                self.loop.run(source.close())
         self.loop.close()
         if self._results is not None:
             self._results.close()
@@ -184,10 +215,12 @@ class _Report:
 class OwnPlace:
     """The sandbox of one test."""
 
-    def __init__(self, own: OwnTests, place: Place, node_id: str) -> None:
+    def __init__(self, own: OwnTests, place: Place, node_id: str, judging: Judging) -> None:
         self.own = own
         self.place = place
+        self.judging = judging
         self.context = ToolContext(node_id, place=place, loop=own.loop.loop)
+        self.context.judging = judging
 
     def close(self) -> None:
         self.own.loop.run(self.place.close())
@@ -285,8 +318,7 @@ class AgentFixture:
         except InfrastructureError as failure:
             error = ErrorInfo(kind=failure.kind, message=str(failure))
             if isinstance(failure, Refused):
-                self._place.own.refused = ("refused", str(failure))
-                self._node.session.shouldstop = str(failure)
+                self._place.own.end(self._node, failure)
             raise
         finally:
             self._runs.append((started, datetime.now(UTC), loop, error))
@@ -294,6 +326,7 @@ class AgentFixture:
     def record(self, score: float | None) -> None:
         """Write what was run to the results file, with how the test ended and its score."""
         outcome = cast("Status", self._node.stash.get(CALL, "error"))
+        judging = AttemptRecord.fields_of_judging(self._place.judging, score)
         for number, (started, ended, loop, error) in enumerate(self._runs, start=1):
             result = loop.result
             status: Status = "error" if error is not None else outcome
@@ -312,6 +345,8 @@ class AgentFixture:
                     model=self._source.name,
                     backend=self._place.place.backend,
                     **AttemptRecord.fields_of(result),
+                    # A test is judged once, however many agents it runs; what that cost stands in one line.
+                    **(judging if number == len(self._runs) else {}),
                     seconds=Seconds(
                         model=loop.model_seconds,
                         backoff=loop.clock.backoff,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..report.spending import unrecorded_text
+from ..report.spending import judge_usages, unrecorded_text, usages
 from ..report.summary import summary_lines
 from ..report.validation import validation_lines
 from ..rollout.resume import is_unfinished, key_of
@@ -46,6 +46,8 @@ class BenchReport:
                 tasks += f" of revision {loaded.benchmark.revision[:12]}"
             attempts = f" × {run.attempts} attempts" if run.attempts > 1 else ""
             lines.append(f"hermes: {loaded.benchmark.name}, {tasks}{attempts}, model {source.name}{where}")
+        if (judge := run.judge_source) is not None:
+            lines.append(f"hermes: judge {judge.name} at {judge.address}")
         if run.options.resume is not None:
             lines.append(f"hermes: resuming {run.options.resume}: {len(run.finished)} attempts are finished")
         processes = "1 process" if run.processes == 1 else f"{run.processes} processes"
@@ -91,9 +93,11 @@ class BenchReport:
             for line in lines:
                 terminalreporter.write_line(line)
         paid = [record for record in run.records if key_of(record) not in run.finished]
-        if (unrecorded := unrecorded_text(run.standing.spent, paid)) is not None:
-            terminalreporter.write_line(f"besides   {unrecorded}")
-        problems = run.standing.problems
+        standing = run.standing
+        for whose, spent, of in (("", standing.spent, usages), ("the judge's ", standing.spent_by_judge, judge_usages)):
+            if (unrecorded := unrecorded_text(spent, paid, of)) is not None:
+                terminalreporter.write_line(f"besides   {whose}{unrecorded}")
+        problems = standing.problems
         for problem in problems[:_PROBLEMS]:
             terminalreporter.write_line(f"problem   {run.redactor.text(problem)}", yellow=True)
         if len(problems) > _PROBLEMS:

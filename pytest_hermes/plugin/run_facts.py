@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from ..redact import Redactor, without_secret_fields
 
 if TYPE_CHECKING:
+    from ..models.protocol import ModelSource
     from .bench_run import LoadedBenchmark
 
 #: Fields that do not change what an attempt is worth, or which attempts there are.
@@ -21,7 +22,10 @@ _DATASET = {"dataset_name", "dataset_split", "dataset_revision"}
 
 
 def run_facts(
-    benchmarks: Iterable[LoadedBenchmark], task_timeout: float | None, redactor: Redactor
+    benchmarks: Iterable[LoadedBenchmark],
+    judge: ModelSource | None,
+    task_timeout: float | None,
+    redactor: Redactor,
 ) -> dict[str, JsonValue]:
     """Return who answers what, on which tasks, under which configuration, by names for people."""
     facts: dict[str, JsonValue] = {}
@@ -29,6 +33,9 @@ def run_facts(
         name, revision = loaded.benchmark.name, loaded.benchmark.revision
         facts[f"{name} model"] = loaded.source.name
         facts[f"{name} endpoint"] = loaded.source.address
+        # Said where there is none as well, or one that comes or goes would not be noticed.
+        facts[f"{name} judge"] = None if judge is None else judge.name
+        facts[f"{name} judge's endpoint"] = None if judge is None else judge.address
         facts[f"{name} dataset revision"] = revision
         fields = loaded.config.env.model_dump(mode="json")
         # The same data may have several names; where it has a revision, that tells.

@@ -20,6 +20,11 @@ def budget_limits(options: Options) -> BudgetLimits:
     )
 
 
+def judge_limits(options: Options) -> BudgetLimits:
+    """Return what the judge may use in the whole run."""
+    return BudgetLimits(cost=options.judge_max_cost, of_judge=True)
+
+
 def _in_words(limits: BudgetLimits) -> str:
     said = [dollars(limits.cost)] if limits.cost is not None else []
     said += [f"{limits.tokens:,} tokens"] if limits.tokens is not None else []
@@ -40,4 +45,6 @@ class RunLimits:
             lines.append(f"hermes: at most {self._run.in_flight} model calls in flight, fewer after a 429 or 503")
         if limits := _in_words(budget_limits(self._run.options)):
             lines.append(f"hermes: at most {limits} for the run")
+        if self._run.judge is not None and (limits := _in_words(judge_limits(self._run.options))):
+            lines.append(f"hermes: at most {limits} for the judge")
         return lines

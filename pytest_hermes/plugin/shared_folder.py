@@ -27,6 +27,9 @@ class SharedFolder:
         #: What answers cost: of benchmarks, and of tests of the user's own.
         self.ledger = path / "spent.jsonl"
         self.own_ledger = path / "spent-by-tests.jsonl"
+        #: What the judge's answers cost, likewise.
+        self.judge_ledger = path / "spent-by-judge.jsonl"
+        self.own_judge_ledger = path / "spent-by-judge-of-tests.jsonl"
 
     def standing(self, worker: str) -> Path:
         """Return where a worker, such as `gw0`, writes how its rollouts stand."""

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from ..result import Usage
 
@@ -24,6 +23,8 @@ class Standing:
     calls_at_most: int = 0
     #: What sandboxes wait for: images that are pulled or built.
     activities: tuple[str, ...] = ()
+    #: What all answers of the judge used.
+    spent_by_judge: Usage = field(default_factory=Usage)
     #: Lines about code that blocked the event loop, and what went wrong with attempts beside their records.
     blocked: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
@@ -44,6 +45,7 @@ def total(standings: Iterable[Standing]) -> Standing:
             sum_.calls + one.calls,
             sum_.calls_at_most + one.calls_at_most,
             (*sum_.activities, *one.activities),
+            sum_.spent_by_judge + one.spent_by_judge,
             (*sum_.blocked, *one.blocked),
             (*sum_.problems, *one.problems),
         )
@@ -60,7 +62,9 @@ def write_standing(path: Path, standing: Standing) -> None:
 def read_standing(path: Path) -> Standing:
     """Return what `write_standing` wrote. Raises OSError."""
     values = json.loads(path.read_text())
-    spent = values.pop("spent")
-    cost = spent.pop("cost")
-    lines: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("activities", "blocked", "problems")}
-    return Standing(spent=Usage(**spent, cost=None if cost is None else Decimal(cost)), **lines, **values)
+    for name in ("spent", "spent_by_judge"):
+        cost = values[name]["cost"]
+        values[name] = Usage(**{**values[name], "cost": None if cost is None else Decimal(cost)})
+    for name in ("activities", "blocked", "problems"):
+        values[name] = tuple(values[name])
+    return Standing(**values)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ..core.one_line import text_of
+from ..core.source import raised_at
 from ..rollout.boundary import Meaning
-from ..rollout.user_code import text_of
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -44,7 +45,7 @@ def _assertion(error: AssertionError) -> str:
     frame = _raised_in(error)
     line = linecache.getline(frame.filename, frame.lineno or 0).strip()
     said = text_of(error).strip() or line or "an assertion failed"
-    return f"{said} ({Path(frame.filename).name}:{frame.lineno})"
+    return f"{said} ({raised_at(error)})"
 
 
 def _raised_in(error: BaseException) -> traceback.FrameSummary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..result import add_exactly, dollars
@@ -24,15 +24,37 @@ def usages(record: AttemptRecord) -> list[UsageInfo]:
     return [record.usage, *(earlier.usage for earlier in record.earlier_errors)]
 
 
+def judge_usages(record: AttemptRecord) -> list[UsageInfo]:
+    """Return what the judge used for an attempt, all its starts."""
+    return [record.judge_usage, *(earlier.judge_usage for earlier in record.earlier_errors)]
+
+
 def tokens_text(records: Sequence[AttemptRecord]) -> str:
     used = [usage for record in records for usage in usages(record)]
+    return f"{_tokens(used)}, in {sum(record.turns_used for record in records):,} turns"
+
+
+def _tokens(used: Sequence[UsageInfo]) -> str:
     cached = sum(usage.cached_tokens for usage in used)
     of_cache = f" ({cached:,} of them cached)" if cached else ""
     prompt, completion = sum(usage.prompt_tokens for usage in used), sum(usage.completion_tokens for usage in used)
-    return f"{prompt:,} in{of_cache}, {completion:,} out, in {sum(record.turns_used for record in records):,} turns"
+    return f"{prompt:,} in{of_cache}, {completion:,} out"
 
 
-def cost_text(records: Sequence[AttemptRecord]) -> str | None:
+def judge_rows(records: Sequence[AttemptRecord]) -> Iterator[tuple[str, str]]:
+    """Yield label and text of who scored, and of what the judge used; nothing where no judge was asked."""
+    scorers = Counter(record.reward_source for record in records if record.reward_source is not None)
+    if scorers:
+        yield "judge", f"{scorers['judge']} scored by the judge, {scorers['heuristic']} by the heuristic"
+    used = [usage for record in records for usage in judge_usages(record)]
+    cost = cost_text(records, judge_usages)
+    if cost is not None or any(usage.total_tokens for usage in used):
+        yield "judging", f"tokens {_tokens(used)}{f'; cost {cost}' if cost is not None else ''}"
+
+
+def cost_text(
+    records: Sequence[AttemptRecord], usages: Callable[[AttemptRecord], Sequence[UsageInfo]] = usages
+) -> str | None:
     """Return what the attempts cost, None where nothing was charged. What is not known is never taken for 0."""
     used = [usage for record in records for usage in usages(record)]
     unknown = sum(any(usage.cost is None for usage in usages(record)) for record in records)
@@ -60,7 +82,9 @@ def known_cost(spent: Usage, records: Sequence[AttemptRecord]) -> str | None:
     return f"{least}${total:,.2f}"
 
 
-def unrecorded_text(spent: Usage, records: Sequence[AttemptRecord]) -> str | None:
+def unrecorded_text(
+    spent: Usage, records: Sequence[AttemptRecord], usages: Callable[[AttemptRecord], Sequence[UsageInfo]] = usages
+) -> str | None:
     """Return what was spent on attempts that were cancelled and left no record, None when that is nothing."""
     used = [usage for record in records for usage in usages(record)]
     tokens = spent.total_tokens - sum(usage.total_tokens for usage in used)

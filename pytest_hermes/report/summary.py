@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..benchmark import REWARD_RANGE
 from .numbers import duration
-from .spending import cost_text, fault_rows, tokens_text
+from .spending import cost_text, fault_rows, judge_rows, tokens_text
 from .statistics import estimate_mean, mean_score
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def summary_lines(records: Sequence[AttemptRecord], planned: int) -> list[str]:
     lines += ["", _row("tokens", tokens_text(records))]
     if (cost := cost_text(records)) is not None:
         lines.append(_row("cost", cost))
-    lines += [_row(label, text) for label, text in fault_rows(records)]
+    lines += [_row(label, text) for label, text in (*judge_rows(records), *fault_rows(records))]
     lines += _time_lines(records)
     return lines
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from ..result import Usage, add_exactly
+from ..result import Usage
+from ..usage_block import field, read_usage
 
 #: Fields in which servers send reasoning. They are kept in the history under the name they came with: providers
 #: want their own form back (OpenRouter's `reasoning_details` carry signatures).
@@ -67,7 +66,7 @@ def read_answer(completion: Any) -> Answer:
     calls = [_read_call(call, index) for index, call in enumerate(getattr(said, "tool_calls", None) or ())]
     message: dict[str, Any] = {"role": "assistant", "content": said.content}
     for name in (*_REASONING_TEXT, _REASONING_DETAILS):
-        if value := _field(said, name):
+        if value := field(said, name):
             message[name] = value
     if calls:
         message["tool_calls"] = [call.as_dict(call.arguments) for call in calls]
@@ -76,7 +75,7 @@ def read_answer(completion: Any) -> Answer:
         calls,
         _reasoning(message),
         getattr(choice, "finish_reason", None),
-        _read_usage(getattr(completion, "usage", None)),
+        read_usage(getattr(completion, "usage", None)),
     )
 
 
@@ -90,18 +89,14 @@ def is_object(text: str) -> bool:
 
 def _read_call(call: Any, index: int) -> Call:
     """Servers answer with objects; client-side parsers and recorded runs hand out dicts."""
-    function = _field(call, "function")
-    arguments = _field(function, "arguments")
+    function = field(call, "function")
+    arguments = field(function, "arguments")
     # Some servers leave the id out; replies need one, unique within their turn.
     return Call(
-        str(_field(call, "id") or f"call_{index}"),
-        str(_field(function, "name") or ""),
+        str(field(call, "id") or f"call_{index}"),
+        str(field(function, "name") or ""),
         arguments if isinstance(arguments, str) else "",
     )
-
-
-def _field(source: Any, name: str) -> Any:
-    return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
 
 
 def _reasoning(message: dict[str, Any]) -> str | None:
@@ -111,42 +106,5 @@ def _reasoning(message: dict[str, Any]) -> str | None:
     details = message.get(_REASONING_DETAILS)
     if not isinstance(details, list):
         return None
-    texts = [_field(detail, "text") for detail in details]
+    texts = [field(detail, "text") for detail in details]
     return "".join(text for text in texts if isinstance(text, str)) or None
-
-
-def _read_usage(usage: Any) -> Usage:
-    cost = _read_cost(usage)
-    prompt = _field(usage, "prompt_tokens_details")
-    completion = _field(usage, "completion_tokens_details")
-    return Usage(
-        prompt_tokens=int(_field(usage, "prompt_tokens") or 0),
-        completion_tokens=int(_field(usage, "completion_tokens") or 0),
-        cached_tokens=int(_field(prompt, "cached_tokens") or 0),
-        reasoning_tokens=int(_field(completion, "reasoning_tokens") or 0),
-        cost=cost,
-        cost_source=None if cost is None else "provider",
-    )
-
-
-def _read_cost(usage: Any) -> Decimal | None:
-    """Return what the provider says an answer cost, as OpenRouter does.
-
-    With a key of one's own for the provider behind it, `cost` is only OpenRouter's share.
-    https://openrouter.ai/docs/use-cases/usage-accounting
-    """
-    cost = _amount(_field(usage, "cost"))
-    if cost is None or _field(usage, "is_byok") is not True:
-        return cost
-    upstream = _amount(_field(_field(usage, "cost_details"), "upstream_inference_cost"))
-    return None if upstream is None else add_exactly(cost, upstream)
-
-
-def _amount(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        amount = Decimal(str(value))  # of a float the digits that were sent, not its binary value
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and amount >= 0 else None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..benchmark import REWARD_RANGE, Benchmark
 from ..config.fields import EnvConfig
 from ..errors import InfrastructureError, Refused
+from ..judging import Judging
 from ..models.protocol import Equipped, ModelSource
 from ..result import AgentResult, Usage
 from ..task import SandboxSpec
@@ -93,6 +94,7 @@ class Attempt:
         make_place: MakePlace,
         task_timeout: float | None,
         budget: Budget,
+        judging: Judging,
         queued: float = 0.0,
         earlier_errors: Sequence[EarlierError] = (),
         watchdog: Watchdog | None = None,
@@ -115,6 +117,7 @@ class Attempt:
         self.place = make_place(plan.planned, key, self._sandbox_spec)
         self.context = ToolContext(key, place=self.place)
         self.context.verifier_seconds = self._limits.verifier_seconds
+        self.context.judging = self._judging = judging
         self.result = AgentResult()
         self._loop: HermesAgentLoop | None = None
         self._seconds = {"queue": queued, "sandbox_start": 0.0, "verifier": 0.0}
@@ -127,7 +130,8 @@ class Attempt:
         Raises whatever goes wrong; `boundary.ending_of` says what that makes of the attempt.
         """
         try:
-            reward = await self._scored()
+            with self._judging.current():
+                reward = await self._scored()
         except InfrastructureError as failure:
             if failure.kind == "image" and self._shares_image():
                 raise Refused(f"{failure}; name another with --hermes-image", kind=failure.kind) from failure
@@ -280,6 +284,7 @@ class Attempt:
             backend=self.place.backend,
             image=(self._spec or task.sandbox).image,
             **AttemptRecord.fields_of(self.result),
+            **AttemptRecord.fields_of_judging(self._judging, ending.reward),
             seconds=Seconds(
                 **self._seconds,
                 model=loop.model_seconds if loop else 0.0,

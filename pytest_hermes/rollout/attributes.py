@@ -11,7 +11,7 @@ from ..core import checks
 from ..core.checks import Kind
 from ..core.source import defined_at
 from ..errors import UsageError
-from .users_code import blaming
+from .load_errors import blaming
 
 _KINDS: Mapping[str, Kind[Any]] = {
     "name": checks.NAME,

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from ..core.one_line import described, text_of
 from ..dataset.rows import DatasetError
 from ..errors import HermesError, InfrastructureError, Refused, Status, Unsupported
 from .budget import BudgetSpent
 from .record import ErrorInfo
-from .user_code import UnusableValue, UserCodeError, describe, text_of, traceback_of
+from .user_code import UnusableValue, UserCodeError, traceback_of
 
 T = TypeVar("T")
 
@@ -119,7 +120,7 @@ def ending_of(error: BaseException, classify: Classify = no_meaning) -> Ending |
         case asyncio.CancelledError():
             text = "the attempt was cancelled by code that does not belong to it"
             return _error("internal", text, traceback_of(error))
-    return _error("internal", describe(error), traceback_of(error))
+    return _error("internal", described(error), traceback_of(error))
 
 
 def _ending_of_user_code(error: UserCodeError, classify: Classify) -> Ending | RunEnded:
@@ -140,7 +141,7 @@ def _error(kind: str, message: str, trace: str | None = None, *, restartable: bo
 
 def unrecordable(error: BaseException) -> Ending:
     """Return how an attempt ends whose record cannot be made or written."""
-    return _error("internal", f"its record cannot be written: {describe(error)}", traceback_of(error))
+    return _error("internal", f"its record cannot be written: {described(error)}", traceback_of(error))
 
 
 def interrupted(why: str) -> Ending:

@@ -34,6 +34,8 @@ class BudgetLimits:
     turns: int | None = None
     #: Wall time.
     seconds: float | None = None
+    #: Whether it is for the judge alone, which has options of its own.
+    of_judge: bool = False
 
     @property
     def of_answers(self) -> bool:
@@ -70,16 +72,17 @@ class Budget:
 
     def _end_time(self) -> None:
         self.out_of_time = True
-        self._exhaust(f"the {self.limits.seconds:g} s for the run are over (--hermes-max-seconds)")
+        self.end(f"the {self.limits.seconds:g} s for the run are over (--hermes-max-seconds)")
 
     def add(self, usage: Usage) -> None:
         """Count an answer. Tells all watchers when it was the one that spent the rest."""
         self.spent_here += usage
         self._count(usage)
         if self.exhausted is None and (why := self._reason(usage)):
-            self._exhaust(why)
+            self.end(why)
 
-    def _exhaust(self, why: str) -> None:
+    def end(self, why: str) -> None:
+        """Let nothing more be spent. Tells all watchers."""
         self.exhausted = self.exhausted or why
         for tell in list(self._watchers):
             tell()
@@ -90,6 +93,9 @@ class Budget:
 
     def _reason(self, last: Usage) -> str | None:
         limits = self.limits
+        whose, option = (
+            ("the judge's", "--hermes-judge-max-cost") if limits.of_judge else ("the run's", "--hermes-max-cost")
+        )
         # A limit that silently did not hold would be worse than a run that ends.
         if limits.tokens is not None:
             if not last.total_tokens and last.cost is None:
@@ -99,13 +105,13 @@ class Budget:
                 return f"the run's budget of {limits.tokens:,} tokens is spent ({used:,} used; --hermes-max-tokens)"
         if limits.cost is not None:
             if self.spent.cost is None:
+                other = "" if limits.of_judge else ", --hermes-max-tokens needs none"
                 return (
-                    f"--hermes-max-cost={limits.cost} cannot be held: the price of an answer is not known; "
-                    "pip install 'pytest-hermes[prices]' knows many, --hermes-max-tokens needs none"
+                    f"{option}={limits.cost} cannot be held: the price of an answer is not known; "
+                    f"pip install 'pytest-hermes[prices]' knows many{other}"
                 )
             if self.spent.cost >= limits.cost:
-                used_dollars = dollars(self.spent.cost)
-                return f"the run's budget of {dollars(limits.cost)} is spent ({used_dollars} used; --hermes-max-cost)"
+                return f"{whose} budget of {dollars(limits.cost)} is spent ({dollars(self.spent.cost)} used; {option})"
         if limits.turns is not None and self.turns >= limits.turns:
             return f"the run's budget of {limits.turns:,} turns is spent ({self.turns:,} used; --hermes-max-turns)"
         return None

@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..installed import installed
 from ..suggest import unknown
 from .attributes import check_attributes
-from .users_code import blaming, called, is_stop
+from .load_errors import blaming, called, is_stop
 
 GROUP = "pytest_hermes.benchmarks"
 #: Entry points of functions that make a benchmark of a class of another kind, or return None for one they do not know.

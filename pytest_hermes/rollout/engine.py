@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ..background import LoopElsewhere
+from ..core.one_line import described
 from ..errors import InfrastructureError
+from ..judging import Judging
 from ..result import AgentResult
 from ..sandbox.protocol import Sandbox
 from ..sandbox.steadfast import Steadfast
@@ -37,7 +39,7 @@ from .budget import Budget
 from .prints import CURRENT, Prints
 from .record import AttemptRecord, EarlierError
 from .results_file import ResultsFile
-from .user_code import describe, traceback_of
+from .user_code import traceback_of
 from .watchdog import Watchdog
 
 log = logging.getLogger("pytest_hermes")
@@ -87,9 +89,9 @@ class Engine:
 
     `on_record` is called on the engine's thread with each record, without its conversation, once it is written.
     Without `results` they are written nowhere. `budget` is what all attempts together may spend. One that ends in an
-    infrastructure error is started afresh, in a new sandbox, `infra_retries` times. `classify` tells what exceptions
-    of a benchmark's code mean to the door. `on_blocked` is called, in another thread, with a line for people when such
-    code blocks the loop; `watchdog` is that of a loop which several engines share.
+    infrastructure error is started afresh, in a new sandbox, `infra_retries` times. `make_judging` says who judges it,
+    `classify` what exceptions of a benchmark's code mean to the door. `on_blocked` is called, in another thread, with a
+    line for people when such code blocks the loop; `watchdog` is that of a loop which several engines share.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Engine:
         on_blocked: Callable[[str], object] = log.warning,
         watchdog: Watchdog | None = None,
         on_undeclared_reward: Callable[[str], object] | None = None,
+        make_judging: Callable[[], Judging] = Judging,
     ) -> None:
         self.limit = limit
         self.in_flight = 0
@@ -124,6 +127,7 @@ class Engine:
         self.watchdog = watchdog or Watchdog(on_blocked, on_lost=self.budget.set_clock)
         self._starts_watchdog = watchdog is None
         self._infra_retries = infra_retries
+        self._make_judging = make_judging
         self._run_id = run_id
         self._results = results
         self._make_place = make_place
@@ -232,6 +236,7 @@ class Engine:
             make_place=self._make_place,
             task_timeout=self._task_timeout,
             budget=self.budget,
+            judging=self._make_judging(),
             queued=handle.queued,
             earlier_errors=handle.earlier,
             watchdog=self.watchdog,
@@ -257,7 +262,11 @@ class Engine:
         if rollout.restartable and len(handle.earlier) < self._infra_retries and not self._stopping:
             assert error is not None
             spent = rollout.record
-            handle.earlier.append(EarlierError(**dict(error), seconds=spent.seconds.total, usage=spent.usage))
+            handle.earlier.append(
+                EarlierError(
+                    **dict(error), seconds=spent.seconds.total, usage=spent.usage, judge_usage=spent.judge_usage
+                )
+            )
             return True
         faults = [await contain(self._keep_files(rollout), handle.is_stopped)]
         self._publish(handle, rollout)
@@ -311,7 +320,7 @@ class Engine:
 
     def _tell_problem(self, handle: Handle, error: BaseException) -> None:
         """Say what went wrong with an attempt beside its record."""
-        self.problems.append(f"{handle.plan.planned.task.id}: {describe(error)}")
+        self.problems.append(f"{handle.plan.planned.task.id}: {described(error)}")
         log.error("%s: %s", handle.plan.planned.task.id, traceback_of(error))
 
     # The run as a whole.

@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..suggest import unknown
 from ..task import Task
 from .attributes import check_attributes
-from .users_code import blaming, called, wrong_return
+from .load_errors import blaming, called, wrong_return
 
 T = TypeVar("T")
 
@@ -52,12 +52,9 @@ def load_tasks(benchmark: Benchmark, limit: int | None, loop: LoopElsewhere) -> 
 def _run(loop: LoopElsewhere, benchmark: Benchmark, method: str, coro: Coroutine[Any, Any, T]) -> T:
     try:
         return loop.run(coro)
-    except (RuntimeError, asyncio.CancelledError) as error:
-        # Something raised SystemExit or KeyboardInterrupt in a task of its own, for which asyncio ends the loop.
-        raise UsageError(
-            f"{_who(benchmark)}: {called(type(benchmark), method)} ended the event loop it runs on; "
-            "its code must not call sys.exit() in a task"
-        ) from error
+    except asyncio.CancelledError as error:
+        # Nobody else is there to cancel it.
+        raise UsageError(f"{_who(benchmark)}: {called(type(benchmark), method)} cancelled its own task") from error
 
 
 async def set_up(benchmark: Benchmark, limit: int | None = None) -> None:

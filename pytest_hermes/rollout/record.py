@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from ..benchmark import REWARD_RANGE
 from ..errors import Status
-from ..result import AgentResult
+from ..judging import Judging, Scorer
+from ..result import AgentResult, Usage
 from ..verdict import Verdict
 
 #: Raised by one when a field changes its meaning or goes; new fields alone do not raise it.
@@ -60,6 +61,14 @@ class UsageInfo(_Values):
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
 
+    @classmethod
+    def of(cls, usage: Usage) -> UsageInfo:
+        return cls(**asdict(usage))
+
+
+#: Of what was never asked, which cost nothing.
+NO_USAGE = UsageInfo.of(Usage())
+
 
 class Seconds(_Values):
     """Where the time of an attempt went. `total` does not include `queue`."""
@@ -79,6 +88,7 @@ class EarlierError(ErrorInfo):
 
     seconds: float = 0.0
     usage: UsageInfo = UsageInfo()
+    judge_usage: UsageInfo = NO_USAGE
 
 
 class VerifierInfo(_Values):
@@ -135,6 +145,10 @@ class AttemptRecord(_Values):
     reasoning_per_turn: list[str | None] = Field(default_factory=list)
     tool_errors: list[ToolErrorInfo] = Field(default_factory=list)
     usage: UsageInfo = UsageInfo()
+    #: Who gave the reward, where a judge was asked: the heuristic as soon as one score of several is its.
+    reward_source: Scorer | None = None
+    #: What the judge's answers used; it is not in `usage`.
+    judge_usage: UsageInfo = NO_USAGE
     seconds: Seconds = Seconds()
     #: Requests to the model that were made again after a fault of the endpoint.
     retries: int = 0
@@ -158,7 +172,15 @@ class AttemptRecord(_Values):
             "messages": result.messages,
             "reasoning_per_turn": result.reasoning_per_turn,
             "tool_errors": [ToolErrorInfo(**asdict(tool_error)) for tool_error in result.tool_errors],
-            "usage": UsageInfo(**asdict(result.usage)),
+            "usage": UsageInfo.of(result.usage),
+        }
+
+    @staticmethod
+    def fields_of_judging(judging: Judging, reward: float | None) -> dict[str, Any]:
+        """Return the fields that say who gave the reward."""
+        return {
+            "reward_source": None if reward is None else judging.source,
+            "judge_usage": UsageInfo.of(judging.usage),
         }
 
     def without_conversation(self) -> AttemptRecord:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ..core.one_line import described
 from ..errors import HermesError, InfrastructureError
 from ..sandbox.steadfast import Steadfast
 from ..tools.bridge import Bridge, EscapedExit
@@ -28,7 +29,7 @@ class UserCodeError(InfrastructureError):
     """A benchmark's own code raised: it would again. `cause` is what, `traceback` where, `function` names the call."""
 
     def __init__(self, function: str, cause: BaseException, *, kind: str) -> None:
-        super().__init__(f"{function} raised {describe(cause)}", kind=kind)
+        super().__init__(f"{function} raised {described(cause)}", kind=kind)
         self.function = function
         self.cause = cause
         self.traceback = _below_the_harness(cause)
@@ -116,26 +117,24 @@ def _late(name: str, kind: str, seconds: float | None, guard: Guard | None) -> I
     return InfrastructureError(f"{name} did not finish within {seconds:g} s{how}", kind=kind)
 
 
-def text_of(error: BaseException) -> str:
-    """Return an exception's text. Never raises, whatever its `__str__` does."""
-    try:
-        return str(error)
-    except Exception as problem:
-        return f"(its text cannot be shown: {type(problem).__name__})"
-
-
-def describe(error: BaseException) -> str:
-    """Return an exception as one line with its type. Never raises."""
-    lines = text_of(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
 def traceback_of(error: BaseException, trace: TracebackType | None = None) -> str:
     """Return an exception's traceback, or the part from `trace` on, as text. Never raises."""
     try:
-        return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
+        whole = traceback.TracebackException(type(error), error, trace or error.__traceback__)
+        _point_at_no_columns(whole)
+        return "".join(whole.format())
     except Exception as problem:  # an exception's own code may be what is broken
         return f"{type(error).__name__} (its traceback cannot be shown: {type(problem).__name__})"
+
+
+def _point_at_no_columns(found: traceback.TracebackException) -> None:
+    """Leave the carets out: for them each line is parsed, and two threads that parse at once break CPython before
+    3.11.8 and 3.12.2 (https://github.com/python/cpython/issues/106905)."""
+    for frame in found.stack:
+        frame.colno = frame.end_colno = None
+    for other in (found.__cause__, found.__context__, *(getattr(found, "exceptions", None) or ())):
+        if other is not None:
+            _point_at_no_columns(other)
 
 
 def _below_the_harness(error: BaseException) -> str:

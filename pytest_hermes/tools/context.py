@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from ..errors import UsageError
+from ..judging import Judge, Judging, current_judging
 from ..sandbox.protocol import Sandbox
 from ..sandbox.transfer import download_dir, download_file, upload_dir, upload_file
 from ..suggest import unknown
@@ -53,6 +54,8 @@ class ToolContext:
         self.task_id = task_id
         #: Seconds that the verifier may take, where an attempt says so.
         self.verifier_seconds: float | None = None
+        #: Who judges, where an attempt or a test says so.
+        self.judging: Judging | None = None
         self._given = place
         if place is not None and loop is not None:
             place.settle(loop)
@@ -115,6 +118,15 @@ class ToolContext:
             return {"error": str(problem)}
         outcome = self._wait(run_tool(tools[name], checked, self._place()))
         return outcome.result if outcome.result is not None else {"error": outcome.error}
+
+    @property
+    def judge(self) -> Judge:
+        """The judge model (`--hermes-judge-model`), for `llm_judge` or to be asked by `chat_completion`, with `await`.
+
+        Its answers are counted and paid for apart from the agent's. In `hermes-env` it is the environment's `server`.
+        Raises UsageError when there is none.
+        """
+        return (self.judging or current_judging() or Judging()).judge
 
     def cleanup(self) -> None:
         """Close the sandbox of a context built by hand; one that an attempt handed out is closed by the attempt."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_hermes.errors import UsageError
-from pytest_hermes.models.keys import find_address
+from pytest_hermes.models.keys import JUDGE, find_address
 
 ALL = {"OPENROUTER_API_KEY": "key-router", "OPENAI_API_KEY": "key-openai"}
 
@@ -67,3 +67,23 @@ def test_a_key_inside_a_url_is_refused_without_being_shown() -> None:
 
 def test_an_address_does_not_show_its_key() -> None:
     assert "key-router" not in repr(find_address("a/b", None, ALL))
+
+
+OWN = {"PYTEST_HERMES_API_KEY": "key-agent", "PYTEST_HERMES_JUDGE_API_KEY": "key-judge"}
+
+
+@pytest.mark.parametrize(
+    ("base_url", "environ", "expected_key", "expected_name"),
+    [
+        ("http://localhost:8000/v1", {**ALL, **OWN}, "key-judge", "PYTEST_HERMES_JUDGE_API_KEY"),
+        ("http://localhost:8000/v1", {**ALL, "PYTEST_HERMES_API_KEY": "a"}, None, "PYTEST_HERMES_JUDGE_API_KEY"),
+        ("https://api.openai.com/v1", ALL, "key-openai", "OPENAI_API_KEY"),
+        # Its key belongs to what --hermes-judge-base-url names.
+        (None, {**ALL, **OWN}, "key-router", "OPENROUTER_API_KEY"),
+    ],
+)
+def test_a_judge_has_a_key_of_its_own(
+    base_url: str | None, environ: dict[str, str], expected_key: str | None, expected_name: str
+) -> None:
+    address = find_address("a/b", base_url, environ, JUDGE)
+    assert (address.api_key, address.key_name) == (expected_key, expected_name)
