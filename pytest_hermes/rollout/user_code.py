@@ -114,7 +114,9 @@ def _late(name: str, kind: str, seconds: float | None, guard: Guard | None) -> I
             f"; it blocked the event loop, and all rollouts with it, for {guard.lost:.1f} s: "
             "move what blocks into `await asyncio.to_thread(…)`"
         )
-    return InfrastructureError(f"{name} did not finish within {seconds:g} s{how}", kind=kind)
+    # Without a limit of its own it was interrupted, since the run ends.
+    when = "before the run ended" if seconds is None else f"within {seconds:g} s"
+    return InfrastructureError(f"{name} did not finish {when}{how}", kind=kind)
 
 
 def traceback_of(error: BaseException, trace: TracebackType | None = None) -> str:

@@ -213,7 +213,7 @@ def _is_harness(frame: FrameType) -> bool:
 
 def _users_line(frame: FrameType | None) -> str:
     """Return ` at file:line` of the innermost frame of the call's own code."""
-    while frame is not None and _is_harness(frame):
+    while frame is not None and (_is_harness(frame) or frame.f_code.co_filename.startswith("<")):
         frame = frame.f_back
     return f" at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame is not None else ""
 

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_hermes.rollout.results_file import read_results
 from tests.services.bench import Bench, processes_with
+from tests.services.waiting import wait_for
 
 LONG = """
 from pytest_hermes import Benchmark, Task
@@ -46,16 +47,6 @@ def start(bench: Bench, *arguments: str) -> subprocess.Popen[str]:
 def finished(bench: Bench) -> int:
     path = bench.path / "out" / "results.jsonl"
     return len(list(read_results(path))) if path.exists() else 0
-
-
-def wait_for(condition: object, seconds: float = 30) -> bool:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
