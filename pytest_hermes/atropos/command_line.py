@@ -26,6 +26,7 @@ from ..config.yaml_text import parse_value, read_settings
 from ..errors import HermesError, UsageError
 from ..redact import Redactor
 from ..rollout.configured import endpoint_of
+from ..rollout.watchdog import Overrun
 from .base_env import HermesAgentBaseEnv
 from .env_config import MANAGER_KEYS, HermesAgentEnvConfig, as_list, one_server, schema_of, server_values
 from .flags import with_flags
@@ -98,8 +99,16 @@ async def _run(env: HermesAgentBaseEnv, mode: str) -> int:
             log.warning("%s: still closing; once more ends it at once", name)
             loop.remove_signal_handler(number)
 
+    def end_what_blocks(number: int, frame: types.FrameType | None) -> None:
+        """Raise in code that blocks the loop, on which `stop` is never called before that code has ended."""
+        if env.watchdog is not None and env.watchdog.blocked is not None:
+            env.watchdog.admit_no_more()
+            raise Overrun
+
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
+        # The loop hears of signals by a file descriptor all the same.
+        signal.signal(number, end_what_blocks)
     try:
         await run_mode(env, mode)
     except asyncio.CancelledError:

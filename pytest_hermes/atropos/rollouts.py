@@ -104,7 +104,8 @@ class RolloutEnv(ServingEnv):
         self._as_benchmark = EnvBenchmark(self)
         self._told: set[str] = set()
         self._pool: ThreadPoolExecutor | None = None
-        self._watchdog: Watchdog | None = None
+        #: Of the loop that the rollouts run on, once there is one.
+        self.watchdog: Watchdog | None = None
 
     def _keys(self) -> list[str]:
         configs = [getattr(server, "config", None) for server in self.server.servers]
@@ -182,7 +183,7 @@ class RolloutEnv(ServingEnv):
             make_place=self._make_place,
             on_record=lambda record: None,
             loop=BorrowedLoop(loop),
-            watchdog=self._watchdog,
+            watchdog=self.watchdog,
             on_undeclared_reward=self._tell_undeclared,
             # What an endpoint or a sandbox did to one rollout should not cost the others of its group.
             infra_retries=1,
@@ -208,8 +209,8 @@ class RolloutEnv(ServingEnv):
         for task in self._engines.values():
             await (await task).end()
         self._engines.clear()
-        if self._watchdog is not None:
-            self._watchdog.stop()
+        if self.watchdog is not None:
+            self.watchdog.stop()
         await self.api.close()
         await self.source.close()
         for results in self.results_files.values():
@@ -225,9 +226,9 @@ class RolloutEnv(ServingEnv):
     def prepare_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Make a loop fit for rollouts: sync calls in rewards, and threads for tools that are not async."""
         install_bridge(loop)
-        if self._watchdog is None:
-            self._watchdog = Watchdog(log.warning)
-            self._watchdog.start()
+        if self.watchdog is None:
+            self.watchdog = Watchdog(log.warning)
+            self.watchdog.start()
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.config.tool_pool_size, thread_name_prefix="hermes-tool")
             loop.set_default_executor(self._pool)

@@ -108,6 +108,7 @@ class Watchdog:
         self._steps: list[_Step] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
+        self._closed = False
         self._thread_id = 0
         self._clock: LoopClock | None = None
 
@@ -129,7 +130,14 @@ class Watchdog:
         """Return what times the steps of a call, which messages call `what`; it has `seconds` in all."""
         return Guard(self, what, seconds)
 
+    def admit_no_more(self) -> None:
+        """Let no further step begin: the loop has to come to what ends it, and the next one may block as well."""
+        self._closed = True
+
     def enter(self, guard: Guard) -> None:
+        """Begin a step. Raises Overrun when there are to be no more."""
+        if self._closed:
+            raise Overrun
         self._steps.append(_Step(guard))
 
     def leave(self, guard: Guard) -> None:

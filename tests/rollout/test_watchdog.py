@@ -48,7 +48,7 @@ def scene() -> Iterator[Scene]:
 
 def test_time_that_is_lost_is_nobody_else_s(scene: Scene) -> None:
     async def blocks() -> str:
-        time.sleep(0.6)
+        time.sleep(0.6)  # noqa: ASYNC251
         return "done"
 
     async def other() -> float:
@@ -74,7 +74,7 @@ def test_time_that_is_lost_is_nobody_else_s(scene: Scene) -> None:
 def test_many_short_blocks_count_together(scene: Scene) -> None:
     async def blocks() -> None:
         while True:
-            time.sleep(0.2)
+            time.sleep(0.2)  # noqa: ASYNC251
             await asyncio.sleep(0)
 
     with pytest.raises(InfrastructureError, match=r"blocks did not finish within 1 s") as caught:
