@@ -27,13 +27,11 @@ from ..rewards import keyword_overlap
 from ..rollout.attempt import AttemptPlan, Rollout
 from ..rollout.configured import sandbox_choice
 from ..rollout.engine import Engine
-from ..rollout.places import MakeSpec, attempt_place
 from ..rollout.plan import PlannedTask
 from ..rollout.rendered_tokens import PLACEHOLDER, ConversationTokens, tokenise
 from ..rollout.results_file import ResultsFile
 from ..rollout.watchdog import Watchdog
 from ..tools.bridge import install_bridge
-from ..tools.place import Place
 from ..tools.tool import Tool
 from ..tools.toolsets import resolve_toolsets
 from .as_benchmark import EnvBenchmark
@@ -180,7 +178,6 @@ class RolloutEnv(ServingEnv):
             limit=self.config.max_eval_workers if results else self.groups_at_once * self.config.group_size,
             run_id=self.run_id,
             results=results,
-            make_place=self._make_place,
             on_record=lambda record: None,
             loop=BorrowedLoop(loop),
             watchdog=self.watchdog,
@@ -232,9 +229,6 @@ class RolloutEnv(ServingEnv):
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.config.tool_pool_size, thread_name_prefix="hermes-tool")
             loop.set_default_executor(self._pool)
-
-    def _make_place(self, planned: PlannedTask, key: str, spec: MakeSpec) -> Place:
-        return attempt_place(sandbox_choice(self.config), self.config, key, spec)
 
     def describe_sandbox(self) -> str:
         """Return the backend and what it isolates by. Raises UsageError for one that does not exist or work."""

@@ -27,7 +27,7 @@ from ..rollout.catalog import load_benchmark
 from ..rollout.configured import sandbox_of, tools_of
 from ..rollout.engine import Engine
 from ..rollout.judge import JudgeModel
-from ..rollout.places import MakeSpec, attempt_place
+from ..rollout.places import attempt_place
 from ..rollout.plan import PlannedTask, first, load_tasks, select
 from ..rollout.record import AttemptRecord
 from ..rollout.results_file import ResultsFile, cannot_write
@@ -35,7 +35,6 @@ from ..rollout.resume import MANIFEST, AttemptKey, Manifest, RunLock, earlier_ru
 from ..rollout.run import RUNS_DIR, new_run_id
 from ..sandbox.activity import activities
 from ..sandbox.choice import SandboxChoice
-from ..tools.place import Place
 from ..tools.tool import Tool
 from .configuration import Configuration, judge_source, model_source
 from .finished_handle import FinishedHandle
@@ -271,7 +270,6 @@ class BenchRun:
             limit=self.in_flight,
             run_id=self.run_id,
             results=self._results,
-            make_place=self._make_place,
             task_timeout=self.options.task_timeout,
             on_record=self.records.append,
             loop=self.loop,
@@ -334,7 +332,9 @@ class BenchRun:
         return self._submit(item, key, hold=hold)
 
     def _finished_handle(self, record: AttemptRecord, item: PlannedItem, key: str) -> FinishedHandle:
-        return FinishedHandle(record, self._unused_place(item.planned, key), key, self._new_judging())
+        planned = item.planned
+        place = attempt_place(item.loaded.config.env, key, lambda: planned.benchmark.sandbox(planned.item))
+        return FinishedHandle(record, place, key, self._new_judging())
 
     def _report(self, record: AttemptRecord) -> None:
         self.records.append(record)
@@ -344,14 +344,6 @@ class BenchRun:
             item.planned, item.number, item.loaded.source, item.loaded.config.env, item.loaded.tools, hold
         )
         return self.engine.submit(plan, key)
-
-    def _make_place(self, planned: PlannedTask, key: str, spec: MakeSpec) -> Place:
-        loaded = next(loaded for loaded in self.benchmarks if loaded.benchmark is planned.benchmark)
-        return attempt_place(loaded.sandbox, loaded.config.env, key, spec)
-
-    def _unused_place(self, planned: PlannedTask, key: str) -> Place:
-        """Return a place for an attempt that is over: nothing needs its sandbox any more."""
-        return self._make_place(planned, key, lambda: planned.benchmark.sandbox(planned.item))
 
     @property
     def _abandoned(self) -> bool:

@@ -27,7 +27,7 @@ from .boundary import Ending, unrecordable
 from .budget import Budget, EndedByBudget
 from .limits import attempt_limits
 from .loop import HermesAgentLoop
-from .places import MakeSpec
+from .places import attempt_place
 from .plan import PlannedTask
 from .prints import Prints
 from .record import AttemptRecord, EarlierError, Seconds, UsageInfo, VerifierInfo
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 
 #: Characters of the verifier's output that a record keeps.
 VERIFIER_TAIL = 4000
-
-#: Gives the place of an attempt; what its sandbox is made from is asked for when one is needed.
-MakePlace = Callable[[PlannedTask, str, MakeSpec], Place]
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,6 @@ class Attempt:
         *,
         run_id: str,
         key: str,
-        make_place: MakePlace,
         task_timeout: float | None,
         budget: Budget,
         judging: Judging,
@@ -114,7 +110,7 @@ class Attempt:
         self._key = key
         self._user_code = UserCode(plan.planned.task.id, watchdog)
         self._on_undeclared_reward = on_undeclared_reward
-        self.place = make_place(plan.planned, key, self._sandbox_spec)
+        self.place = attempt_place(plan.config, key, self._sandbox_spec)
         self.context = ToolContext(key, place=self.place)
         self.context.verifier_seconds = self._limits.verifier_seconds
         self.context.judging = self._judging = judging

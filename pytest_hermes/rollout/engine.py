@@ -21,7 +21,7 @@ from ..sandbox.steadfast import Steadfast
 from ..tools.bridge import install_bridge
 from ..tools.context import ToolContext
 from ..tools.place import Place
-from .attempt import Attempt, AttemptPlan, MakePlace, Rollout, bare_record
+from .attempt import Attempt, AttemptPlan, Rollout, bare_record
 from .boundary import (
     INTERRUPTED,
     Classify,
@@ -100,7 +100,6 @@ class Engine:
         limit: int,
         run_id: str,
         results: ResultsFile | None,
-        make_place: MakePlace,
         on_record: Callable[[AttemptRecord], object],
         loop: LoopElsewhere,
         task_timeout: float | None = None,
@@ -130,7 +129,6 @@ class Engine:
         self._make_judging = make_judging
         self._run_id = run_id
         self._results = results
-        self._make_place = make_place
         self._on_record = on_record
         self._task_timeout = task_timeout
         self._classify = classify
@@ -233,7 +231,6 @@ class Engine:
             handle.plan,
             run_id=self._run_id,
             key=handle.key,
-            make_place=self._make_place,
             task_timeout=self._task_timeout,
             budget=self.budget,
             judging=self._make_judging(),

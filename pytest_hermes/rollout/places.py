@@ -6,17 +6,15 @@ import itertools
 from collections.abc import Awaitable, Callable, Iterator
 
 from ..config.fields import EnvConfig
-from ..sandbox.choice import SandboxChoice
 from ..sandbox.protocol import Sandbox
 from ..task import SandboxSpec
 from ..tools.place import Place
+from .configured import sandbox_choice
 
-MakeSpec = Callable[[], Awaitable[SandboxSpec]]
 
-
-def attempt_place(sandboxes: SandboxChoice, env: EnvConfig, key: str, spec: MakeSpec) -> Place:
+def attempt_place(env: EnvConfig, key: str, spec: Callable[[], Awaitable[SandboxSpec]]) -> Place:
     """Return the place of the attempt `key`; what its sandboxes are made from is asked for when one is needed."""
-    names = _distinct(key)
+    sandboxes, names = sandbox_choice(env), _distinct(key)
 
     async def make() -> Sandbox:
         return sandboxes.make(await spec(), name=next(names))

@@ -32,11 +32,9 @@ from pytest_hermes.rollout import boundary as boundary_module
 from pytest_hermes.rollout import engine as engine_module
 from pytest_hermes.rollout.attempt import AttemptPlan
 from pytest_hermes.rollout.engine import Engine, Handle
-from pytest_hermes.rollout.places import attempt_place
 from pytest_hermes.rollout.plan import PlannedTask
 from pytest_hermes.rollout.record import AttemptRecord
 from pytest_hermes.rollout.results_file import ResultsFile, read_results
-from pytest_hermes.sandbox.choice import SandboxChoice
 from pytest_hermes.tools.tool import Tool
 from pytest_hermes.tools.toolsets import resolve_toolsets
 from tests.rollout.injection import CONCERNED, Injection, Point, injected, points_of
@@ -158,7 +156,6 @@ def run(tmp_path: Path, injection: Injection, calls: Calls | None = None) -> Out
     benchmark = calls.of(Odd(), "benchmark")
     source = calls.of(ScriptedSource(calls), "source")
     env = EnvConfig.model_validate({})
-    choice = SandboxChoice()
     results = ResultsFile(tmp_path, Redactor([]))
     tools = [*resolve_toolsets(["terminal"]), replace(NOTE, run=calls.function(note, "tool.run"))]
     loop = BackgroundLoop("faults")
@@ -166,7 +163,6 @@ def run(tmp_path: Path, injection: Injection, calls: Calls | None = None) -> Out
         limit=2,
         run_id="r",
         results=results,
-        make_place=lambda planned, key, spec: attempt_place(choice, env, key, spec),
         on_record=lambda record: None,
         loop=loop,
         infra_retries=1,
