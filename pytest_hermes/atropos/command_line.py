@@ -15,7 +15,7 @@ import types
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atroposlib.envs.base import BaseEnvConfig
 from pydantic import BaseModel, SecretStr
@@ -27,10 +27,12 @@ from ..errors import HermesError, UsageError
 from ..redact import Redactor
 from ..rollout.configured import endpoint_of
 from ..rollout.watchdog import Overrun
-from .base_env import HermesAgentBaseEnv
 from .env_config import MANAGER_KEYS, HermesAgentEnvConfig, as_list, one_server, schema_of, server_values
 from .flags import with_flags
 from .modes import run_mode
+
+if TYPE_CHECKING:
+    from .base_env import HermesAgentBaseEnv
 
 log = logging.getLogger("pytest_hermes.atropos")
 

@@ -34,7 +34,7 @@ from ..rollout.watchdog import Watchdog
 from ..tools.bridge import install_bridge
 from ..tools.tool import Tool
 from ..tools.toolsets import resolve_toolsets
-from .as_benchmark import EnvBenchmark
+from .env_benchmark import EnvBenchmark
 from .env_config import HermesAgentEnvConfig, as_list
 from .server import HermesServer, ServedSource
 from .serving import ServingEnv
