@@ -7,23 +7,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ..background import LoopElsewhere
 from ..core.one_line import described
 from ..errors import InfrastructureError
 from ..judging import Judging
-from ..result import AgentResult
-from ..sandbox.protocol import Sandbox
 from ..sandbox.steadfast import Steadfast
 from ..tools.bridge import install_bridge
-from ..tools.context import ToolContext
-from ..tools.place import Place
-from .attempt import Attempt, AttemptPlan, Rollout, bare_record
+from .attempt import Attempt, AttemptPlan, Rollout
 from .boundary import (
-    INTERRUPTED,
     Classify,
     Ending,
     Fault,
@@ -36,7 +29,8 @@ from .boundary import (
     unrecordable,
 )
 from .budget import Budget
-from .prints import CURRENT, Prints
+from .handle import Handle
+from .prints import CURRENT
 from .record import AttemptRecord, EarlierError
 from .results_file import ResultsFile
 from .user_code import traceback_of
@@ -52,36 +46,6 @@ _LOOK = 0.2
 
 #: Seconds that code which blocks the loop gets to end, once it has been told to, while the engine stops.
 _PATIENCE = 2.0
-
-
-class Handle:
-    """One submitted attempt. `future` has its Rollout once the record is written."""
-
-    def __init__(self, engine: Engine, plan: AttemptPlan, key: str) -> None:
-        self.future: Future[Rollout] = Future()
-        self.plan = plan
-        self.key = key
-        self.prints = Prints()
-        #: Whether the engine has cancelled it.
-        self.stopped = False
-        #: The start that is in progress, or the last one.
-        self.attempt: Attempt | None = None
-        self.earlier: list[EarlierError] = []
-        self.created = datetime.now(UTC)
-        self.queued_at = time.perf_counter()
-        self.queued = 0.0
-        self._engine = engine
-        self._released = asyncio.Event()
-
-    def release(self) -> None:
-        """Let a held sandbox close. Any thread may call this, more than once."""
-        self._engine.call(self._released.set)
-
-    def is_stopped(self) -> bool:
-        return self.stopped
-
-    async def released(self) -> None:
-        await self._released.wait()
 
 
 class Engine:
@@ -150,7 +114,7 @@ class Engine:
 
     def submit(self, plan: AttemptPlan, key: str) -> Handle:
         """Queue one attempt; they start in the order of submission. `key` names its sandbox, unique in the run."""
-        handle = Handle(self, plan, key)
+        handle = Handle(plan, key, self.call)
         self._background.submit(self._run(handle))
         return handle
 
@@ -159,7 +123,7 @@ class Engine:
 
         What cancels the caller cancels the attempt. Raises InfrastructureError once the whole run cannot go on.
         """
-        handle = Handle(self, plan, key)
+        handle = Handle(plan, key, self.call)
         task = asyncio.create_task(self._run(handle))
         steadfast = Steadfast()
         try:
@@ -209,7 +173,7 @@ class Engine:
             elif isinstance(ending, RunEnded):
                 self._halt(ending.kind, ending.message)
             else:
-                self._publish(handle, _rollout_of(handle, ending, self._run_id))
+                self._publish(handle, handle.rollout(ending, self._run_id))
         self._running.pop(asyncio.current_task(), None)
         self.cancelled += handle.future.cancel()  # False for one that has its result
 
@@ -217,7 +181,7 @@ class Engine:
         CURRENT.set(handle.prints)
         self._running[asyncio.current_task()] = handle
         async with self._places:
-            handle.queued = time.perf_counter() - handle.queued_at
+            handle.begin()
             self.in_flight += 1
             try:
                 while not self._stopping and await self._start(handle):
@@ -311,7 +275,7 @@ class Engine:
             # Whatever runs on would be paid for and lost.
             self._halt("results", f"cannot write results to {results.path}: {error.strerror}")
         except Exception as error:  # what the agent left is nothing that JSON can hold, say
-            rollout = _rollout_of(handle, unrecordable(error), self._run_id)
+            rollout = handle.rollout(unrecordable(error), self._run_id)
             results.append(rollout.record)
         return rollout
 
@@ -370,7 +334,7 @@ class Engine:
         self.problems.append(f"{why}; the sandboxes end with this process")
         for handle in list(self._running.values()):
             if handle.attempt is not None:  # those that wait for their turn have nothing to tell
-                self._publish(handle, _rollout_of(handle, interrupted(why), self._run_id))
+                self._publish(handle, handle.rollout(interrupted(why), self._run_id))
         self.cancelled += sum(handle.future.cancel() for handle in self._running.values())
 
     async def end(self) -> None:
@@ -387,19 +351,3 @@ class Engine:
 def _cancel(task: asyncio.Task[Any], handle: Handle) -> None:
     handle.stopped = True
     task.cancel()
-
-
-def _rollout_of(handle: Handle, ending: Ending, run_id: str) -> Rollout:
-    """Return the rollout of an attempt that ended outside of its work, with as much as can be told of it."""
-    attempt = handle.attempt
-    if attempt is None:
-        place = Place(_no_sandbox, backend=handle.plan.config.terminal_backend)
-        record = bare_record(handle.plan, run_id, ending, handle.created)
-        return Rollout(record, AgentResult(), ToolContext(handle.key, place=place), place, handle.prints)
-    if ending.error is not None and ending.error.kind == INTERRUPTED:
-        return attempt.rollout(ending, handle.prints)
-    return attempt.bare_rollout(ending, handle.prints)
-
-
-def _no_sandbox() -> Sandbox:
-    raise InfrastructureError("the attempt never had a sandbox", kind="sandbox")

@@ -30,6 +30,7 @@ from pytest_hermes.redact import Redactor
 from pytest_hermes.rollout import attempt as attempt_module
 from pytest_hermes.rollout import boundary as boundary_module
 from pytest_hermes.rollout import engine as engine_module
+from pytest_hermes.rollout import handle as handle_module
 from pytest_hermes.rollout.attempt import AttemptPlan
 from pytest_hermes.rollout.engine import Engine, Handle
 from pytest_hermes.rollout.plan import PlannedTask
@@ -39,7 +40,7 @@ from pytest_hermes.tools.tool import Tool
 from pytest_hermes.tools.toolsets import resolve_toolsets
 from tests.rollout.injection import CONCERNED, Injection, Point, injected, points_of
 
-MODULES = [engine_module, attempt_module]
+MODULES = [engine_module, handle_module, attempt_module]
 
 #: What no attempt goes through: they are for the callers of an engine.
 NOT_OF_AN_ATTEMPT = {"Engine.run", "Engine.end", "Engine._prepare_loop"}
