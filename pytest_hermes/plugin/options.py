@@ -10,10 +10,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from difflib import get_close_matches
 from typing import Any
 
 import pytest
+
+from ..core.suggest import nearest
 
 
 def _text(value: str) -> str:
@@ -297,8 +298,8 @@ def check_flags(args: Sequence[str]) -> None:
     known = [*(option.flag for option in (*OPTIONS, SET)), *map(_flag, SWITCHES), *COMMANDS]
     for arg in args:
         flag = arg.partition("=")[0]
-        if flag.startswith("--") and flag not in known and (close := get_close_matches(flag, known, 1, 0.85)):
-            raise pytest.UsageError(f"unknown option {flag}; did you mean {close[0]}?")
+        if flag.startswith("--") and flag not in known and (close := nearest(flag, known, 0.85)):
+            raise pytest.UsageError(f"unknown option {flag}; did you mean {close}?")
 
 
 def read_option(config: pytest.Config, option: Option, environ: Mapping[str, str] | None = None) -> tuple[Any, str]:
