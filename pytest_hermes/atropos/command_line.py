@@ -19,6 +19,7 @@ from atroposlib.envs.base import BaseEnvConfig
 from pydantic import BaseModel, SecretStr
 
 from ..config.fields import EnvConfig, Schema, types_of
+from ..config.options import plain
 from ..config.settings import Config, Layer, Origin, Setting, check_key, resolve
 from ..config.yaml_text import parse_value, read_settings
 from ..errors import HermesError, UsageError
@@ -244,7 +245,7 @@ def _add_flags(parser: argparse.ArgumentParser, schema: Schema, config: BaseMode
                 f"--{section}.{name}",
                 dest=f"{section}.{name}",
                 metavar=_metavar(field.annotation),
-                help=f"{field.description or ''}{shown}".replace("%", "%%"),
+                help=plain(f"{field.description or ''}{shown}").replace("%", "%%"),
                 # `--env.use_wandb` alone says yes.
                 **({"nargs": "?", "const": "true"} if truth else {}),  # type: ignore[arg-type]
             )

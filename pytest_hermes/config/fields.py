@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, SecretStr
 
-from .options import OPTIONS, comma_list
+from .options import OPTIONS, Verifier, comma_list
+from .options import Network as Network
 
 
 class EvalHandling(Enum):
@@ -23,13 +24,6 @@ class EvalHandling(Enum):
     STOP_TRAIN = "STOP_TRAIN"
     LIMIT_TRAIN = "LIMIT_TRAIN"
     NONE = "NONE"
-
-
-class Network(Enum):
-    """The network of sandboxes."""
-
-    DEFAULT = "default"
-    NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ class EnvConfig(_Section):
     enabled_toolsets: Names | None = Field(
         None,
         description="Toolsets whose tools the agent may call; none given: all there are, of a benchmark and in tests "
-        "of your own 'terminal' and 'file'.",
+        "of your own `terminal` and `file`.",
     )
     disabled_toolsets: Names | None = Field(None, description="Toolsets to leave out of those.")
     distribution: Name | None = Field(
@@ -90,13 +84,13 @@ class EnvConfig(_Section):
     agent_temperature: Annotated[
         Annotated[float, BeforeValidator(_no_bool), Field(ge=0)] | None,
         MustBe("a number of at least 0, or null to leave it to the endpoint"),
-    ] = Field(1.0, description="Sampling temperature; null leaves it to the endpoint.")
+    ] = Field(1.0, description="Sampling temperature; `null` leaves it to the endpoint.")
     system_prompt: Text | None = Field(None, description="System message before each task's prompt.")
     terminal_backend: Name = _by_option("env.terminal_backend")
     terminal_image: Annotated[Name | None, MustBe("a container image")] = _by_option("env.terminal_image")
     terminal_network: Network = _by_option("env.terminal_network")
     terminal_options: Annotated[dict[str, JsonValue] | None, MustBe("a mapping of option names to values")] = Field(
-        None, description="Further options of the backend; of docker, those of docker run by the SDK's names."
+        None, description="Further options of the backend; of docker, those of `docker run` by the SDK's names."
     )
     terminal_timeout: Count = Field(
         120, description="Seconds for one terminal command, unless the model asks for other."
@@ -113,15 +107,17 @@ class EnvConfig(_Section):
         "hermes", description="Format in which a raw completion of a model server holds its tool calls."
     )
     extra_body: Annotated[dict[str, JsonValue] | None, MustBe("a mapping of names to JSON values")] = Field(
-        None, description="Further parameters of every request to the model's endpoint."
+        None, description="Further parameters of every request, such as preferences for a provider."
     )
     eval_handling: EvalHandling = Field(
         EvalHandling.STOP_TRAIN, description="What becomes of training while an evaluation runs."
     )
     max_token_length: Count | None = Field(
-        None, description="Tokens of one answer of the model at most; none given: as many as the endpoint allows."
+        None,
+        description="Tokens of one answer of the model at most, which is `max_tokens` of the request; none given: as "
+        "many as the endpoint allows.",
     )
-    verifier: Literal["same", "fresh"] = _by_option("env.verifier")
+    verifier: Verifier = _by_option("env.verifier")
     force_build: bool = Field(False, description="Build images from their Dockerfiles although there are ready ones.")
     task_filter: Names | None = _by_option("env.task_filter")
     skip_tasks: Names | None = _by_option("env.skip_tasks")
@@ -133,7 +129,7 @@ class OpenAIConfig(_Section):
     base_url: Annotated[Name | None, MustBe("an http(s) address")] = _by_option("openai.base_url")
     model_name: Name | None = _by_option("openai.model_name")
     api_key: Annotated[SecretStr | None, MustBe("a text")] = Field(
-        None, description="Key of base_url; taken only from the file that names the base_url as well."
+        None, description="Key of `base_url`; taken only from the file that names the `base_url` as well."
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ..config.options import OPTIONS, Option
+from ..config.options import OPTIONS, Option, plain
 from ..config.options import Options as Options
 from ..core.suggest import nearest
 
@@ -32,7 +32,7 @@ def add_options(parser: pytest.Parser) -> None:
             continue
         action = "append" if option.repeatable else "store"
         group.addoption(option.flag, action=action, default=None, metavar=option.metavar, help=option.help)
-        parser.addini(option.dest, option.about, default=None)
+        parser.addini(option.dest, plain(option.about), default=None)
 
 
 def check_flags(args: Sequence[str]) -> None:
