@@ -135,61 +135,25 @@ class OpenAIConfig(_Section):
 
 SECTIONS: dict[str, type[BaseModel]] = {"env": EnvConfig, "openai": OpenAIConfig}
 
-#: Keys of Atropos's own configuration. A file that serves both doors holds them.
+#: Fields of Atropos's own configuration, by section.
+_TRAINING = {
+    "env": (
+        "batch_size", "custom_thinking_prompt", "data_dir_to_save_evals", "data_path_to_save_groups",
+        "ensure_scores_are_not_same", "eval_limit_ratio", "group_size", "include_messages", "inference_weight",
+        "max_batches_offpolicy", "max_eval_workers", "max_num_workers", "max_num_workers_per_node",
+        "max_reasoning_tokens", "min_batch_allocation", "min_items_sent_before_logging",
+        "num_rollouts_per_group_for_logging", "num_rollouts_to_keep", "reasoning_effort", "rollout_server_url",
+        "sent_groups", "short_groups", "steps_per_eval", "thinking_mode", "tokenizer_name", "total_steps", "use_wandb",
+        "wandb_name", "worker_timeout",
+    ),
+    "openai": (
+        "health_check", "n_kwarg_is_ignored", "num_max_requests_at_once", "num_requests_for_eval",
+        "rolling_buffer_length", "server_type", "timeout", "token_protocol", "tokenizer_name", "tracing_enabled",
+    ),
+}  # fmt: skip
+#: Keys of it. A file that serves both doors holds them.
 TRAINING_KEYS = frozenset(
-    {
-        *(
-            f"env.{name}"
-            for name in (
-                "batch_size",
-                "custom_thinking_prompt",
-                "data_dir_to_save_evals",
-                "data_path_to_save_groups",
-                "ensure_scores_are_not_same",
-                "eval_limit_ratio",
-                "group_size",
-                "include_messages",
-                "inference_weight",
-                "max_batches_offpolicy",
-                "max_eval_workers",
-                "max_num_workers",
-                "max_num_workers_per_node",
-                "max_reasoning_tokens",
-                "min_batch_allocation",
-                "min_items_sent_before_logging",
-                "num_rollouts_per_group_for_logging",
-                "num_rollouts_to_keep",
-                "reasoning_effort",
-                "rollout_server_url",
-                "sent_groups",
-                "short_groups",
-                "steps_per_eval",
-                "thinking_mode",
-                "tokenizer_name",
-                "total_steps",
-                "use_wandb",
-                "wandb_name",
-                "worker_timeout",
-            )
-        ),
-        *(
-            f"openai.{name}"
-            for name in (
-                "health_check",
-                "n_kwarg_is_ignored",
-                "num_max_requests_at_once",
-                "num_requests_for_eval",
-                "rolling_buffer_length",
-                "server_type",
-                "timeout",
-                "token_protocol",
-                "tokenizer_name",
-                "tracing_enabled",
-            )
-        ),
-        "slurm",
-        "testing",
-    }
+    {"slurm", "testing", *(f"{section}.{name}" for section, names in _TRAINING.items() for name in names)}
 )
 
 
