@@ -11,8 +11,6 @@ import os
 import re
 import signal
 import sys
-import types
-import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from atroposlib.envs.base import BaseEnvConfig
 from pydantic import BaseModel, SecretStr
 
-from ..config.fields import EnvConfig, Schema
+from ..config.fields import EnvConfig, Schema, types_of
+from ..config.options import plain
 from ..config.settings import Config, Layer, Origin, Setting, check_key, resolve
 from ..config.yaml_text import parse_value, read_settings
 from ..errors import HermesError, UsageError
@@ -252,12 +251,12 @@ def _add_flags(parser: argparse.ArgumentParser, schema: Schema, config: BaseMode
             field = model.model_fields[name]
             default = getattr(config, name, field.default) if section == "env" else field.default
             shown = "" if default is None else f" (default: {getattr(default, 'value', default)})"
-            truth = bool in _types(field.annotation)
+            truth = bool in types_of(field.annotation)
             group.add_argument(
                 f"--{section}.{name}",
                 dest=f"{section}.{name}",
                 metavar=_metavar(field.annotation),
-                help=f"{field.description or ''}{shown}".replace("%", "%%"),
+                help=plain(f"{field.description or ''}{shown}").replace("%", "%%"),
                 # `--env.use_wandb` alone says yes.
                 **({"nargs": "?", "const": "true"} if truth else {}),  # type: ignore[arg-type]
             )
@@ -271,18 +270,8 @@ def _ordered(model: type[BaseModel]) -> list[str]:
     return sorted(model.model_fields, key=lambda name: 1 if name in ours else 2 if name in others else 0)
 
 
-def _types(annotation: Any) -> list[Any]:
-    """Return the types that a field's annotation accepts, without what is only said about them."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _types(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        return [kind for part in typing.get_args(annotation) for kind in _types(part)]
-    return [origin or annotation]
-
-
 def _metavar(annotation: Any) -> str:
-    kinds = _types(annotation)
+    kinds = types_of(annotation)
     for kind, name in ((bool, "BOOL"), (list, "LIST"), (dict, "JSON"), (int, "N"), (float, "X")):
         if kind in kinds:
             return name
@@ -294,7 +283,7 @@ def _value(model: type[BaseModel], name: str, text: str, flag: str) -> object:
 
     Raises UsageError for a text that is no JSON where it must be.
     """
-    kinds = _types(model.model_fields[name].annotation)
+    kinds = types_of(model.model_fields[name].annotation)
     if text in ("None", "null") and type(None) in kinds:
         return None
     if any(kind in kinds for kind in (list, tuple, set)):

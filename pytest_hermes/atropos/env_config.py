@@ -28,11 +28,8 @@ class HermesAgentEnvConfig(EnvConfig, BaseEnvConfig):  # type: ignore[misc,unuse
     # Atropos writes what its server tells into the configuration.
     model_config = ConfigDict(frozen=False, extra="forbid", allow_inf_nan=False)
 
-    eval_handling: Annotated[
-        EvalHandlingEnum, BeforeValidator(_enum_by_name), MustBe("STOP_TRAIN, LIMIT_TRAIN or NONE")
-    ] = Field(EvalHandlingEnum.STOP_TRAIN, description="What becomes of training while an evaluation runs.")
-    max_token_length: Annotated[Count | None, MustBe("a whole number of at least 1")] = Field(
-        None, description="Tokens of one answer of the model at most; none given: as many as the endpoint allows."
+    eval_handling: Annotated[EvalHandlingEnum, BeforeValidator(_enum_by_name)] = Field(
+        EvalHandlingEnum.STOP_TRAIN, description=EnvConfig.model_fields["eval_handling"].description
     )
     tokenizer_name: Annotated[Name | None, MustBe("a name or a folder")] = Field(
         None, description="Hugging Face tokenizer, or its folder; none given: that of the model, if there is one."
@@ -41,7 +38,7 @@ class HermesAgentEnvConfig(EnvConfig, BaseEnvConfig):  # type: ignore[misc,unuse
         -1, description="Seconds for a group while training, -1 for no limit: rollouts have limits of their own."
     )
     group_size: Count = Field(4, description="Rollouts of one item, which are scored together.")
-    short_groups: Annotated[ShortGroups, MustBe("requeue, drop or pad_none")] = Field(
+    short_groups: ShortGroups = Field(
         "requeue",
         description="What becomes of a group of which rollouts failed while training: requeue (its item is tried once "
         "more, then dropped), drop, or pad_none (filled up with rows that stand for no rollout and teach nothing).",
@@ -63,10 +60,10 @@ class ServerConfig(APIServerConfig):  # type: ignore[misc,unused-ignore]
 class ServerFields(OpenAIConfig):
     """The section `openai`: the core's fields and those by which Atropos talks to a server."""
 
-    server_type: Annotated[Literal["openai", "vllm", "sglang"], MustBe("openai, vllm or sglang")] = Field(
+    server_type: Literal["openai", "vllm", "sglang"] = Field(
         "openai", description="What kind of server answers: openai (chat completions), vllm or sglang."
     )
-    token_protocol: Annotated[Protocols, MustBe("auto, vllm_generate, sglang or completions")] = Field(
+    token_protocol: Protocols = Field(
         "auto",
         description="How a vllm or sglang server is asked by token ids: vllm_generate (Atropos's own vLLM server), "
         "sglang, completions (vllm serve); auto finds out.",

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import re
 
-_FLAGS = {
-    "--hermes-base-url": "--openai.base_url",
-    "--hermes-dataset": "--env.dataset_name",
-    "--hermes-dataset-revision": "--env.dataset_revision",
-    "--hermes-image": "--env.terminal_image",
-    "--hermes-model": "--openai.model_name",
+from ..config.options import OPTIONS
+
+_FLAGS = {option.flag: f"--{option.sets}" for option in OPTIONS if option.sets} | {
     "--hermes-request-timeout": "--openai.timeout",
     "--hermes-run-dir": "--env.data_dir_to_save_evals",
-    "--hermes-sandbox": "--env.terminal_backend",
-    "--hermes-skip-task": "--env.skip_tasks",
-    "--hermes-task": "--env.task_filter",
-    "--hermes-verifier": "--env.verifier",
 }
 _OPTION = re.compile(r"--hermes-[a-z-]*[a-z]")
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Any, Literal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, SecretStr
+
+from .options import OPTIONS, Verifier, comma_list
+from .options import Network as Network
 
 
 class EvalHandling(Enum):
@@ -22,16 +26,9 @@ class EvalHandling(Enum):
     NONE = "NONE"
 
 
-class Network(Enum):
-    """The network of sandboxes."""
-
-    DEFAULT = "default"
-    NONE = "none"
-
-
 @dataclass(frozen=True)
 class MustBe:
-    """Says in a user's words what a field accepts; pydantic's own message names types."""
+    """Says in a user's words what a field accepts, where its type does not; pydantic's own message names types."""
 
     text: str
 
@@ -45,19 +42,24 @@ def _no_bool(value: object) -> object:
 
 def _name_list(value: object) -> object:
     """Split a comma list; a list stays one, and an empty text says nothing."""
-    if isinstance(value, str) and value.strip(", \n"):
-        return [name.strip() for name in value.replace("\n", ",").split(",") if name.strip()]
-    return value
+    return (isinstance(value, str) and comma_list(value)) or value
+
+
+def _by_option(key: str) -> Any:
+    """Return the field `key`, which an option sets: its default and its description stand there."""
+    option = next(option for option in OPTIONS if option.sets == key)
+    return Field(option.default, validate_default=True, description=option.description)
 
 
 #: A whole number that counts something or says how many seconds.
 Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1), MustBe("a whole number of at least 1")]
+Text = Annotated[str, MustBe("a text")]
 Name = Annotated[str, Field(min_length=1, pattern=r"\S"), MustBe("a name")]
 Names = Annotated[
     list[Annotated[str, Field(min_length=1)]],
     BeforeValidator(_name_list),
+    MustBe("a list of names, or names with commas between"),
 ]
-_A_LIST = MustBe("a list of names, or names with commas between")
 
 
 class _Section(BaseModel):
@@ -67,11 +69,13 @@ class _Section(BaseModel):
 class EnvConfig(_Section):
     """The section `env`: how agents work on tasks, and on which."""
 
-    enabled_toolsets: Annotated[Names | None, _A_LIST] = Field(
-        None, description="Toolsets whose tools the agent may call; none given: all there are."
+    enabled_toolsets: Names | None = Field(
+        None,
+        description="Toolsets whose tools the agent may call; none given: all there are, of a benchmark and in tests "
+        "of your own `terminal` and `file`.",
     )
-    disabled_toolsets: Annotated[Names | None, _A_LIST] = Field(None, description="Toolsets to leave out of those.")
-    distribution: Annotated[Name | None, MustBe("a name")] = Field(
+    disabled_toolsets: Names | None = Field(None, description="Toolsets to leave out of those.")
+    distribution: Name | None = Field(
         None, description="Name of a probability distribution over toolsets, drawn from for each group of rollouts."
     )
     max_agent_turns: Count = Field(
@@ -80,21 +84,13 @@ class EnvConfig(_Section):
     agent_temperature: Annotated[
         Annotated[float, BeforeValidator(_no_bool), Field(ge=0)] | None,
         MustBe("a number of at least 0, or null to leave it to the endpoint"),
-    ] = Field(1.0, description="Sampling temperature; null leaves it to the endpoint.")
-    system_prompt: Annotated[str | None, MustBe("a text")] = Field(
-        None, description="System message before each task's prompt."
-    )
-    terminal_backend: Name = Field(
-        "local", description="Where commands run: local, docker, modal, daytona, ssh, singularity, or one installed."
-    )
-    terminal_image: Annotated[Name | None, MustBe("a container image")] = Field(
-        None, description="Container image of tasks that name none; none given: the backend's default."
-    )
-    terminal_network: Annotated[Network, MustBe("default or none")] = Field(
-        Network.DEFAULT, description="Network of every sandbox: default, or none to cut all of them off."
-    )
+    ] = Field(1.0, description="Sampling temperature; `null` leaves it to the endpoint.")
+    system_prompt: Text | None = Field(None, description="System message before each task's prompt.")
+    terminal_backend: Name = _by_option("env.terminal_backend")
+    terminal_image: Annotated[Name | None, MustBe("a container image")] = _by_option("env.terminal_image")
+    terminal_network: Network = _by_option("env.terminal_network")
     terminal_options: Annotated[dict[str, JsonValue] | None, MustBe("a mapping of option names to values")] = Field(
-        None, description="Further options of the backend; of docker, those of docker run by the SDK's names."
+        None, description="Further options of the backend; of docker, those of `docker run` by the SDK's names."
     )
     terminal_timeout: Count = Field(
         120, description="Seconds for one terminal command, unless the model asks for other."
@@ -102,108 +98,62 @@ class EnvConfig(_Section):
     terminal_lifetime: Count = Field(
         3600, description="Seconds that a sandbox may serve an agent; once set, it caps the agent's time for each task."
     )
-    dataset_name: Annotated[Name | None, MustBe("a name")] = Field(
-        None, description="What a dataset benchmark loads: a Hugging Face dataset, a file of rows, a folder of tasks."
-    )
-    dataset_split: Name = Field("train", description="Split of that dataset.")
-    dataset_revision: Annotated[Name | None, MustBe("a commit, tag or branch")] = Field(
-        None, description="Revision of that dataset; none given: its newest."
-    )
-    prompt_field: Name = Field("prompt", description="Field of that dataset's rows that holds the prompt.")
+    dataset_name: Name | None = _by_option("env.dataset_name")
+    dataset_split: Name = Field("train", description="Split of a Hugging Face dataset.")
+    dataset_revision: Annotated[Name | None, MustBe("a commit, tag or branch")] = _by_option("env.dataset_revision")
+    prompt_field: Name = Field("prompt", description="Field of a dataset's rows that holds the prompt.")
     tool_pool_size: Count = Field(128, description="Threads for tool calls.")
     tool_call_parser: Name = Field(
         "hermes", description="Format in which a raw completion of a model server holds its tool calls."
     )
     extra_body: Annotated[dict[str, JsonValue] | None, MustBe("a mapping of names to JSON values")] = Field(
-        None, description="Further parameters of every request to the model's endpoint."
+        None, description="Further parameters of every request, such as preferences for a provider."
     )
-    eval_handling: Annotated[EvalHandling, MustBe("STOP_TRAIN, LIMIT_TRAIN or NONE")] = Field(
+    eval_handling: EvalHandling = Field(
         EvalHandling.STOP_TRAIN, description="What becomes of training while an evaluation runs."
     )
-    max_token_length: Annotated[Count | None, MustBe("a whole number of at least 1")] = Field(
-        None, description="Tokens of one answer of the model at most; none given: as many as the endpoint allows."
+    max_token_length: Count | None = Field(
+        None,
+        description="Tokens of one answer of the model at most, which is `max_tokens` of the request; none given: as "
+        "many as the endpoint allows.",
     )
-    verifier: Annotated[Literal["same", "fresh"], MustBe("same or fresh")] = Field(
-        "same", description="Where tests run: in the agent's sandbox, or with what it made in a fresh one."
-    )
+    verifier: Verifier = _by_option("env.verifier")
     force_build: bool = Field(False, description="Build images from their Dockerfiles although there are ready ones.")
-    task_filter: Annotated[Names | None, _A_LIST] = Field(
-        None, description="Ids or globs of the tasks to run; none given: all."
-    )
-    skip_tasks: Annotated[Names | None, _A_LIST] = Field(None, description="Ids or globs of tasks to leave out.")
+    task_filter: Names | None = _by_option("env.task_filter")
+    skip_tasks: Names | None = _by_option("env.skip_tasks")
 
 
 class OpenAIConfig(_Section):
     """The section `openai`: who answers."""
 
-    base_url: Annotated[Name | None, MustBe("an http(s) address")] = Field(
-        None, description="OpenAI-compatible endpoint; none given: it follows from the keys in the environment."
-    )
-    model_name: Annotated[Name | None, MustBe("a name")] = Field(
-        None, description="Model as its endpoint knows it, or oracle or nop."
-    )
+    base_url: Annotated[Name | None, MustBe("an http(s) address")] = _by_option("openai.base_url")
+    model_name: Name | None = _by_option("openai.model_name")
     api_key: Annotated[SecretStr | None, MustBe("a text")] = Field(
-        None, description="Key of base_url; taken only from the file that names the base_url as well."
+        None, description="Key of `base_url`; taken only from the file that names the `base_url` as well."
     )
 
 
 SECTIONS: dict[str, type[BaseModel]] = {"env": EnvConfig, "openai": OpenAIConfig}
 
-#: Keys of Atropos's own configuration. A file that serves both doors holds them.
+#: Fields of Atropos's own configuration, by section.
+_TRAINING = {
+    "env": (
+        "batch_size", "custom_thinking_prompt", "data_dir_to_save_evals", "data_path_to_save_groups",
+        "ensure_scores_are_not_same", "eval_limit_ratio", "group_size", "include_messages", "inference_weight",
+        "max_batches_offpolicy", "max_eval_workers", "max_num_workers", "max_num_workers_per_node",
+        "max_reasoning_tokens", "min_batch_allocation", "min_items_sent_before_logging",
+        "num_rollouts_per_group_for_logging", "num_rollouts_to_keep", "reasoning_effort", "rollout_server_url",
+        "sent_groups", "short_groups", "steps_per_eval", "thinking_mode", "tokenizer_name", "total_steps", "use_wandb",
+        "wandb_name", "worker_timeout",
+    ),
+    "openai": (
+        "health_check", "n_kwarg_is_ignored", "num_max_requests_at_once", "num_requests_for_eval",
+        "rolling_buffer_length", "server_type", "timeout", "token_protocol", "tokenizer_name", "tracing_enabled",
+    ),
+}  # fmt: skip
+#: Keys of it. A file that serves both doors holds them.
 TRAINING_KEYS = frozenset(
-    {
-        *(
-            f"env.{name}"
-            for name in (
-                "batch_size",
-                "custom_thinking_prompt",
-                "data_dir_to_save_evals",
-                "data_path_to_save_groups",
-                "ensure_scores_are_not_same",
-                "eval_limit_ratio",
-                "group_size",
-                "include_messages",
-                "inference_weight",
-                "max_batches_offpolicy",
-                "max_eval_workers",
-                "max_num_workers",
-                "max_num_workers_per_node",
-                "max_reasoning_tokens",
-                "min_batch_allocation",
-                "min_items_sent_before_logging",
-                "num_rollouts_per_group_for_logging",
-                "num_rollouts_to_keep",
-                "reasoning_effort",
-                "rollout_server_url",
-                "sent_groups",
-                "short_groups",
-                "steps_per_eval",
-                "thinking_mode",
-                "tokenizer_name",
-                "total_steps",
-                "use_wandb",
-                "wandb_name",
-                "worker_timeout",
-            )
-        ),
-        *(
-            f"openai.{name}"
-            for name in (
-                "health_check",
-                "n_kwarg_is_ignored",
-                "num_max_requests_at_once",
-                "num_requests_for_eval",
-                "rolling_buffer_length",
-                "server_type",
-                "timeout",
-                "token_protocol",
-                "tokenizer_name",
-                "tracing_enabled",
-            )
-        ),
-        "slurm",
-        "testing",
-    }
+    {"slurm", "testing", *(f"{section}.{name}" for section, names in _TRAINING.items() for name in names)}
 )
 
 
@@ -232,7 +182,34 @@ class Schema:
 TESTING = Schema(SECTIONS, TRAINING_KEYS)
 
 
+_UNIONS = (Union, UnionType)
+
+
+def types_of(annotation: Any) -> list[Any]:
+    """Return the types that a field's annotation accepts, without what is only said about them."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return types_of(get_args(annotation)[0])
+    if origin in _UNIONS:
+        return [kind for part in get_args(annotation) for kind in types_of(part)]
+    return [annotation if origin is Literal else origin or annotation]
+
+
 def must_be(section: type[BaseModel], name: str) -> str | None:
     """Return what a field accepts in a user's words, None when it does not say."""
-    said: list[Any] = [entry for entry in section.model_fields[name].metadata if isinstance(entry, MustBe)]
-    return said[-1].text if said else None
+    field = section.model_fields[name]
+    parts = get_args(field.annotation) if get_origin(field.annotation) in _UNIONS else ()
+    entries = [*(entry for part in parts for entry in getattr(part, "__metadata__", ())), *field.metadata]
+    if said := [entry.text for entry in entries if isinstance(entry, MustBe)]:
+        return said[-1]
+    choices = [_choices(kind) for kind in types_of(field.annotation) if kind is not NoneType]
+    words = [word for some in choices for word in some]
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if all(choices) and words else None
+
+
+def _choices(kind: Any) -> list[str]:
+    """Return the values of a type, if there are few."""
+    if kind is bool:
+        return ["true", "false"]
+    is_enum = isinstance(kind, type) and issubclass(kind, Enum)
+    return [str(member.value) for member in kind] if is_enum else list(map(str, get_args(kind)))

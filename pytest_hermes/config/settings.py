@@ -5,11 +5,11 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import IntEnum
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from ..core.suggest import nearest
 from ..errors import UsageError
 from ..redact import without_secret_fields
 from .fields import TESTING, EnvConfig, OpenAIConfig, Schema, must_be
@@ -112,9 +112,9 @@ def check_key(key: str, origin: Origin, schema: Schema = TESTING) -> None:
         parent = f"{section}.{name.split('.')[0]}"
         raise UsageError(f"{origin}: {parent} is set as a whole, as YAML: {parent}={{…}}, not {key!r}")
     candidates = [key] if dot else [*(f"{section}.{key}" for section in sections), key]
-    hint = next((close[0] for name in candidates if (close := get_close_matches(name, known, 1, 0.75))), None)
+    hint = next(filter(None, (nearest(name, known, 0.75) for name in candidates)), None)
     if hint is None and section not in sections:
-        hint = next(iter(get_close_matches(section, sections, 1, 0.5)), None)
+        hint = nearest(section, sections)
     fields = schema.fields(section) if section in sections else list(sections)
     listing = f"; did you mean {hint}?" if hint else f"; known: {', '.join(fields)}"
     raise UsageError(f"{origin}: unknown key {key!r}{listing}")

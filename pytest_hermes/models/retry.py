@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from ..config.options import Options
+
 #: Statuses that may be another on the next try.
 _TRANSIENT = (408, 409, 429)
 
@@ -35,7 +37,7 @@ class RetryPolicy:
     #: No try begins later than this after the call's first; a longer `Retry-After` ends the call at once.
     total: float = 900.0
     #: For one request, from the first byte sent to the last one received. Reasoning models think for minutes.
-    request_timeout: float = 600.0
+    request_timeout: float = Options.request_timeout
     #: Tries to reach an endpoint that has not answered anything yet: its address is wrong, most likely.
     first_contact_tries: int = 4
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from ..config.options import DEFAULT_IN_FLIGHT
 from . import hookspecs
 from .distribution import (
-    DEFAULT_IN_FLIGHT,
     check_n_is_known,
     check_processes,
     in_flight_from_n,
@@ -80,8 +80,8 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, in
         in_flight = options.concurrency or in_flight_from_n(config) or DEFAULT_IN_FLIGHT
         config.stash[_REQUEST] = (options, selections, in_flight)
         if not hasattr(config, "workerinput"):
-            check_processes(options.procs or 1, in_flight, config)
-            set_processes(config, 1 if config.option.collectonly else options.procs or 1)
+            check_processes(options.procs, in_flight, config)
+            set_processes(config, 1 if config.option.collectonly else options.procs)
     elif not hasattr(config, "workerinput"):
         check_without_benchmark(config.invocation_params.args)
     return (yield)

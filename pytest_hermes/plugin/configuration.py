@@ -10,6 +10,7 @@ from typing import Any
 
 from ..benchmark import Benchmark
 from ..config.of_benchmark import benchmark_settings
+from ..config.options import OPTIONS, Options
 from ..config.settings import Config, Layer, Origin, Setting, resolve
 from ..config.unused import BENCHMARK_KEYS, describe_unused, why_not_obeyed
 from ..errors import UsageError
@@ -19,21 +20,6 @@ from ..models.resolve import resolve_judge, resolve_model
 from ..models.retry import retry_policy
 from ..rollout.configured import blame, endpoint_of
 from ..rollout.plan import PlannedTask, select
-from .options import Options
-
-#: Options that say the same as a field.
-FIELD_OF = {
-    "model": "openai.model_name",
-    "base_url": "openai.base_url",
-    "sandbox": "env.terminal_backend",
-    "image": "env.terminal_image",
-    "sandbox_network": "env.terminal_network",
-    "task": "env.task_filter",
-    "skip_task": "env.skip_tasks",
-    "dataset": "env.dataset_name",
-    "dataset_revision": "env.dataset_revision",
-    "verifier": "env.verifier",
-}
 
 #: What agents get in tests of the user's own, where no benchmark says.
 OWN_TOOLSETS = Setting("env.enabled_toolsets", ["terminal", "file"], Origin(Layer.BENCHMARK, "hermes_agent"))
@@ -107,17 +93,17 @@ def _names(config: Config, key: str, *, from_benchmark: bool) -> Sequence[str]:
 
 
 def _settings(options: Options, cwd: Path) -> Iterator[Setting]:
-    if options.config is not None or options.assignments:
+    if options.configures:
         from ..config.yaml_text import parse_assignment, read_settings  # YAML is slow to import
     if options.config is not None:
         yield from read_settings(cwd / options.config, options.config)
-    for place, text in options.assignments:
+    for place, text in options.set:
         yield parse_assignment(text, place, _layer(place))
     # After those: of one place, the option that is made for a field wins.
-    for name, key in FIELD_OF.items():
-        if (value := getattr(options, name)) is not None:
-            place = options.origins[name]
-            yield Setting(key, value, Origin(_layer(place), place))
+    for option in OPTIONS:
+        if option.sets and option.name in options.origins:
+            place = options.origins[option.name]
+            yield Setting(option.sets, getattr(options, option.name), Origin(_layer(place), place))
 
 
 def _layer(place: str) -> Layer:

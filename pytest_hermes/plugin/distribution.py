@@ -14,8 +14,6 @@ from collections.abc import Sequence
 
 import pytest
 
-DEFAULT_IN_FLIGHT = 4
-
 _N = re.compile(r"-n.*|--numprocesses(=.*)?")
 
 

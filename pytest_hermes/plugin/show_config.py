@@ -11,13 +11,14 @@ import pytest
 from pydantic import SecretStr
 
 from ..config.fields import TESTING
+from ..config.options import OPTIONS
 from ..config.settings import Config
 from ..config.unused import BENCHMARK_KEYS, why_not_obeyed, why_unused
 from ..errors import UsageError
 from ..redact import REDACTED, Redactor, without_secret_fields
 from ..rollout.catalog import load_benchmark
-from .configuration import FIELD_OF, Configuration
-from .options import OPTIONS, read_option, read_options
+from .configuration import Configuration
+from .options import read_option, read_options
 
 OWN_TESTS = "tests with hermes_agent"
 
@@ -76,7 +77,7 @@ def _option_rows(config: pytest.Config, redactor: Redactor) -> list[_Row]:
     rows = []
     for option in OPTIONS:
         value, origin = read_option(config, option)
-        if origin and option.name not in FIELD_OF:
+        if origin and not option.sets:
             rows.append((option.flag, redactor.text(_text(value)), origin))
     return rows
 

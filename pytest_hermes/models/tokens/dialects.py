@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from ...core.suggest import unknown
 from ...errors import InfrastructureError, UsageError
-from ...suggest import unknown
 
 Protocols = Literal["auto", "vllm_generate", "sglang", "completions"]
 

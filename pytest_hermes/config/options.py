@@ -1,0 +1,314 @@
+"""The options of a run. Each is defined here, once, and the rest follows.
+
+`model` is the option `--hermes-model`, the ini key `hermes_model`, the environment variable `PYTEST_HERMES_MODEL` and
+the attribute `Options.model`. An option that sets a field of the configuration also gives that field its default and
+its description, which the flag of `hermes-env` has as well. Help and documentation are made of the same texts.
+
+Nothing but the standard library is imported here: every start of pytest reads this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
+from enum import Enum
+from math import inf
+from typing import Any, Final, Literal, TypeVar, get_args
+
+T = TypeVar("T")
+
+#: Rollouts in flight where neither `--hermes-concurrency` nor `-n` says.
+DEFAULT_IN_FLIGHT: Final = 4
+
+Names = list[str]
+
+#: Where a task's tests run.
+Verifier = Literal["same", "fresh"]
+
+
+class Network(Enum):
+    """The network of sandboxes."""
+
+    NONE = "none"
+    DEFAULT = "default"
+
+
+def comma_list(text: str) -> Names:
+    """Return the names in a text with commas or line ends between; they hold neither."""
+    return [name.strip() for name in text.replace("\n", ",").split(",") if name.strip()]
+
+
+def plain(markdown: str) -> str:
+    """Return a text as a terminal shows it."""
+    return markdown.replace("`", "'")
+
+
+def _reader(read: Callable[[str], T], fits: Callable[[T], bool], must: str) -> Callable[[str], T]:
+    """Return what turns a text into a value, and raises ValueError that says what it must be."""
+
+    def parse(text: str) -> T:
+        try:
+            value = read(text.strip())
+            if fits(value):
+                return value
+        except (ValueError, ArithmeticError):
+            pass
+        raise ValueError(f"must {must}")
+
+    return parse
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    return _reader(str, words.__contains__, f"be {' or '.join(map(repr, words))}")
+
+
+_text = _reader(str, bool, "not be empty")
+_names = _reader(comma_list, bool, "name at least one")
+_count = _reader(int, lambda number: number >= 1, "be a whole number of at least 1")
+_from_0 = _reader(int, lambda number: number >= 0, "be a whole number, 0 or more")
+_seconds = _reader(float, lambda number: 0 < number < inf, "be a number of seconds greater than 0")
+_dollars = _reader(
+    lambda text: Decimal(text.removeprefix("$")),
+    lambda amount: amount.is_finite() and amount > 0,
+    "be an amount of dollars greater than 0, such as 2.50",
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option."""
+
+    name: str
+    #: Turns a text into the value, or raises ValueError with what it must be. None for a switch, which takes no value
+    #: and stands on the command line only: what it asks for belongs to no file.
+    parse: Callable[[str], Any] | None
+    metavar: str
+    #: What it is for. This and `otherwise` are Markdown, as are descriptions of fields.
+    about: str
+    #: What holds when nobody says, as a value.
+    default: Any = None
+    #: The same in words, where it is no value.
+    otherwise: str = ""
+    #: The field of the configuration that it sets, as `section.field`.
+    sets: str = ""
+
+    @property
+    def flag(self) -> str:
+        return "--hermes-" + self.name.replace("_", "-")
+
+    @property
+    def dest(self) -> str:
+        """The ini key, and the name of its value among pytest's."""
+        return "hermes_" + self.name
+
+    @property
+    def variable(self) -> str:
+        return "PYTEST_HERMES_" + self.name.upper()
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be given several times."""
+        return self.parse is _names or self.name == "set"
+
+    @property
+    def default_text(self) -> str:
+        """What holds when nobody says; empty when that is nothing."""
+        default = f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+        return self.otherwise or (f"`{default}`" if self.default not in (None, ()) else "")
+
+    @property
+    def meaning(self) -> str:
+        """What it is for, and how often it may be given."""
+        return f"{self.about}; may be repeated, or a comma list" if self.parse is _names else self.about
+
+    @property
+    def help(self) -> str:
+        default = f" (default: {self.default_text})" if self.default_text else ""
+        where = f" [ini: {self.dest}, env: {self.variable}]" if self.parse else ""
+        return plain(f"{self.meaning}{default}{where}")
+
+    @property
+    def description(self) -> str:
+        """What it is for, as the description of the field that it sets."""
+        otherwise = f"; none given: {self.otherwise}" if self.otherwise else ""
+        return f"{self.about[:1].upper()}{self.about[1:]}{otherwise}."
+
+
+def _option(parse: Callable[[str], Any], metavar: str, about: str, **more: Any) -> Any:
+    option = Option("", parse, metavar, about, **more)
+    # A field of the configuration has the default itself.
+    return field(default=None if option.sets else option.default, metadata={"option": option})
+
+
+def _switch(about: str) -> Any:
+    return field(default=False, metadata={"option": Option("", None, "", about)})
+
+
+_ENDPOINT: Final = "that of `OPENAI_BASE_URL`, `OPENROUTER_API_KEY` or `OPENAI_API_KEY`"
+_NO_LIMIT: Final = {"otherwise": "no limit"}
+
+
+# fmt: off
+# ruff: noqa: RUF009  what is called here makes a field
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for. None: he did not say."""
+
+    bench: Names | None = _option(
+        _names, "NAME",
+        "a benchmark to run: the name of an installed one, or `path/to/file.py:Class`. Without a path, nothing else is "
+        "collected",
+    )
+    list: bool = _switch("list the installed benchmarks, or with `--hermes-bench` the tasks of those, and exit")
+    task: Names | None = _option(
+        _names, "ID", "ids or globs of the tasks to run", otherwise="all", sets="env.task_filter"
+    )
+    skip_task: Names | None = _option(
+        _names, "ID", "ids or globs of tasks to leave out", sets="env.skip_tasks"
+    )
+    limit: int | None = _option(
+        _count, "N", "the first N tasks of each benchmark, of those that are not filtered out", otherwise="all"
+    )
+    model: str | None = _option(
+        _text, "NAME",
+        "who answers: a model as its endpoint knows it (`anthropic/claude-sonnet-4.6`), `oracle` to play the reference "
+        "solutions, or `nop` to do nothing",
+        otherwise="the benchmark's own, if it has one", sets="openai.model_name",
+    )
+    base_url: str | None = _option(
+        _text, "URL",
+        "an OpenAI-compatible endpoint, such as `http://localhost:8000/v1`; its key, if it wants one, is read from "
+        "`PYTEST_HERMES_API_KEY`",
+        otherwise=_ENDPOINT, sets="openai.base_url",
+    )
+    judge_model: str | None = _option(
+        _text, "NAME", "the model that judges, of benchmarks and tests whose rewards ask one"
+    )
+    judge_base_url: str | None = _option(
+        _text, "URL", "the judge's endpoint; its key, if it wants one, is read from `PYTEST_HERMES_JUDGE_API_KEY`",
+        otherwise=_ENDPOINT,
+    )
+    dataset: str | None = _option(
+        _text, "SOURCE",
+        "where a dataset benchmark gets its tasks: a Hugging Face dataset (`owner/name`), a `.parquet`, `.jsonl` or "
+        "`.jsonl.gz` file of such rows, or a folder of task directories in the Harbor layout",
+        otherwise="the benchmark's own", sets="env.dataset_name",
+    )
+    dataset_revision: str | None = _option(
+        _text, "REV", "commit, tag or branch of a Hugging Face dataset",
+        otherwise="its newest", sets="env.dataset_revision",
+    )
+    verifier: str | None = _option(
+        _one_of(*get_args(Verifier)), "WHERE",
+        "where a task's tests run: in the agent's sandbox (`same`), or in a new one with what the agent made (`fresh`)",
+        default="same", sets="env.verifier",
+    )
+    sandbox: str | None = _option(
+        _text, "NAME",
+        "where the agents' commands run: `local`, `docker` (a container for each attempt, on the engine that "
+        "`DOCKER_HOST` or the current Docker context names), or another that is installed",
+        default="local", sets="env.terminal_backend",
+    )
+    image: str | None = _option(
+        _text, "IMAGE", "container image of tasks that name none, any that has a shell and tar",
+        otherwise="the sandbox's own, such as `debian:stable-slim`", sets="env.terminal_image",
+    )
+    sandbox_network: str | None = _option(
+        _one_of(*(network.value for network in Network)), "none|default",
+        "`none` cuts every sandbox off from the network, `default` leaves it to the task and the sandbox",
+        default="default", sets="env.terminal_network",
+    )
+    concurrency: int | None = _option(
+        _count, "N",
+        "rollouts in flight at once; with pytest-xdist, `-n N` says the same, `-n auto` means four a core and `-n 0` "
+        "one",
+        otherwise=f"`{DEFAULT_IN_FLIGHT}`",
+    )
+    procs: int = _option(
+        _count, "M", "processes that the rollouts in flight are spread over, as pytest-xdist workers", default=1
+    )
+    attempts: int = _option(_count, "K", "attempts of each task, as items of their own: `task@1` … `task@K`", default=1)
+    task_timeout: float | None = _option(
+        _seconds, "SECONDS", "cap on the agent's time for one task; a task's own shorter limit stays",
+        otherwise="the task's own",
+    )
+    max_cost: Decimal | None = _option(
+        _dollars, "DOLLARS",
+        "what all answers of the run may cost, without the judge's. The run ends at the first answer whose price is "
+        "not known. At this limit and those below, no more attempts are started, and those in flight end as errors "
+        "of kind `budget`",
+        **_NO_LIMIT,
+    )
+    judge_max_cost: Decimal | None = _option(
+        _dollars, "DOLLARS",
+        "what all answers of the judge may cost. The run ends at the first one whose price is not known", **_NO_LIMIT
+    )
+    max_tokens: int | None = _option(
+        _count, "N", "prompt and completion tokens that the run may use, all its attempts together", **_NO_LIMIT
+    )
+    max_turns: int | None = _option(
+        _count, "N", "answered model calls that the run may make, all its attempts together", **_NO_LIMIT
+    )
+    max_seconds: float | None = _option(
+        _seconds, "SECONDS",
+        "wall time of the run, from when its tasks are known. When it is over, attempts in flight end at once",
+        **_NO_LIMIT,
+    )
+    infra_retries: int = _option(
+        _from_0, "N",
+        "times that an attempt is started afresh, in a new sandbox, after an infrastructure error; every start is "
+        "paid for",
+        default=0,
+    )
+    request_timeout: float = _option(
+        _seconds, "SECONDS", "time for one request to the model, after which it is made again", default=600.0
+    )
+    #: Relative to where pytest was started, as are `resume` and `config`.
+    run_dir: str | None = _option(
+        _text, "DIR", "folder for `results.jsonl`, which is appended to", otherwise="a new one in `hermes-runs/`"
+    )
+    resume: str | None = _option(
+        _text, "RUN_DIR",
+        "continue the run in this folder: attempts with a line in its results are reported from there, the others run",
+    )
+    retry_errors: bool = _switch("with `--hermes-resume`: run attempts again that ended in an error")
+    resume_force: bool = _switch(
+        "with `--hermes-resume`: continue although the model, the dataset or the configuration differ"
+    )
+    validate: bool = _switch(
+        "check that a benchmark is sound here: run each task with `oracle`, which must pass, and with `nop`, which "
+        "must not"
+    )
+    config: str | None = _option(
+        _text, "FILE",
+        "YAML file with the sections `env` and `openai`, as Hermes environments take it; other options win over it",
+    )
+    #: As (place, `section.field=VALUE`), the strongest last. Each place adds to what weaker ones say.
+    set: tuple[tuple[str, str], ...] = _option(
+        _text, "FIELD=VALUE",
+        "set one field of the configuration, such as `env.max_agent_turns=10`, its value in YAML; may be repeated (in "
+        "the ini file and the environment: one a line)",
+        default=(),
+    )
+    show_config: bool = _switch("show the configuration that results, and where each value comes from, and exit")
+    #: Where each option that was given comes from, by its name.
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    # fmt: on
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether anything limits the run as a whole."""
+        limits = (self.max_cost, self.judge_max_cost, self.max_tokens, self.max_turns, self.max_seconds)
+        return any(limit is not None for limit in limits)
+
+    @property
+    def configures(self) -> bool:
+        """Whether there is a configuration beside the options themselves."""
+        return self.config is not None or bool(self.set)
+
+
+OPTIONS: Final = tuple(
+    replace(entry.metadata["option"], name=entry.name) for entry in fields(Options) if "option" in entry.metadata
+)
