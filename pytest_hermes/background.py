@@ -8,9 +8,13 @@ import concurrent.futures
 import concurrent.futures.thread  # see at_exit
 import contextlib
 import logging
+import selectors
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Generic, Protocol, TypeVar
+
+from .core.threads import DaemonThreads
 
 T = TypeVar("T")
 
@@ -22,6 +26,10 @@ _PULSE = 1.0
 
 class LoopElsewhere(Protocol):
     """An event loop of another thread."""
+
+    @property
+    def selector(self) -> BusySelector | None:
+        """What the loop waits in, where that tells for how long it has been busy."""
 
     def submit(self, coro: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run `coro` on the loop. Cancelling the future cancels it."""
@@ -35,12 +43,32 @@ class BorrowedLoop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.selector: BusySelector | None = None
 
     def submit(self, coro: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         return asyncio.run_coroutine_threadsafe(coro, self.loop)
 
     def run(self, coro: Coroutine[Any, Any, T]) -> T:
         return run_blocking(self.loop, coro)
+
+
+class BusySelector(selectors.DefaultSelector):
+    """Knows for how long its loop has been running callbacks, instead of waiting here for what comes next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Since when, by `perf_counter`; None while it waits.
+        self.busy_since: float | None = None
+        #: Told, on the loop, how many seconds a round of callbacks took, before any timer is looked at.
+        self.on_round: Callable[[float], object] = lambda seconds: None
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.busy_since is not None:
+            self.on_round(time.perf_counter() - self.busy_since)
+        self.busy_since = None
+        ready = super().select(timeout)
+        self.busy_since = time.perf_counter()
+        return ready
 
 
 class BackgroundLoop:
@@ -51,6 +79,8 @@ class BackgroundLoop:
 
     def __init__(self, name: str = "hermes-loop") -> None:
         self._name = name
+        #: Tells for how long the loop has been busy.
+        self.selector: BusySelector | None = BusySelector()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -60,6 +90,11 @@ class BackgroundLoop:
     def loop(self) -> asyncio.AbstractEventLoop:
         """The running loop; started if need be. Raises RuntimeError once closed."""
         return self.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs, or has not been needed so far."""
+        return self._thread is None or self._thread.is_alive()
 
     def start(self) -> asyncio.AbstractEventLoop:
         """Start the thread unless it runs already, and return its loop. Raises RuntimeError once closed."""
@@ -111,11 +146,15 @@ class BackgroundLoop:
         thread.join(timeout)
         return not thread.is_alive()
 
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.SelectorEventLoop(self.selector)
+
     def _live(self, ready: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:
         # The runner then shuts down async generators and the executor, and closes the loop.
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=self._new_loop) as runner:
             loop = runner.get_loop()
             asyncio.set_event_loop(loop)
+            loop.set_default_executor(DaemonThreads(f"{self._name}-thread"))
             loop.call_soon(ready.set_result, loop)
             # Not in a task, which code on the loop could cancel: only `close` ends it.
             while not self._closed:

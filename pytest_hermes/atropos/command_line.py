@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -7,6 +7,10 @@ import reprlib
 #: Characters of a value that a message shows.
 LONGEST = 80
 
+#: Characters of an error's text, and of its first line, that are kept: a record is no place for megabytes.
+_TEXT = 20_000
+_LINE = 500
+
 
 def shown(value: object) -> str:
     """Return a value as Python writes it, on one line and not too long, whatever its class makes of that."""
@@ -14,7 +18,7 @@ def shown(value: object) -> str:
     brief.maxstring = brief.maxother = brief.maxlong = LONGEST
     try:
         text = " ".join(brief.repr(value).splitlines())
-    except Exception:  # a class whose name or elements cannot be had either
+    except BaseException:  # a class whose name or elements cannot be had either
         text = f"a {type(value).__name__}"
     return text if len(text) <= 2 * LONGEST else f"{text[: 2 * LONGEST]}…"
 
@@ -22,12 +26,15 @@ def shown(value: object) -> str:
 def text_of(error: BaseException) -> str:
     """Return the text of an error, whatever its class makes of that."""
     try:
-        return str(error)
-    except Exception as problem:
+        text = str(error)
+        # Not a subclass, whose methods may be somebody's own.
+        return str.__str__(text)[:_TEXT]
+    except BaseException as problem:
         return f"(its text cannot be shown: {type(problem).__name__})"
 
 
 def described(error: BaseException) -> str:
     """Return an error as `KeyError: 'x'`: its class and the first line of its text, if it has any."""
     first = next((line.strip() for line in text_of(error).splitlines() if line.strip()), "")
+    first = first if len(first) <= _LINE else f"{first[:_LINE]}…"
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -345,6 +345,11 @@ class BenchRun:
         )
         return self.engine.submit(plan, key)
 
+    def check_alive(self) -> None:
+        """Give the run up if its event loop has ended, by whatever a benchmark's code did to it."""
+        if self._engine is not None and not self._engine.abandoned and not self.loop.alive:
+            self._engine.abandon("the run ended, since code of a benchmark has broken its event loop")
+
     @property
     def _abandoned(self) -> bool:
         """Whether the loop is blocked for good: nothing there can be waited for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -53,7 +54,11 @@ class Halts:
         halt = self._halt()
         if halt is not None and not hasattr(config, "workerinput"):
             # Last of all, where one looks: above it may stand a hundred lines.
-            config.get_terminal_writer().line(f"hermes: stopped: {halt[1]}", red=True, bold=True)
+            line = f"hermes: stopped: {halt[1]}"
+            if config.pluginmanager.hasplugin("terminalreporter"):
+                config.get_terminal_writer().line(line, red=True, bold=True)
+            else:
+                print(line, file=sys.stderr)
 
 
 _HALTS: pytest.StashKey[Halts] = pytest.StashKey()

@@ -9,8 +9,6 @@ from __future__ import annotations
 import queue
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +39,8 @@ class RunLoop(Rollouts):
         if not tasks or session.config.option.collectonly or collection_failed:
             return None
         self._start_engine()
-        with sigterm_as_interrupt(), separate_prints(session.config):
+        sigterm_as_interrupt(session.config)
+        with separate_prints(session.config):
             for task in tasks:
                 if task.is_to_run:
                     self.submit(task)
@@ -74,7 +73,7 @@ class RunLoop(Rollouts):
                 try:
                     return self._finished.get(timeout=live.interval)
                 except queue.Empty:
-                    continue
+                    self._run.check_alive()
         finally:
             live.hide()
 
@@ -92,18 +91,23 @@ class RunLoop(Rollouts):
         return handle
 
 
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Make SIGTERM end the session as Ctrl-C does: in order, with its reports and without its sandboxes."""
+def sigterm_as_interrupt(config: pytest.Config) -> None:
+    """Make SIGTERM end the session as Ctrl-C does: in order, with its reports and without its sandboxes.
+
+    It holds until pytest is done. A second one changes nothing: the session is ending.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
         return
+    came = False
 
     def interrupt(signum: int, frame: Any) -> None:
-        raise KeyboardInterrupt("SIGTERM")
+        nonlocal came
+        if not came:
+            came = True
+            raise KeyboardInterrupt("SIGTERM")
+
+    def restore() -> None:
+        signal.signal(signal.SIGTERM, before)
 
     before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    config.add_cleanup(restore)

@@ -45,8 +45,8 @@ class Controller:
         drawing = threading.Thread(target=self._keep_drawing, name="hermes-live-line", daemon=True)
         drawing.start()
         try:
-            with sigterm_as_interrupt():
-                return (yield)
+            sigterm_as_interrupt(session.config)
+            return (yield)
         finally:
             self._over.set()
             drawing.join()

@@ -44,7 +44,8 @@ class WorkerRollouts(Rollouts):
         if self._interactor is not None:
             _refuse_to_give_away(self._interactor, self._is_started)
         self._start_engine()
-        with sigterm_as_interrupt(), separate_prints(session.config):
+        sigterm_as_interrupt(session.config)
+        with separate_prints(session.config):
             return (yield)
 
     @pytest.hookimpl(tryfirst=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..benchmark import REWARD_RANGE, Benchmark
 from ..config.fields import EnvConfig
+from ..core.checks import number
+from ..core.one_line import shown
 from ..errors import InfrastructureError, Refused
 from ..judging import Judging
 from ..models.protocol import Equipped, ModelSource
@@ -55,6 +58,18 @@ class AttemptPlan:
     tools: tuple[Tool, ...] = ()
     #: Keep the sandbox open after verification until it is released.
     hold: bool = False
+    #: What names the attempt, taken down when it is planned: code that runs later may change the objects.
+    benchmark: str = field(init=False)
+    task: str = field(init=False)
+    revision: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("benchmark", self.planned.benchmark.name),
+            ("task", self.planned.task.id),
+            ("revision", self.planned.benchmark.revision),
+        ):
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -108,7 +123,7 @@ class Attempt:
         self._run_id = run_id
         self._limits = attempt_limits(plan.planned.benchmark, plan.config, plan.planned.task, task_timeout)
         self._key = key
-        self._user_code = UserCode(plan.planned.task.id, watchdog)
+        self._user_code = UserCode(plan.task, watchdog)
         self._on_undeclared_reward = on_undeclared_reward
         self.place = attempt_place(plan.config, key, self._sandbox_spec)
         self.context = ToolContext(key, place=self.place)
@@ -169,7 +184,7 @@ class Attempt:
                     raise InfrastructureError(f"the model's files cannot be copied: {error}", kind="sandbox") from error
             prompt = await self._set_up(benchmark.format_prompt, item)
             if not isinstance(prompt, str | list):
-                raise UnusableValue(f"format_prompt returned {prompt!r}; it must return a text", kind="setup")
+                raise UnusableValue(f"format_prompt returned {shown(prompt)}; it must return a text", kind="setup")
         self._loop = HermesAgentLoop(
             model,
             [tool.schema for tool in tools],
@@ -190,10 +205,16 @@ class Attempt:
         self.result = await self._loop.run([*messages, {"role": "user", "content": prompt}])
         async with self._phase("verifier"):
             seconds = None if benchmark.verifier_times_itself else self._limits.verifier_seconds
-            compute_reward = benchmark.compute_reward
-            reward = await self._user_code.call(
-                "verifier", compute_reward, item, self.result, self.context, seconds=seconds
+            reward: float = await self._user_code.call(
+                "verifier", self._rewarded, benchmark.compute_reward, item, seconds=seconds, name="compute_reward"
             )
+        return reward
+
+    async def _rewarded(self, compute_reward: Callable[..., Any], item: Any) -> float:
+        """Return the reward as a number; turning it into one may run code of its own."""
+        reward = compute_reward(item, self.result, self.context)
+        if inspect.isawaitable(reward):
+            reward = await reward
         if isinstance(reward, Verdict):
             self._verdict = reward
             if reward.error is not None:
@@ -218,7 +239,7 @@ class Attempt:
             benchmark, item, _ = self._parts()
             spec = await self._set_up(benchmark.sandbox, item)
             if not isinstance(spec, SandboxSpec):
-                raise UnusableValue(f"sandbox returned {spec!r}; it must return a SandboxSpec", kind="setup")
+                raise UnusableValue(f"sandbox returned {shown(spec)}; it must return a SandboxSpec", kind="setup")
             self._spec = spec
         return self._spec
 
@@ -242,12 +263,10 @@ class Attempt:
 
     def _checked_reward(self, reward: object) -> float:
         # bool is a number, and so are numpy's scalars by __float__; None, text and NaN are mistakes to be told.
-        try:
-            value = float(reward)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            value = math.nan
-        if isinstance(reward, str) or not math.isfinite(value):
-            raise UnusableValue(f"compute_reward returned {reward!r}; it must return a finite number", kind="verifier")
+        value = number(reward)
+        if value is None or not math.isfinite(value):
+            said = f"compute_reward returned {shown(reward)}; it must return a finite number"
+            raise UnusableValue(said, kind="verifier")
         declared = self._parts()[0].reward_range
         low, high = declared or REWARD_RANGE
         if not low <= value <= high:
@@ -263,9 +282,9 @@ class Attempt:
         loop, verdict = self._loop, self._verdict
         return AttemptRecord(
             run_id=self._run_id,
-            benchmark=benchmark.name,
-            dataset_revision=benchmark.revision,
-            task=task.id,
+            benchmark=self.plan.benchmark,
+            dataset_revision=self.plan.revision,
+            task=self.plan.task,
             attempt=self.plan.number,
             status=ending.status,
             error=ending.error,
@@ -309,8 +328,8 @@ def bare_record(plan: AttemptPlan, run_id: str, ending: Ending, started: datetim
     """Return the record of an attempt of which nothing more is known than how it ended."""
     return AttemptRecord(
         run_id=run_id,
-        benchmark=plan.planned.benchmark.name,
-        task=plan.planned.task.id,
+        benchmark=plan.benchmark,
+        task=plan.task,
         attempt=plan.number,
         status=ending.status,
         error=ending.error,

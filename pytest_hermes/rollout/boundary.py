@@ -37,10 +37,10 @@ async def contain(work: Awaitable[T], stopped: Callable[[], bool]) -> T | Fault:
     """
     try:
         return await work
-    except GeneratorExit:
-        # This coroutine is being thrown away: it may not await anything any more.
-        raise
     except BaseException as error:
+        if isinstance(error, GeneratorExit) and asyncio._get_running_loop() is None:
+            # This coroutine is being thrown away with its loop: it may not await anything any more.
+            raise
         ordered = isinstance(error, asyncio.CancelledError) and stopped()
         if isinstance(error, asyncio.CancelledError) and not ordered and (task := asyncio.current_task()) is not None:
             task.uncancel()
@@ -114,7 +114,7 @@ def ending_of(error: BaseException, classify: Classify = no_meaning) -> Ending |
             return _ending_of_user_code(error, classify)
         case InfrastructureError():
             restartable = not isinstance(error, BudgetSpent | DatasetError | UnusableValue)
-            return _error(error.kind, text_of(error), restartable=restartable)
+            return _error(str(error.kind), text_of(error), restartable=restartable)
         case HermesError():
             return _error("usage", text_of(error))
         case asyncio.CancelledError():

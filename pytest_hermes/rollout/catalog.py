@@ -16,9 +16,9 @@ from types import ModuleType
 from ..benchmark import Benchmark
 from ..core.one_line import described, shown
 from ..core.source import raised_at, shown_path
+from ..core.suggest import unknown
 from ..errors import UsageError
 from ..installed import installed
-from ..suggest import unknown
 from .attributes import check_attributes
 from .load_errors import blaming, called, is_stop
 

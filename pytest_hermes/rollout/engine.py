@@ -108,7 +108,7 @@ class Engine:
     async def _prepare_loop(self) -> None:
         install_bridge(asyncio.get_running_loop())
         if self._starts_watchdog:
-            self.watchdog.start()
+            self.watchdog.start(self._background.selector)
         self.budget.watch(self._budget_is_spent)
         self.budget.set_clock()
 
@@ -166,16 +166,18 @@ class Engine:
 
     def _ended(self, handle: Handle, fault: Fault | None) -> None:
         """Conclude an attempt, which was ended by `fault` if that was raised outside of its work."""
-        if fault is not None and not fault.stopped:
-            ending = ending_of(fault.error)
-            if handle.future.done():
-                self._tell_problem(handle, fault.error)
-            elif isinstance(ending, RunEnded):
-                self._halt(ending.kind, ending.message)
-            else:
-                self._publish(handle, handle.rollout(ending, self._run_id))
-        self._running.pop(asyncio.current_task(), None)
-        self.cancelled += handle.future.cancel()  # False for one that has its result
+        try:
+            if fault is not None and not fault.stopped:
+                ending = ending_of(fault.error)
+                if handle.future.done():
+                    self._tell_problem(handle, fault.error)
+                elif isinstance(ending, RunEnded):
+                    self._halt(ending.kind, ending.message)
+                else:
+                    self._publish(handle, handle.rollout(ending, self._run_id))
+        finally:
+            self._running.pop(asyncio.current_task(), None)
+            self.cancelled += handle.future.cancel()  # False for one that has its result
 
     async def _in_turn(self, handle: Handle) -> None:
         CURRENT.set(handle.prints)
@@ -281,8 +283,8 @@ class Engine:
 
     def _tell_problem(self, handle: Handle, error: BaseException) -> None:
         """Say what went wrong with an attempt beside its record."""
-        self.problems.append(f"{handle.plan.planned.task.id}: {described(error)}")
-        log.error("%s: %s", handle.plan.planned.task.id, traceback_of(error))
+        self.problems.append(f"{handle.plan.task}: {described(error)}")
+        log.error("%s: %s", handle.plan.task, traceback_of(error))
 
     # The run as a whole.
 
@@ -307,6 +309,8 @@ class Engine:
         For another thread than the loop's. Code that blocks the loop is told to end. Should it not, the loop is left
         to end with the process, as all its sandboxes do then, and what is in flight leaves records that say so.
         """
+        if self.abandoned:
+            return
         ending = self._background.submit(self.end())
         began = time.monotonic()
         told_at: float | None = None
@@ -316,6 +320,9 @@ class Engine:
                 return
             except TimeoutError:
                 now = time.monotonic()
+            except KeyboardInterrupt:  # once more: nobody wants to wait
+                self.abandon("the run was interrupted again before it had ended")
+                return
             blocked = self.watchdog.blocked
             if blocked is not None and told_at is None:
                 told_at = now

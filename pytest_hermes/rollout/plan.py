@@ -15,8 +15,8 @@ from ..benchmark import Benchmark, Item
 from ..core.awaiting import awaited, discard, is_asynchronous
 from ..core.one_line import shown
 from ..core.source import user_line
+from ..core.suggest import unknown
 from ..errors import UsageError
-from ..suggest import unknown
 from ..task import Task
 from .attributes import check_attributes
 from .load_errors import blaming, called, wrong_return

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ..core.one_line import described
-from ..errors import HermesError, InfrastructureError
+from ..errors import HermesError, InfrastructureError, Refused
 from ..sandbox.steadfast import Steadfast
 from ..tools.bridge import Bridge, EscapedExit
 from .watchdog import NAMED_AFTER, Guard, Overrun, Watchdog
@@ -21,6 +22,9 @@ log = logging.getLogger("pytest_hermes")
 
 #: Seconds that a call may take to end once it is cancelled; then it is left behind.
 _GRACE = 5.0
+
+#: Characters of a traceback that are kept.
+_TRACE = 20_000
 
 _PACKAGE = str(Path(__file__).parents[1])
 
@@ -45,6 +49,8 @@ class UserCode:
     def __init__(self, task_id: str, watchdog: Watchdog | None) -> None:
         self._task_id = task_id
         self._watchdog = watchdog
+        #: What the attempt's calls share of context variables: one may set what a later one reads.
+        self._context: contextvars.Context | None = None
 
     async def call(
         self, kind: str, function: Callable[..., Any], *arguments: Any, seconds: float | None, name: str = ""
@@ -62,7 +68,9 @@ class UserCode:
             return await value if inspect.isawaitable(value) else value
 
         guard = None if self._watchdog is None else self._watchdog.guard(f"{name} of task {self._task_id!r}", seconds)
-        work = asyncio.create_task(Bridge(call(), guard), name=name)
+        if self._context is None:
+            self._context = contextvars.copy_context()
+        work = asyncio.create_task(Bridge(call(), guard), name=name, context=self._context)
         try:
             async with asyncio.timeout(seconds) as limit:
                 if guard is not None:
@@ -82,6 +90,9 @@ class UserCode:
             return work.result()
         if isinstance(error, EscapedExit) and error.__cause__ is not None:
             error = error.__cause__
+        if isinstance(error, BaseExceptionGroup):
+            # A group of tasks wraps what one of them raised, which means the same as without.
+            error = _ours_within(error) or error
         if isinstance(error, Overrun):
             raise _late(name, kind, seconds, guard) from error
         if isinstance(error, HermesError):
@@ -107,6 +118,20 @@ def _outcome(work: asyncio.Task[Any]) -> BaseException | None:
         return cancellation
 
 
+def _ours_within(group: BaseExceptionGroup[BaseException]) -> HermesError | None:
+    """Return what a group of exceptions holds of this package's: what ends the run before what is retried."""
+    found = list(_hermes_errors(group))
+    return min(found, key=lambda error: not isinstance(error, Refused), default=None)
+
+
+def _hermes_errors(group: BaseExceptionGroup[BaseException]) -> Iterator[HermesError]:
+    for error in group.exceptions:
+        if isinstance(error, HermesError):
+            yield error
+        elif isinstance(error, BaseExceptionGroup):
+            yield from _hermes_errors(error)
+
+
 def _late(name: str, kind: str, seconds: float | None, guard: Guard | None) -> InfrastructureError:
     how = ""
     if guard is not None and guard.lost > NAMED_AFTER:
@@ -124,8 +149,9 @@ def traceback_of(error: BaseException, trace: TracebackType | None = None) -> st
     try:
         whole = traceback.TracebackException(type(error), error, trace or error.__traceback__)
         _point_at_no_columns(whole)
-        return "".join(whole.format())
-    except Exception as problem:  # an exception's own code may be what is broken
+        text = "".join(whole.format())
+        return text if len(text) <= _TRACE else f"{text[: _TRACE // 2]}\n…\n{text[-_TRACE // 2 :]}"
+    except BaseException as problem:  # an exception's own code may be what is broken
         return f"{type(error).__name__} (its traceback cannot be shown: {type(problem).__name__})"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import math
+import os
 import sys
 import threading
 import time
@@ -18,11 +19,19 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from ..background import BusySelector
+
 #: Seconds after which a step that blocks is named.
 NAMED_AFTER = 1.0
 
 #: Steps longer than this are taken out of the clock, in seconds.
 _NOTICEABLE = 0.05
+
+#: The same of rounds of callbacks, of which many short ones are the harness's own work.
+_NOTICEABLE_ROUND = 0.5
+
+#: What messages call code that blocks the loop on nobody's known behalf: a callback, a task of its own.
+_UNKNOWN = "a callback or a task of a benchmark's own"
 
 #: Seconds between two looks.
 _EVERY = 0.1
@@ -109,13 +118,22 @@ class Watchdog:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._closed = False
+        self._process = os.getpid()
+        self._selector: BusySelector | None = None
+        #: Seconds of this round of callbacks that are taken out of the clock already.
+        self._of_round = 0.0
+        #: The round of callbacks that was named, by when it began.
+        self._named: float | None = None
         self._thread_id = 0
         self._clock: LoopClock | None = None
 
-    def start(self) -> None:
-        """Watch the running loop."""
+    def start(self, selector: BusySelector | None = None) -> None:
+        """Watch the running loop; its selector tells of code that blocks it outside of all guarded steps."""
         self._thread_id = threading.get_ident()
         self._clock = LoopClock(asyncio.get_running_loop())
+        self._selector = selector
+        if selector is not None:
+            selector.on_round = self._end_round
         threading.Thread(target=self._watch, name="hermes-watchdog", daemon=True).start()
 
     def stop(self) -> None:
@@ -142,6 +160,9 @@ class Watchdog:
 
     def leave(self, guard: Guard) -> None:
         """End the innermost step, if it is one of `guard`."""
+        if os.getpid() != self._process:
+            # The code has forked, and this is the child: it must not go on with everybody's rollouts.
+            os._exit(1)
         try:
             self._leave(guard)
         except Overrun:  # it came just now: the time limit of the call says the same
@@ -164,19 +185,36 @@ class Watchdog:
         # Of one within another, only the outer one counts.
         if blocked > _NOTICEABLE and not self._steps and self._clock is not None:
             self._clock.lost += blocked
+            self._of_round += blocked
             guard.charge(blocked)
+            self._on_lost()
+
+    def _end_round(self, seconds: float) -> None:
+        """Take out of the clock what blocked the loop in a round of callbacks beside guarded steps."""
+        unguarded, self._of_round = seconds - self._of_round, 0.0
+        if unguarded > _NOTICEABLE_ROUND and self._clock is not None:
+            self._clock.lost += unguarded
             self._on_lost()
 
     @property
     def blocked(self) -> str | None:
-        """The call that has blocked the loop for a while, as messages call it; None when none does."""
+        """What has blocked the loop for a while, as messages call it; None when nothing does."""
         step = self._current()
-        return step.guard.what if step is not None and time.perf_counter() - step.began > NAMED_AFTER else None
+        if step is not None:
+            return step.guard.what if time.perf_counter() - step.began > NAMED_AFTER else None
+        return _UNKNOWN if self._busy_since() is not None else None
+
+    def _busy_since(self) -> float | None:
+        """When the round of callbacks began that has blocked the loop for a while outside of guarded steps."""
+        since = self._selector.busy_since if self._selector is not None else None
+        return since if since is not None and time.perf_counter() - since > NAMED_AFTER else None
 
     def interrupt(self) -> None:
         """Raise Overrun in the code that blocks the loop, if any does."""
         if (step := self._current()) is not None:
             self._interrupt(step)
+        elif self._busy_since() is not None and not self._is_in_harness():
+            _raise_in(self._thread_id, Overrun)
 
     def _current(self) -> _Step | None:
         try:
@@ -188,28 +226,34 @@ class Watchdog:
         while not self._over.wait(_EVERY):
             step = self._current()
             if step is None:
+                if (since := self._busy_since()) is not None and since != self._named:
+                    self._named = since
+                    self._tell(self._sentence(_UNKNOWN))
                 continue
             if not step.named and time.perf_counter() - step.began > NAMED_AFTER:
                 step.named = True
-                self._tell(self._sentence(step))
+                self._tell(self._sentence(step.guard.what))
             seconds = step.guard.seconds
             if seconds is not None and step.guard.used > seconds:
                 self._interrupt(step)
 
-    def _sentence(self, step: _Step) -> str:
+    def _sentence(self, what: str) -> str:
         where = _users_line(sys._current_frames().get(self._thread_id))
         return (
-            f"{step.guard.what} blocks the event loop{where}, and all rollouts with it; "
+            f"{what} blocks the event loop{where}, and all rollouts with it; "
             "move what blocks into `await asyncio.to_thread(…)`"
         )
+
+    def _is_in_harness(self) -> bool:
+        frame = sys._current_frames().get(self._thread_id)
+        return frame is None or _is_harness(frame)
 
     def _interrupt(self, step: _Step) -> None:
         with self._lock:
             if self._current() is not step or time.perf_counter() - step.raised_at < _AGAIN:
                 return
-            frame = sys._current_frames().get(self._thread_id)
             # Not in this package's own code, which such a step passes through as well.
-            if frame is not None and not _is_harness(frame):
+            if not self._is_in_harness():
                 step.raised_at = time.perf_counter()
                 _raise_in(self._thread_id, Overrun)
 

@@ -10,8 +10,8 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, Literal, get_args
 
+from ..core.suggest import unknown
 from ..errors import InfrastructureError, Unsupported, UsageError
-from ..suggest import unknown
 from ..task import SandboxSpec
 from . import bubblewrap, privacy
 from .folder import SandboxFolder

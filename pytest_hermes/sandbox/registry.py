@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
+from ..core.suggest import unknown
 from ..errors import UsageError
 from ..installed import installed
-from ..suggest import unknown
 from ..task import SandboxSpec
 from .protocol import Sandbox
 

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from ..core.suggest import unknown
 from ..errors import UsageError
 from ..judging import Judge, Judging, current_judging
 from ..sandbox.protocol import Sandbox
 from ..sandbox.transfer import download_dir, download_file, upload_dir, upload_file
-from ..suggest import unknown
 from .bridge import wait_for_sync
 from .dispatch import BadCall, check_arguments, run_tool
 from .paths import FileProblem, in_sandbox

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from ..background import on_loop
+from ..core.suggest import unknown
 from ..errors import HermesError
-from ..suggest import unknown
 from .content import as_content
 from .tool import Tool
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint
 
+from ..core.suggest import unknown
 from ..errors import UsageError
 from ..installed import installed
-from ..suggest import unknown
 from .tool import Tool, Toolset
 
 GROUP = "pytest_hermes.toolsets"

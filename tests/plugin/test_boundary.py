@@ -20,6 +20,10 @@ class Hostile(Exception):
     def __str__(self):
         raise ValueError("no")
 
+class Leaving(Exception):
+    def __str__(self):
+        raise GeneratorExit
+
 class M(Benchmark):
     name = "m"
     default_model = "oracle"
@@ -32,6 +36,9 @@ class M(Benchmark):
 
     async def spin(self):
         while True: pass
+
+    async def pause(self):
+        time.sleep(3)
 
     async def METHOD(self, item, *arguments):
         result = arguments[0] if arguments else None
@@ -74,6 +81,9 @@ ERRORS = {
     "await asyncio.gather(self.leave())": "compute_reward raised SystemExit: 4",
     "raise GeneratorExit": "compute_reward raised GeneratorExit",
     "raise ExceptionGroup('several', [ValueError('one')])": "compute_reward raised ExceptionGroup: several (1 sub-*",
+    "raise Leaving": "compute_reward raised Leaving: (its text cannot be shown: GeneratorExit)",
+    "return 10 ** 400": "compute_reward returned 1000*; it must return a finite number",
+    "raise ValueError('x' * 10_000_000)": "compute_reward raised ValueError: xxx*",
     "raise Hostile": "compute_reward raised Hostile: (its text cannot be shown: ValueError)",
     "1 / 0": "compute_reward raised ZeroDivisionError: division by zero",
     "return 2.0": "compute_reward returned 2, which is not from 0 to 1; declare another range with *reward_range",
@@ -236,6 +246,81 @@ def test_a_call_that_ignores_its_end_is_left_behind(bench: Bench) -> None:
     bench.file("m.py", benchmark(body, verifier_seconds=0.5))
     bench.run(*RUN).assert_outcomes(passed=5, errors=1)
     assert odd_one(bench)["error"]["message"] == "compute_reward did not finish within 0.5 s"
+
+
+#: Code that is nobody's known call: the others have no time to give here either.
+BESIDE = {
+    "callback": "asyncio.get_running_loop().call_soon(time.sleep, 3); await asyncio.sleep(0.1); return 1.0",
+    "task of another thread": (
+        "loop = asyncio.get_running_loop(); "
+        "await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(self.pause(), loop).result()); return 1.0"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", BESIDE)
+def test_code_that_blocks_beside_its_call_costs_nobody_either(bench: Bench, how: str) -> None:
+    text = benchmark(BESIDE[how], verifier_seconds=1.5)
+    bench.file("m.py", text.replace("        return 1.0\n", "        await asyncio.sleep(1)\n        return 1.0\n"))
+    result = bench.run(*RUN[:2], "-n6")
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines(["*hermes: a callback or a task of a benchmark's own blocks the event loop*"])
+
+
+def test_threads_that_are_stuck_hold_up_neither_others_nor_the_end(bench: Bench) -> None:
+    text = benchmark("pass", verifier_seconds=0.5).replace('("a", "b"', '(*(f"s{n}" for n in range(9)), "a", "b"')
+    body = 'if item.id.startswith("s"):\n            await asyncio.to_thread(time.sleep, 600)\n        return 1.0\n'
+    bench.file("m.py", text.replace("return 1.0\n", body))
+    result = bench.run("--hermes-bench=m.py:M", "--hermes-run-dir=out", "-n3", timeout=60)
+    result.assert_outcomes(passed=6, errors=9)
+
+
+def test_a_child_of_a_fork_does_not_go_on_with_the_run(bench: Bench) -> None:
+    bench.file("m.py", benchmark("os.fork()"))
+    bench.run(*RUN).assert_outcomes(passed=6)
+    assert len(bench.records()) == 6
+
+
+def test_what_names_an_attempt_is_its_plan_s(bench: Bench) -> None:
+    bench.file("m.py", benchmark("self.name = 5; self.revision = 7; object.__setattr__(item, 'id', 8)"))
+    bench.run_inside(*RUN).assert_outcomes(passed=6)
+    assert odd_one(bench)["dataset_revision"] is None
+
+
+def test_a_context_variable_of_one_call_is_there_in_the_next(bench: Bench) -> None:
+    text = benchmark("assert VARIABLE.get() == 'odd'") + PREPARES
+    bench.file("m.py", "from contextvars import ContextVar\nVARIABLE = ContextVar('v', default='')\n" + text)
+    bench.run_inside(*RUN).assert_outcomes(passed=6)
+
+
+PREPARES = """
+    async def prepare(self, item, ctx):
+        VARIABLE.set(item.id)
+"""
+
+
+@pytest.mark.parametrize("first", ["UsageError('not so')", "InfrastructureError('gone', kind='sandbox')"])
+def test_what_a_group_of_tasks_wraps_means_the_same(bench: Bench, first: str) -> None:
+    head = "from pytest_hermes import InfrastructureError, UsageError\n"
+    bench.file("m.py", head + benchmark(f"raise ExceptionGroup('g', [{first}])"))
+    bench.run_inside(*RUN).assert_outcomes(passed=5, errors=1)
+    assert odd_one(bench)["error"]["kind"] == ("usage" if "Usage" in first else "sandbox")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_loses_nothing(bench: Bench, number: int) -> None:
+    bench.file("m.py", benchmark("open('blocked', 'w').close(); time.sleep(600)"))
+    process = bench.start(*RUN[:2], "-n2")
+    assert wait_for((bench.path / "blocked").exists)
+    time.sleep(1.2)
+    process.send_signal(number)
+    time.sleep(0.5)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "Traceback" not in output
+    assert "results   out/results.jsonl" in output
+    assert next(record for record in bench.records() if record["task"] == "odd")["error"]["kind"] == "interrupted"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

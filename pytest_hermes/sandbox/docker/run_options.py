@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...core.suggest import unknown
 from ...errors import UsageError
-from ...suggest import unknown
 
 #: Those that are not the host's but the container's own.
 _OF_CONTAINER = frozenset({"hostname", "platform", "user"})
