@@ -15,12 +15,12 @@ from typing import Any, BinaryIO
 
 from ...errors import InfrastructureError
 from ..running import Output
+from ..scripts import shell_script
 from ..steadfast import Steadfast
 from .engine import Engine, first_line
 from .execs import KILLED, ContainerGone, create_exec, exit_code, is_about_the_shell, run_plainly, wait_for_start
 from .hijack import Stream
-from .marks import MarkedStream
-from .scripts import KILL, WRAP, mark_prefix
+from .marks import MarkedStream, mark_prefix
 
 #: Linux takes no single argument or variable of more: MAX_ARG_STRLEN of include/uapi/linux/binfmts.h, in bytes.
 _LONGEST_ARGUMENT = 131072
@@ -37,7 +37,7 @@ _CANNOT_FORK = (2, 254)
 #: What is above was a signal's doing.
 _LAST_OF_ITS_OWN = 128
 
-#: Numbers that tell commands apart; see `scripts`. Ordinary limits are far from these.
+#: Numbers that tell commands apart; see wrap.sh. Ordinary limits are far from these.
 _NUMBERS = (1 << 40, 1 << 50)
 
 _CHUNK = 1 << 18  # bytes
@@ -54,7 +54,7 @@ class ContainerCommand:
     def __init__(
         self, engine: Engine, container: str, stdout: Output, stderr: Output, *, numbered: bool = True
     ) -> None:
-        """`numbered` is whether the container lets its commands be told apart by a number; see `scripts`."""
+        """`numbered` is whether the container lets its commands be told apart by a number; see wrap.sh."""
         loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[int] = loop.create_future()
         #: When the leader began, by the monotonic clock.
@@ -94,7 +94,7 @@ class ContainerCommand:
         if has_input:
             # Where the end of the input cannot be told, it must be known.
             size = "all" if self._engine.address.can_half_close else str(await asyncio.to_thread(_remaining, stdin))
-        wrapped = ["/bin/sh", "-c", WRAP, "sh", self._mark, str(self._number), cwd, size, *argv]
+        wrapped = ["/bin/sh", "-c", shell_script("wrap"), "sh", self._mark, str(self._number), cwd, size, *argv]
         self._exec = await self._engine.call(
             create_exec, self._engine, self._container, wrapped, stdin=has_input, environment=dict(env), user=user
         )
@@ -131,7 +131,7 @@ class ContainerCommand:
         if not self._begun.done():
             await self._engine.call(wait_for_start, self._engine, self._exec)
         # As root: what the command started may run as anybody.
-        script = ["/bin/sh", "-c", KILL, "sh", str(self._number), "" if self._numbered else self._mark]
+        script = ["/bin/sh", "-c", shell_script("kill"), "sh", str(self._number), "" if self._numbered else self._mark]
         with contextlib.suppress(ContainerGone):  # and so is what ran in it
             code, said = await run_plainly(self._engine, self._container, script, user="0", timeout=_KILL_PATIENCE)
             if is_about_the_shell(said):

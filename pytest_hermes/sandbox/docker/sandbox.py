@@ -17,6 +17,7 @@ from ...task import SandboxSpec
 from ..output import HeadTail
 from ..protocol import Capabilities
 from ..running import Output
+from ..scripts import shell_script
 from ..shell_sandbox import ShellSandbox
 from ..steadfast import Steadfast
 from .command import ContainerCommand
@@ -26,7 +27,6 @@ from .hijack import Stream
 from .images import Image, ImageGone, forget_image, ready_image
 from .owner import LABEL, NAME_LABEL
 from .run_options import RunOptions
-from .scripts import MAIN
 
 _START_TIMEOUT = 120.0  # seconds
 
@@ -196,7 +196,7 @@ class DockerSandbox(ShellSandbox):
             "image": image.id,
             "name": f"hermes-{slug}-{secrets.token_hex(4)}",
             "entrypoint": ["/bin/sh"],
-            "command": ["-c", MAIN, "sh", folder, self.scratch],
+            "command": ["-c", shell_script("lease"), "sh", folder, self.scratch],
             "stdin_open": True,
             "environment": dict(spec.env),
             # The engine makes it if it is missing.
