@@ -10,7 +10,7 @@ import pytest
 
 from pytest_hermes.sandbox.output import HeadTail
 from pytest_hermes.sandbox.wrapped_command import WrappedCommand
-from tests.sandbox.test_contract import appeared, marker
+from tests.sandbox.test_contract import appeared, marker, vanished
 
 asynchronous = pytest.mark.asyncio
 
@@ -30,9 +30,9 @@ def interpreter(request: pytest.FixtureRequest) -> list[str]:
 class Piped(WrappedCommand):
     """A backend that has pipes to a shell, and no other word of what runs there."""
 
-    def __init__(self, interpreter: list[str]) -> None:
+    def __init__(self, interpreter: list[str], *, numbered: bool = True) -> None:
         self.stdout, self.stderr = HeadTail(1000), HeadTail(1000)
-        super().__init__(self.stdout, self.stderr)
+        super().__init__(self.stdout, self.stderr, numbered=numbered)
         self._interpreter = interpreter
         self._readers: list[asyncio.Task[None]] = []
 
@@ -104,3 +104,13 @@ async def test_it_ends_with_its_leader_and_a_kill_reaches_what_left_its_session(
     await command.kill()
     assert not alive(seconds)
     await command.gone()
+
+
+@asynchronous
+async def test_where_there_are_no_numbers_its_process_group_is_killed(interpreter: list[str], alive: Alive) -> None:
+    command, seconds = Piped(interpreter, numbered=False), marker()
+    await command.start("sh", "-c", f"sleep {seconds} & sleep {seconds}")
+    assert await appeared(alive, seconds, 2)
+    await command.kill()
+    await command.gone()
+    assert await vanished(alive, seconds)

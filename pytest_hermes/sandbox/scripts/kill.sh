@@ -8,7 +8,7 @@ if [ -n "$2" ]; then
         pid=${folder#/proc/}
         [ "$pid" = $$ ] || [ "$pid" = $PPID ] && continue
         tr '\000' '\n' <"$folder/cmdline" 2>/dev/null | while IFS= read -r word; do
-            [ "$word" = "$2" ] && kill -KILL -- "-$pid" 2>/dev/null
+            [ "$word" = "$2" ] && kill -KILL "-$pid" 2>/dev/null
         done
     done
     exit 0
