@@ -151,7 +151,6 @@ class Spawner:
                 self._pipes.add(pipe)
                 command.pipes.append(pipe)
                 owned.insert(index, pipe.write_fd)
-                pipe.write_fd = -1
         except BaseException:
             for fd in owned:
                 os.close(fd)

@@ -80,14 +80,8 @@ class DockerSandbox(ShellSandbox):
 
     @property
     def capabilities(self) -> Capabilities:
-        facts = self._engine.facts if self._engine is not None else None
         return Capabilities(
-            isolation="container",
-            network_none=True,
-            memory_limit=facts is not None and facts.limits["memory"],
-            separate_stderr=True,
             hard_kill=self._numbered,
-            images=True,
             # Not where containers are started in the host's namespace.
             own_processes="pid_mode" not in self._options.host,
             root=self._root,
@@ -99,8 +93,8 @@ class DockerSandbox(ShellSandbox):
         engine = self._engine = await asyncio.to_thread(shared_engine)
         self._check_needs(engine)
         try:
-            image = await self._create_from_image(engine)
-            await self._launch(engine, image)
+            await self._create_from_image(engine)
+            await self._launch(engine)
             self._check_not_closed()
             self._open = True
         except BaseException:
@@ -172,7 +166,7 @@ class DockerSandbox(ShellSandbox):
         if self._closed:
             raise InfrastructureError("the sandbox was closed while it started", kind="sandbox")
 
-    async def _create_from_image(self, engine: Engine) -> Image:
+    async def _create_from_image(self, engine: Engine) -> None:
         platform = self._options.container.get("platform")
         image = await ready_image(engine, self._spec, platform)
         try:
@@ -182,7 +176,6 @@ class DockerSandbox(ShellSandbox):
             forget_image(image)
             image = await ready_image(engine, self._spec, platform)
             await self._create(engine, image)
-        return image
 
     async def _create(self, engine: Engine, image: Image) -> None:
         spec = self._spec
@@ -217,7 +210,7 @@ class DockerSandbox(ShellSandbox):
         steadfast.release()
         making.result()
 
-    async def _launch(self, engine: Engine, image: Image) -> None:
+    async def _launch(self, engine: Engine) -> None:
         said, complaints = bytearray(), HeadTail(2000)
         arrived = asyncio.get_running_loop().create_future()
 
