@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import InfrastructureError
 from . import supervisor
+from .fork_server import ForkServer
 from .launch import launch
 from .memory_file import memory_file
-from .nursery import Nursery
 from .pipes import PipeReader
 from .steadfast import Steadfast
 
@@ -85,7 +85,7 @@ class Spawner:
         self.pid: int | None = None
         # One of these two has started it.
         self._popen: subprocess.Popen[bytes] | None = None
-        self._nursery: Nursery | None = None
+        self._server: ForkServer | None = None
         self._channel: socket.socket | None = None
         self._diagnostics = -1
         self._ready: asyncio.Future[None] = self._loop.create_future()
@@ -114,8 +114,8 @@ class Spawner:
                     self._popen = launch(prefix, theirs, arguments, diagnostics=self._diagnostics, env=env)
                     self.pid = self._popen.pid
                 else:
-                    self._nursery = Nursery.enter(env)
-                    await self._nursery.fork(theirs, self._diagnostics, folder)
+                    self._server = ForkServer.enter(env)
+                    await self._server.fork(theirs, self._diagnostics, folder)
         except OSError as error:
             raise InfrastructureError(f"a local sandbox cannot be started: {error}", kind="sandbox") from error
         self._loop.add_reader(self._channel, self._receive)
@@ -172,10 +172,10 @@ class Spawner:
         if self._popen is not None:
             await steadfast.wait(self._loop.run_in_executor(None, self._reap, self._popen))
         self._finish()
-        nursery, self._nursery = self._nursery, None
-        if nursery is not None:
+        server, self._server = self._server, None
+        if server is not None:
             try:
-                await nursery.leave()
+                await server.leave()
             except asyncio.CancelledError as error:
                 steadfast.remember(error)
         steadfast.release()
@@ -191,8 +191,8 @@ class Spawner:
     def _kill_hard(self, pid: int) -> None:
         """End a supervisor that does not end by itself; its shepherds see it die, or it is the init of all."""
         if self._popen is None:
-            if self._nursery is not None:
-                self._nursery.kill(pid)
+            if self._server is not None:
+                self._server.kill(pid)
             return
         for child in supervisor.children(pid) if self._popen.poll() is None else []:
             with contextlib.suppress(OSError):

@@ -18,7 +18,7 @@ that has no descendants left may be given another command: forking one costs as 
 
 At the end of the socket everything is killed and the sandbox's folder emptied.
 
-As a nursery it forks supervisors for sandboxes that are not isolated, and is sent 5-byte frames of its own:
+As a fork server it forks supervisors for sandboxes that are not isolated, and is sent 5-byte frames of its own:
 
     F 0   fork one: its socket, the descriptor of its output, and a file with the path of its folder are attached
     K n   kill the one with process id n, if it has not ended
@@ -76,7 +76,7 @@ def frame(letter: bytes, number: int, status: int) -> bytes:
 
 
 def main(channel_fd: int, kind: str, folder: str = "", *masks: str) -> None:
-    """Be the supervisor of a sandbox that is `isolated`, or the `nursery` of others."""
+    """Be the supervisor of a sandbox that is `isolated`, or the `fork server` of others."""
     os.set_inheritable(channel_fd, False)
     os.close(int(os.path.basename(sys.argv[0])))  # this file: commands must not inherit it
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -85,7 +85,7 @@ def main(channel_fd: int, kind: str, folder: str = "", *masks: str) -> None:
     if _LINUX:
         _prctl(_PR_SET_NAME, _NAME)
         _overwrite_arguments()
-        if kind == "nursery" and os.geteuid() == 0:
+        if kind == "fork server" and os.geteuid() == 0:
             _forbid_reading_other_processes()
     for mask in masks:
         try:
@@ -93,8 +93,8 @@ def main(channel_fd: int, kind: str, folder: str = "", *masks: str) -> None:
         except OSError:
             pass
     channel = socket.socket(fileno=channel_fd)
-    if kind == "nursery":
-        Nursery(channel).serve()
+    if kind == "fork server":
+        ForkServer(channel).serve()
     else:
         supervise(channel, folder)
     os._exit(0)  # there is nothing that the interpreter would have to tidy up
@@ -108,7 +108,7 @@ def supervise(channel: socket.socket, folder: str) -> None:
     empty(folder)
 
 
-class Nursery:
+class ForkServer:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._supervisors: set[int] = set()

@@ -20,7 +20,7 @@ _END_TIMEOUT = 5.0
 _PAUSE = 0.005
 
 
-class Nursery:
+class ForkServer:
     """A process that forks supervisors: starting an interpreter for each costs several times as much.
 
     There is one as long as an event loop has sandboxes that need it: `enter` and `leave` count them. A process is told
@@ -35,7 +35,7 @@ class Nursery:
         self._ready: asyncio.Future[bool] = loop.create_future()
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._popen = launch([], theirs, ["nursery"], diagnostics=subprocess.DEVNULL, env=env)
+            self._popen = launch([], theirs, ["fork server"], diagnostics=subprocess.DEVNULL, env=env)
         except OSError:
             self._channel.close()
             raise
@@ -45,14 +45,14 @@ class Nursery:
         loop.add_reader(self._channel, self._hear)
 
     @staticmethod
-    def enter(env: Mapping[str, str]) -> Nursery:
-        """Return the running loop's nursery, launched if need be, and count one who needs it. Raises OSError."""
+    def enter(env: Mapping[str, str]) -> ForkServer:
+        """Return the running loop's fork server, launched if need be, and count one who needs it. Raises OSError."""
         loop = asyncio.get_running_loop()
-        nursery = _nurseries.get(loop)
-        if nursery is None or nursery._ended:
-            nursery = _nurseries[loop] = Nursery(loop, env)
-        nursery._users += 1
-        return nursery
+        server = _servers.get(loop)
+        if server is None or server._ended:
+            server = _servers[loop] = ForkServer(loop, env)
+        server._users += 1
+        return server
 
     async def fork(self, channel: socket.socket, diagnostics: int, folder: str) -> None:
         """Start a supervisor at the other end of `channel`; what it has to say of errors goes to `diagnostics`.
@@ -73,7 +73,7 @@ class Nursery:
             os.close(path)
 
     def kill(self, pid: int) -> None:
-        """Kill a supervisor, unless it has ended: only the nursery knows whether this is still its process id."""
+        """Kill a supervisor, unless it has ended: only the fork server knows whether this is still its process id."""
         with contextlib.suppress(OSError):  # when it has died, they end by themselves
             self._channel.send(b"K" + pid.to_bytes(4, "big"))
 
@@ -82,8 +82,8 @@ class Nursery:
         self._users -= 1
         if self._users:
             return
-        if _nurseries.get(self._loop) is self:
-            del _nurseries[self._loop]
+        if _servers.get(self._loop) is self:
+            del _servers[self._loop]
         self._loop.remove_reader(self._channel)
         self._channel.close()
         if not self._ready.done():
@@ -114,4 +114,4 @@ class Nursery:
             self._popen.wait()
 
 
-_nurseries: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Nursery] = weakref.WeakKeyDictionary()
+_servers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, ForkServer] = weakref.WeakKeyDictionary()
