@@ -50,8 +50,10 @@ def test_the_wheel_holds_every_module(wheel: Path) -> None:
         expected |= {f"pytest_hermes/{path.relative_to(ROOT)}" for path in (ROOT / folder).rglob("*.py")}
     assert packed == expected
     defaults = {f"pytest_hermes/{path.relative_to(ROOT)}" for path in (ROOT / "benchmarks").rglob("*.yaml")}
+    scripts = {str(path.relative_to(ROOT)) for path in (ROOT / "pytest_hermes").rglob("*.sh")}
     assert len(defaults) >= 2
-    assert {"pytest_hermes/py.typed", *defaults} <= set(names)
+    assert "pytest_hermes/sandbox/scripts/wrap.sh" in scripts
+    assert {"pytest_hermes/py.typed", *defaults, *scripts} <= set(names)
 
 
 @pytest.fixture(scope="session")

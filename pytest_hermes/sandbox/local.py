@@ -74,18 +74,11 @@ class LocalSandbox(ShellSandbox):
 
     @property
     def capabilities(self) -> Capabilities:
-        probe = bubblewrap.probe() if self._isolation != "none" else None
-        isolated = probe is not None and probe.problem is None
-        linux = os.path.exists("/proc/self/task")
-        return Capabilities(
-            isolation="bubblewrap" if isolated else "no isolation",
-            network_none=isolated and probe is not None and probe.network_none,
-            memory_limit=False,
-            separate_stderr=True,
-            hard_kill=linux,
-            images=False,
-            own_processes=isolated,
-        )
+        return Capabilities(hard_kill=os.path.exists("/proc/self/task"), own_processes=self._isolated)
+
+    @property
+    def _isolated(self) -> bool:
+        return self._isolation != "none" and bubblewrap.probe().problem is None
 
     async def start(self) -> None:
         """Make it ready; see `Sandbox.start`. Raises UsageError when bubblewrap was asked for and does not work."""
@@ -93,27 +86,26 @@ class LocalSandbox(ShellSandbox):
             problem = (await bubblewrap.probe_async()).problem
             if problem is not None and self._isolation == "bubblewrap":
                 raise UsageError(f"isolation 'bubblewrap' cannot be had: {problem}")
-        isolated = self.capabilities.isolation == "bubblewrap"
         self._check_needs()
         async with _turn_to_start():
-            await self._start(isolated)
+            await self._start()
 
-    async def _start(self, isolated: bool) -> None:
+    async def _start(self) -> None:
         try:
-            await self._make_folder(isolated)
-            if not isolated:
+            await self._make_folder()
+            if not self._isolated:
                 privacy.hide()
                 self._hiding = True
-            self._spawner = await self._supervised(isolated)
+            self._spawner = await self._supervised()
             if not self._has_workdir:
-                await self._make_workdir(isolated)
+                await self._make_workdir()
         except BaseException:
             await self.close()
             raise
 
-    async def _supervised(self, isolated: bool) -> Spawner:
+    async def _supervised(self) -> Spawner:
         prefix: list[str] = []
-        if isolated:
+        if isolated := self._isolated:
             prefix = bubblewrap.arguments(self._folder.path, network=self._spec.network is not False)
         attempts_left = bubblewrap.ATTEMPTS
         while True:
@@ -181,7 +173,7 @@ class LocalSandbox(ShellSandbox):
         if spec.image is not None or spec.build_context is not None:
             what = f"image {spec.image!r}" if spec.image is not None else "an image built from a Dockerfile"
             raise Unsupported(f"the local sandbox cannot run {what}; {_INSTEAD}")
-        if spec.network is False and not self.capabilities.network_none:
+        if spec.network is False and not (self._isolated and bubblewrap.probe().network_none):
             raise Unsupported(f"the local sandbox cannot cut off the network without bubblewrap; {_INSTEAD}")
         cpus = os.cpu_count() or 1
         if spec.cpus is not None and spec.cpus > cpus:
@@ -193,26 +185,26 @@ class LocalSandbox(ShellSandbox):
                 f"{_INSTEAD} on a larger one"
             )
 
-    async def _make_folder(self, isolated: bool) -> None:
+    async def _make_folder(self) -> None:
         steadfast = Steadfast()
         self._made = True
-        making = asyncio.get_running_loop().run_in_executor(None, self._make_folder_now, isolated)
+        making = asyncio.get_running_loop().run_in_executor(None, self._make_folder_now)
         await steadfast.wait(making)
         steadfast.release()
         making.result()
 
-    def _make_folder_now(self, isolated: bool) -> None:
+    def _make_folder_now(self) -> None:
         self._folder.make()
         if posixpath.join(self.workdir, "").startswith(self.home + "/"):
             os.makedirs(self.workdir, exist_ok=True)
             self._has_workdir = True
-        elif not isolated:  # where it is isolated, only the inside can tell
+        elif not self._isolated:  # where it is isolated, only the inside can tell
             self._has_workdir = os.path.isdir(self.workdir)
 
-    async def _make_workdir(self, isolated: bool) -> None:
+    async def _make_workdir(self) -> None:
         """Make a workdir that is not below the home folder, where that does not touch the host."""
         problem = "there is no such folder on this machine"
-        if isolated:
+        if self._isolated:
             made = await self.exec(f"mkdir -p -- {shlex.quote(self.workdir)}", cwd="/")
             if made.exit_code == 0:
                 return

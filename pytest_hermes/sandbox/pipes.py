@@ -15,9 +15,9 @@ _CHUNK = 1 << 16
 class PipeReader:
     """Reads one stream of a command and feeds it to `sink`.
 
-    `write_fd` is the end for the command; whoever passes it on closes it with `close_write`. Reading goes on until
-    the last holder of the other end has closed it, or `close`: a background process must not die of SIGPIPE because
-    nobody listens any more. An exception of `sink` is given to `failed`, and what follows is thrown away.
+    `write_fd` is the end for the command; whoever passes it on closes it. Reading goes on until the last holder of that
+    end has closed it, or `close`: a background process must not die of SIGPIPE because nobody listens any more. An
+    exception of `sink` is given to `failed`, and what follows is thrown away.
     """
 
     def __init__(
@@ -36,11 +36,6 @@ class PipeReader:
         os.set_blocking(self._read_fd, False)
         loop.add_reader(self._read_fd, self._read)
 
-    def close_write(self) -> None:
-        if self.write_fd >= 0:
-            os.close(self.write_fd)
-            self.write_fd = -1
-
     def drain(self) -> None:
         """Read what is in the pipe now, without waiting for more."""
         if self._read_fd < 0:
@@ -55,7 +50,6 @@ class PipeReader:
         self._sink = None
 
     def close(self) -> None:
-        self.close_write()
         if self._read_fd >= 0:
             self._loop.remove_reader(self._read_fd)
             os.close(self._read_fd)

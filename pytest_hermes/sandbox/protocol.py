@@ -17,18 +17,8 @@ TIMEOUT_EXIT_CODE = 124
 class Capabilities:
     """What a backend can promise. It claims only what it can keep."""
 
-    #: What separates commands from the host, in one or two words for the header: `bubblewrap`, `no isolation`.
-    isolation: str
-    #: Can cut a sandbox off from the network.
-    network_none: bool
-    #: Enforces a memory limit.
-    memory_limit: bool
-    #: Keeps stderr apart from stdout.
-    separate_stderr: bool
     #: A kill also reaches processes that left their process group (setsid, double fork).
     hard_kill: bool
-    #: Runs container images.
-    images: bool
     #: Commands see the processes of their sandbox in /proc and no others.
     own_processes: bool = False
     #: Commands run as root unless told otherwise.

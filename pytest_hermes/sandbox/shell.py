@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from types import ModuleType
 from typing import BinaryIO
 
-from . import posix_scripts, shell_scripts
 from .protocol import DEFAULT_MAX_OUTPUT, ExecResult, Process, Sandbox
+from .scripts import shell_script
 
 
 class Shell:
@@ -20,8 +19,7 @@ class Shell:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self._bash = sandbox.shell == "bash"
-        self._scripts: ModuleType = shell_scripts if self._bash else posix_scripts
+        self._kind = "bash" if sandbox.shell == "bash" else "posix"
         self._state = f"{sandbox.scratch}/session-{secrets.token_hex(4)}"
         #: Numbers of the files that commands save their state to before it becomes the session's.
         self._free: list[int] = []
@@ -39,7 +37,7 @@ class Shell:
             self._files += 1
             self._free.append(self._files)
         number = self._free.pop()
-        argv = self._argv(self._scripts.RUN_AND_SAVE, f"{self._state}.{number}")
+        argv = self._argv(f"{self._kind}_run_and_save", f"{self._state}.{number}")
         result = await self._sandbox.exec(
             argv, cwd="/", stdin=_encoded(command), timeout=timeout, max_output=max_output
         )
@@ -52,9 +50,7 @@ class Shell:
 
         Both of its streams are read as one, from stdout.
         """
-        return await self._sandbox.spawn(
-            self._argv(self._scripts.RUN), cwd="/", stdin=_encoded(command), max_output=max_output
-        )
+        return await self._sandbox.spawn(self._argv("run"), cwd="/", stdin=_encoded(command), max_output=max_output)
 
     async def script(
         self,
@@ -70,15 +66,7 @@ class Shell:
         It is for POSIX shells. `args` are its `$1`, `$2`, …; script and arguments together must stay below 100 KiB.
         """
         return await self._sandbox.exec(
-            [
-                *self._interpreter(),
-                self._scripts.SCRIPT,
-                self._sandbox.shell,
-                self._state,
-                *self._folders(),
-                script,
-                *args,
-            ],
+            [*self._begin(f"{self._kind}_script"), script, *args],
             cwd="/",
             stdin=stdin,
             timeout=timeout,
@@ -92,15 +80,16 @@ class Shell:
         return result.stdout.decode(errors="surrogateescape").removesuffix("\n")
 
     def _argv(self, main: str, new_state: str = "") -> list[str]:
-        restore = self._scripts.RESTORE
-        return [*self._interpreter(), main, self._sandbox.shell, restore, self._state, *self._folders(), new_state]
+        return [*self._begin(main, shell_script(f"{self._kind}_session")), new_state]
 
-    def _interpreter(self) -> list[str]:
+    def _begin(self, main: str, *first: str) -> list[str]:
+        """Return a command of the script `main` and its arguments up to those that say where the session is."""
         # Without what a task's variables would have bash read at its start.
-        return ["bash", "-p", "-c"] if self._bash else ["sh", "-c"]
-
-    def _folders(self) -> tuple[str, str]:
-        return self._sandbox.workdir, self._sandbox.home
+        interpreter = ["bash", "-p", "-c"] if self._kind == "bash" else ["sh", "-c"]
+        sandbox = self._sandbox
+        return [
+            *interpreter, shell_script(main), sandbox.shell, *first, self._state, sandbox.workdir, sandbox.home
+        ]  # fmt: skip
 
 
 def _encoded(command: str) -> bytes:

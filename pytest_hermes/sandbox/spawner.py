@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import InfrastructureError
 from . import supervisor
+from .fork_server import ForkServer
 from .launch import launch
 from .memory_file import memory_file
-from .nursery import REUSABLE, IdleSupervisor, Nursery
 from .pipes import PipeReader
 from .steadfast import Steadfast
 
@@ -85,13 +85,11 @@ class Spawner:
         self.pid: int | None = None
         # One of these two has started it.
         self._popen: subprocess.Popen[bytes] | None = None
-        self._nursery: Nursery | None = None
+        self._server: ForkServer | None = None
         self._channel: socket.socket | None = None
         self._diagnostics = -1
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        #: Nothing of the sandbox is left: the supervisor waits for another one, or has ended too.
-        self._cleared: asyncio.Future[None] = self._loop.create_future()
         self._closing = False
         self._inbox = b""
         self._outbox: collections.deque[tuple[bytes, list[int]]] = collections.deque()
@@ -107,36 +105,25 @@ class Spawner:
         Raises InfrastructureError when it does not come up. Call `close` in any case.
         """
         try:
-            if isolated:
-                with self._new_channel() as theirs:
+            self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            with theirs:
+                self._channel.setblocking(False)
+                self._diagnostics = memory_file()
+                if isolated:
                     arguments = ["isolated", folder, *masks]
                     self._popen = launch(prefix, theirs, arguments, diagnostics=self._diagnostics, env=env)
-                self.pid = self._popen.pid
-            else:
-                self._nursery = Nursery.enter(env)
-                idle = self._nursery.take()
-                if idle is not None:
-                    self._channel, self._diagnostics, self.pid = idle.channel, idle.diagnostics, idle.pid
-                    self._post(b"S", 0, [memory_file(os.fsencode(folder))])
+                    self.pid = self._popen.pid
                 else:
-                    with self._new_channel() as theirs:
-                        await self._nursery.fork(theirs, self._diagnostics, folder)
+                    self._server = ForkServer.enter(env)
+                    await self._server.fork(theirs, self._diagnostics, folder)
         except OSError as error:
             raise InfrastructureError(f"a local sandbox cannot be started: {error}", kind="sandbox") from error
-        if self._channel is not None and not self._ended.done():
-            self._loop.add_reader(self._channel, self._receive)
+        self._loop.add_reader(self._channel, self._receive)
         await asyncio.wait([self._ready, self._ended], timeout=_START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         if not self._ready.done():
             silence = "it ended" if self._ended.done() else f"it did not answer within {_START_TIMEOUT:g} seconds"
             why = self._said() or silence
             raise InfrastructureError(f"a local sandbox cannot be started: {why}", kind="sandbox")
-
-    def _new_channel(self) -> socket.socket:
-        """Open the channel and return the supervisor's end of it."""
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._channel.setblocking(False)
-        self._diagnostics = memory_file()
-        return theirs
 
     def run(
         self,
@@ -164,7 +151,6 @@ class Spawner:
                 self._pipes.add(pipe)
                 command.pipes.append(pipe)
                 owned.insert(index, pipe.write_fd)
-                pipe.write_fd = -1
         except BaseException:
             for fd in owned:
                 os.close(fd)
@@ -175,55 +161,43 @@ class Spawner:
 
     async def close(self) -> None:
         """Kill every process and wait until they are gone. May be called twice; cancellation does not stop it."""
-        steadfast = Steadfast()
-        if not self._closing:
-            self._closing = True
-            if REUSABLE and self._nursery is not None and self._ready.done() and not self._ended.done():
-                self._post(b"C", 0, [])
-            else:
-                self._hang_up()
-        if self._popen is not None:
-            if not await steadfast.wait(self._ended, _END_TIMEOUT):
-                self._kill_hard(self._popen)
-            await steadfast.wait(self._loop.run_in_executor(None, self._reap, self._popen))
-        elif self.pid is not None and not await steadfast.wait(self._cleared, _END_TIMEOUT):
-            self._hang_up()
-            if self._nursery is not None:
-                self._nursery.kill(self.pid)  # its shepherds see it die
-            await steadfast.wait(self._ended, _END_TIMEOUT)
-        nursery, self._nursery = self._nursery, None
-        cleared = self._cleared.done() and not self._ended.done()
-        if nursery is not None and cleared and self.pid is not None and self._channel is not None:
-            self._loop.remove_reader(self._channel)
-            nursery.keep(IdleSupervisor(self.pid, self._channel, self._diagnostics))
-            self._channel, self._diagnostics = None, -1
-        self._finish()
-        if nursery is not None:
-            try:
-                await nursery.leave()
-            except asyncio.CancelledError as error:
-                steadfast.remember(error)
-        steadfast.release()
-
-    def _hang_up(self) -> None:
+        self._closing = True
         if self._channel is not None:
             with contextlib.suppress(OSError):
                 self._channel.shutdown(socket.SHUT_WR)
+        steadfast = Steadfast()
+        if self.pid is not None and not await steadfast.wait(self._ended, _END_TIMEOUT):
+            self._kill_hard(self.pid)
+            await steadfast.wait(self._ended, _END_TIMEOUT)
+        if self._popen is not None:
+            await steadfast.wait(self._loop.run_in_executor(None, self._reap, self._popen))
+        self._finish()
+        server, self._server = self._server, None
+        if server is not None:
+            try:
+                await server.leave()
+            except asyncio.CancelledError as error:
+                steadfast.remember(error)
+        steadfast.release()
 
     def _reap(self, popen: subprocess.Popen[bytes]) -> None:
         try:
             popen.wait(_END_TIMEOUT)
         except subprocess.TimeoutExpired:
-            self._kill_hard(popen)
+            self._kill_hard(popen.pid)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 popen.wait(_END_TIMEOUT)
 
-    def _kill_hard(self, popen: subprocess.Popen[bytes]) -> None:
-        """End a bubblewrap that does not end by itself; the supervisor in it is the init of all that it started."""
-        for child in supervisor.children(popen.pid) if popen.poll() is None else []:
+    def _kill_hard(self, pid: int) -> None:
+        """End a supervisor that does not end by itself; its shepherds see it die, or it is the init of all."""
+        if self._popen is None:
+            if self._server is not None:
+                self._server.kill(pid)
+            return
+        for child in supervisor.children(pid) if self._popen.poll() is None else []:
             with contextlib.suppress(OSError):
                 os.kill(child, signal.SIGKILL)
-        popen.kill()
+        self._popen.kill()
 
     def _finish(self) -> None:
         self._end()
@@ -290,9 +264,6 @@ class Spawner:
                 self.pid = self.pid or status
                 self._ready.set_result(None)
             return
-        if letter == b"C":
-            self._cleared.set_result(None)
-            return
         command = self._commands.get(number)
         if command is None:
             return
@@ -307,8 +278,6 @@ class Spawner:
         if self._ended.done():
             return
         self._ended.set_result(None)
-        if not self._cleared.done():
-            self._cleared.set_result(None)
         if self._channel is not None:
             self._loop.remove_reader(self._channel)
             self._loop.remove_writer(self._channel)

@@ -5,15 +5,12 @@ The engine sends 5-byte frames (one letter, a 4-byte number) over a socket, and 
 
     E n   run a command: its description (marshal of argv, env, cwd), stdout, stderr and perhaps stdin are attached
     K n   kill command n and every descendant of it
-    C 0   the sandbox is closed: kill everything and empty its folder
-    S 0   serve another sandbox: a file with the path of its folder is attached
 
 and is sent 9-byte frames (letter, number, 4-byte status):
 
     R 0   ready; the status is the supervisor's process id
     X n   the leader of command n has ended, with this exit code
     G n   nothing of command n is left; the exit code counts only if no X came before (its shepherd was killed)
-    C 0   nothing of the sandbox is left
 
 Each command has a shepherd: a fork of this process that adopts whatever the command leaves behind, so that "kill
 the command" means "kill all descendants of its shepherd", whatever sessions they made for themselves. A shepherd
@@ -21,7 +18,7 @@ that has no descendants left may be given another command: forking one costs as 
 
 At the end of the socket everything is killed and the sandbox's folder emptied.
 
-As a nursery it forks supervisors for sandboxes that are not isolated, and is sent 5-byte frames of its own:
+As a fork server it forks supervisors for sandboxes that are not isolated, and is sent 5-byte frames of its own:
 
     F 0   fork one: its socket, the descriptor of its output, and a file with the path of its folder are attached
     K n   kill the one with process id n, if it has not ended
@@ -79,7 +76,7 @@ def frame(letter: bytes, number: int, status: int) -> bytes:
 
 
 def main(channel_fd: int, kind: str, folder: str = "", *masks: str) -> None:
-    """Be the supervisor of a sandbox that is `isolated`, or the `nursery` of others."""
+    """Be the supervisor of a sandbox that is `isolated`, or the `fork server` of others."""
     os.set_inheritable(channel_fd, False)
     os.close(int(os.path.basename(sys.argv[0])))  # this file: commands must not inherit it
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -88,7 +85,7 @@ def main(channel_fd: int, kind: str, folder: str = "", *masks: str) -> None:
     if _LINUX:
         _prctl(_PR_SET_NAME, _NAME)
         _overwrite_arguments()
-        if kind == "nursery" and os.geteuid() == 0:
+        if kind == "fork server" and os.geteuid() == 0:
             _forbid_reading_other_processes()
     for mask in masks:
         try:
@@ -96,8 +93,8 @@ def main(channel_fd: int, kind: str, folder: str = "", *masks: str) -> None:
         except OSError:
             pass
     channel = socket.socket(fileno=channel_fd)
-    if kind == "nursery":
-        Nursery(channel).serve()
+    if kind == "fork server":
+        ForkServer(channel).serve()
     else:
         supervise(channel, folder)
     os._exit(0)  # there is nothing that the interpreter would have to tidy up
@@ -106,14 +103,12 @@ def main(channel_fd: int, kind: str, folder: str = "", *masks: str) -> None:
 def supervise(channel: socket.socket, folder: str) -> None:
     if _LINUX:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    supervisor = Supervisor(channel, folder)
-    supervisor.serve()
+    Supervisor(channel).serve()
     exterminate()
-    if supervisor.folder:
-        empty(supervisor.folder)
+    empty(folder)
 
 
-class Nursery:
+class ForkServer:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._supervisors: set[int] = set()
@@ -187,9 +182,7 @@ class Nursery:
 
 
 class Supervisor:
-    def __init__(self, channel: socket.socket, folder: str) -> None:
-        #: Of the sandbox; empty between two sandboxes.
-        self.folder = folder
+    def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         #: Command numbers by the pid of their shepherd, and the other way round.
         self._numbers: dict[int, int] = {}
@@ -242,36 +235,11 @@ class Supervisor:
         number = int.from_bytes(data[1:], "big")
         if data[:1] == b"E":
             self._run(number, data, fds)
-        elif data[:1] == b"C":
-            return self._clear_up()
-        elif data[:1] == b"S":
-            self.folder = _path_in(fds[0])
-            self._report(b"R", 0, os.getpid())
         elif number in self._shepherds:
             pid = self._shepherds[number]
             # It may be about to say that it is idle: a command that it was given then would die for this one.
             self._doomed.add(pid)
             os.kill(pid, _END)
-        return True
-
-    def _clear_up(self) -> bool:
-        """End the sandbox, but not this process: another sandbox then costs no fork. False if that cannot be."""
-        spare = tuple(self._idle[:1])
-        try:
-            if not exterminate(spare):
-                return False
-            empty(self.folder)
-        except OSError:
-            return False
-        for pid in set(self._sockets).difference(spare):
-            for end in self._forget(pid):
-                end.close()
-        self._idle = list(spare)
-        self._numbers.clear()
-        self._shepherds.clear()
-        self._doomed.clear()
-        self.folder = ""
-        self._report(b"C", 0, 0)
         return True
 
     def _run(self, number: int, order: bytes, fds: list[int]) -> None:
@@ -477,17 +445,14 @@ def _text(error: Exception) -> str:
     return str(error)
 
 
-def exterminate(spare: tuple[int, ...] = ()) -> bool:
-    """Kill and reap every descendant of this process but the children in `spare`, which have none themselves.
-
-    Returns whether all of them are gone.
-    """
+def exterminate() -> None:
+    """Kill and reap every descendant of this process."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         if os.getpid() == 1:
             _kill(-1, signal.SIGKILL)  # all that there is in bubblewrap, at one go
         else:
-            for pid in _stopped_descendants(spare):
+            for pid in _stopped_descendants():
                 _kill(pid, signal.SIGKILL)
         pause = 0.0002
         while time.monotonic() < deadline:
@@ -495,21 +460,15 @@ def exterminate(spare: tuple[int, ...] = ()) -> bool:
                 if os.waitpid(-1, os.WNOHANG)[0]:
                     continue
             except ChildProcessError:
-                return not spare
-            if spare and not _stopped_descendants(spare):
-                return True
+                return
             if pause > 0.01:
                 break  # something new may have come: look again
             time.sleep(pause)
             pause *= 2
-    return False
 
 
-def _stopped_descendants(spare: tuple[int, ...] = ()) -> set[int]:
-    """Stop all descendants, parents first, so that nothing forks faster than it is found; return them.
-
-    Those in `spare` are passed over, their own descendants are not.
-    """
+def _stopped_descendants() -> set[int]:
+    """Stop all descendants, parents first, so that nothing forks faster than it is found; return them."""
     found: set[int] = set()
     before = -1
     while before < len(found):
@@ -517,7 +476,7 @@ def _stopped_descendants(spare: tuple[int, ...] = ()) -> set[int]:
         ahead = [os.getpid()]
         while ahead:
             for child in children(ahead.pop()):
-                if child not in found and child not in spare:
+                if child not in found:
                     found.add(child)
                     _kill(child, signal.SIGSTOP)
                 ahead.append(child)

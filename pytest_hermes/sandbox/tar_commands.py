@@ -9,23 +9,12 @@ import re
 
 from ..errors import InfrastructureError
 from .protocol import ExecResult
+from .scripts import shell_script
 
+#: Exit code of pack.sh.
 _NO_SUCH_PATH = 44
 
 _CHANGED = re.compile(rb"changed as we read it|removed before we read it|shrank by \d+ bytes")
-
-_UNPACK = 'mkdir -p -- "$1" && exec tar -x -p $2 -f - -C "$1"'
-
-_PACK = f"""
-path=$1
-[ -e "$path" ] || [ -L "$path" ] || exit {_NO_SUCH_PATH}
-while [ "$path" != / ] && [ "${{path%/}}" != "$path" ]; do path=${{path%/}}; done
-case ${{path##*/}} in '' | . | ..) path=$(cd -- "$path" && pwd -P && echo .) && path=${{path%??}} || exit 1 ;; esac
-case $path in */*) folder=${{path%/*}} ;; *) folder=. ;; esac
-cd -- "${{folder:-/}}" || exit 1
-name=${{path##*/}}
-exec tar -c -f - -- "${{name:-.}}"
-"""
 
 
 def unpack_command(path: str, *, owners: bool = False) -> list[str]:
@@ -33,12 +22,12 @@ def unpack_command(path: str, *, owners: bool = False) -> list[str]:
 
     The files belong to whoever runs it, or, when root does and `owners` is set, to those whom the archive names.
     """
-    return ["sh", "-c", _UNPACK, "sh", path, "" if owners else "-o"]
+    return ["sh", "-c", shell_script("unpack"), "sh", path, "" if owners else "-o"]
 
 
 def pack_command(path: str) -> list[str]:
     """Return the command that writes `path` to its standard output; member names begin with its base name."""
-    return ["sh", "-c", _PACK, "sh", path]
+    return ["sh", "-c", shell_script("pack"), "sh", path]
 
 
 def read_unpack_result(result: ExecResult, path: str) -> None:

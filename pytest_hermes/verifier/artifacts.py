@@ -9,6 +9,7 @@ from typing import BinaryIO, cast
 
 from ..errors import InfrastructureError
 from ..sandbox.protocol import Sandbox
+from ..sandbox.scripts import shell_script
 from ..sandbox.tar_commands import pack_command, read_pack_result, read_unpack_result, unpack_command
 from ..sandbox.tar_reader import HARD_LINK, SYMLINK, TarError, TarReader
 from ..sandbox.transfer import DEFAULT_MAX_BYTES, BoundedFile
@@ -18,25 +19,6 @@ _COPYING = 600.0
 
 #: Exit codes of shells that cannot run a command.
 _NO_COMMAND = (126, 127)
-
-#: Writes where a path leads in a sandbox: what the agent works on may be a symlink in the image.
-_LOCATE = """
-if [ -d "$1" ]; then
-    cd -- "$1" && pwd -P
-else
-    printf '%s\\n' "$1"
-fi
-"""
-
-#: Makes way for a path, or, with a second argument, removes it. A folder that is somebody's working directory is only
-#: emptied: it cannot always be removed.
-_CLEAR = """
-if [ -z "$2" ] && [ -d "$1" ] && [ ! -L "$1" ]; then
-    cd -- "$1" && rm -rf -- ./* ./.[!.]* ./..?*
-else
-    rm -rf -- "$1"
-fi
-"""
 
 
 class Spoiled(Exception):
@@ -59,10 +41,10 @@ async def copy_artifact(source: Sandbox, target: Sandbox, path: str) -> None:
 
 
 async def _copy(source: Sandbox, target: Sandbox, path: str, tar: BinaryIO) -> None:
-    path = await _run(target, _LOCATE, path)
+    path = await _run(target, "locate", path)
     folder, name = posixpath.split(path)
     there = await _pack(source, path, tar)
-    await _run(target, _CLEAR, path, *([] if there else ["gone"]))
+    await _run(target, "clear", path, *([] if there else ["gone"]))
     if there:
         await asyncio.to_thread(_check, tar, name)
         tar.seek(0)
@@ -84,7 +66,8 @@ async def _pack(source: Sandbox, path: str, tar: BinaryIO) -> bool:
 
 
 async def _run(sandbox: Sandbox, script: str, *arguments: str) -> str:
-    result = await sandbox.exec(["/bin/sh", "-c", script, "sh", *arguments], cwd="/", user=sandbox.capabilities.as_root)
+    command = ["/bin/sh", "-c", shell_script(script, __package__), "sh", *arguments]
+    result = await sandbox.exec(command, cwd="/", user=sandbox.capabilities.as_root)
     if result.exit_code:
         raise OSError(result.stderr.decode(errors="replace").strip().partition("\n")[0])
     return result.stdout.decode(errors="surrogateescape").removesuffix("\n")

@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 
 from ..errors import InfrastructureError
 from ..sandbox.protocol import ExecResult, Sandbox
-from .scripts import END, LOG, NOT_EMPTIED, NOT_KILLED, NOT_UNPACKED, PREPARE, RUN, TEST
+from ..sandbox.scripts import shell_script
 
 #: Where Harbor's tasks expect them.
 TESTS, LOGS = "/tests", "/logs/verifier"
@@ -22,12 +22,13 @@ LARGEST_FILE = 4 << 20
 #: Seconds for what surrounds the tests.
 _OVERHEAD = 600.0
 
-#: The files that TEST sends.
+#: The files that tests.sh sends, and its exit codes.
 _LEFT = (b"reward.json", b"reward.txt", b"ctrf.json", b"test-stdout.txt")
+_NOT_KILLED, _NOT_EMPTIED, _NOT_UNPACKED = 91, 92, 93
 
 _PROBLEMS = {
-    NOT_EMPTIED: f"{TESTS} and {LOGS} cannot be emptied",
-    NOT_UNPACKED: f"the tests cannot be written to {TESTS}",
+    _NOT_EMPTIED: f"{TESTS} and {LOGS} cannot be emptied",
+    _NOT_UNPACKED: f"the tests cannot be written to {TESTS}",
 }
 
 
@@ -74,21 +75,21 @@ async def run_tests(sandbox: Sandbox, tests: TaskTests, timeout: float) -> Tests
     All but the tests themselves is done as root where that is possible; they run as whoever runs the other commands.
     Raises InfrastructureError when the sandbox fails.
     """
-    command = [LOGS, str(LONGEST_LOG), str(LARGEST_FILE), *tests.interpreter, f"{TESTS}/{tests.script}"]
+    command = [*tests.interpreter, f"{TESTS}/{tests.script}"]
     with tempfile.TemporaryFile(prefix="hermes-") as archive, tempfile.TemporaryFile(prefix="hermes-") as file:
         tar, out = cast(BinaryIO, archive), cast(BinaryIO, file)
         await asyncio.to_thread(tests.write, tar)
         tar.seek(0)
         # Not by way of a shell of the agent's: argument vectors, in the sandbox's own environment.
         if root := sandbox.capabilities.as_root:
-            prepare = ["/bin/sh", "-c", PREPARE, "sh", _whose(sandbox), TESTS, LOGS]
+            prepare = _script(sandbox, "prepare")
             prepared = await sandbox.exec(prepare, timeout=_OVERHEAD, stdin=tar, user=root)
             if (problem := _problem(prepared)) is not None:
                 return TestsRun(problem=problem)
-            test = ["/bin/sh", "-c", TEST, "sh", *command]
+            test = _script(sandbox, "test", *command)
             result = await sandbox.exec(test, timeout=timeout, env=tests.env, stdout_to=out)
         else:
-            run = ["/bin/sh", "-c", RUN, "sh", _whose(sandbox), TESTS, *command]
+            run = _script(sandbox, "run", *command)
             result = await sandbox.exec(run, timeout=timeout, env=tests.env, stdin=tar, stdout_to=out)
         if result.timed_out:
             return TestsRun(files={"test-stdout.txt": await _log(sandbox)})
@@ -103,18 +104,17 @@ async def end_processes(sandbox: Sandbox) -> str | None:
 
     Raises InfrastructureError when the sandbox fails.
     """
-    command = ["/bin/sh", "-c", END, "sh", _whose(sandbox)]
-    return _problem(await sandbox.exec(command, timeout=_OVERHEAD, user=sandbox.capabilities.as_root))
+    return _problem(await sandbox.exec(_script(sandbox, "end"), timeout=_OVERHEAD, user=sandbox.capabilities.as_root))
 
 
-def _whose(sandbox: Sandbox) -> str:
-    return "all" if sandbox.capabilities.own_processes else "none"
+def _script(sandbox: Sandbox, step: str, *command: str) -> list[str]:
+    whose = "all" if sandbox.capabilities.own_processes else "none"
+    kept = str(LONGEST_LOG), str(LARGEST_FILE)
+    return ["/bin/sh", "-c", shell_script("tests", __package__), "sh", step, whose, TESTS, LOGS, *kept, *command]
 
 
 async def _log(sandbox: Sandbox) -> bytes:
-    read = await sandbox.exec(
-        ["/bin/sh", "-c", LOG, "sh", LOGS, str(LONGEST_LOG)], timeout=_OVERHEAD, max_output=LONGEST_LOG
-    )
+    read = await sandbox.exec(_script(sandbox, "log"), timeout=_OVERHEAD, max_output=LONGEST_LOG)
     return read.stdout
 
 
@@ -129,13 +129,13 @@ def _problem(result: ExecResult) -> str | None:
     why = said[-1] if said else f"exit code {result.exit_code}"
     if result.timed_out:
         raise InfrastructureError(f"the tests cannot be prepared within {_OVERHEAD:g} seconds", kind="verifier")
-    if result.exit_code == NOT_KILLED:
+    if result.exit_code == _NOT_KILLED:
         raise InfrastructureError(f"what the agent left running cannot be ended: {why}", kind="verifier")
     return f"{_PROBLEMS.get(result.exit_code, 'the verifier cannot run in this sandbox')}: {why}"
 
 
 def _parsed(out: BinaryIO) -> TestsRun:
-    """Read what TEST wrote. A stream that ends early is what is left when its shell was killed."""
+    """Read what tests.sh wrote. A stream that ends early is what is left when its shell was killed."""
     try:
         return _read(out)
     except ValueError:

@@ -248,7 +248,6 @@ async def test_what_the_machine_lacks_is_said(spec: SandboxSpec, reason: str) ->
 @asynchronous
 async def test_limits_hold(caplog: pytest.LogCaptureFixture) -> None:
     async with opened("docker", memory="64m", cpus=0.5, pids=40, storage="10g") as sandbox:
-        assert sandbox.capabilities.memory_limit
         result = await sandbox.exec("head -c 200m /dev/zero | tail | wc -c; echo ${PIPESTATUS[*]}")
         assert b"137" in result.stdout
         result = await sandbox.exec("for n in $(seq 60); do sleep 5 & done", timeout=10)

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_hermes.sandbox.docker.hijack import EngineRefused, Stream
-from pytest_hermes.sandbox.docker.marks import MarkedStream
-from pytest_hermes.sandbox.docker.scripts import mark_prefix
+from pytest_hermes.sandbox.marks import MarkedStream, mark_prefix
 
 PREFIX = mark_prefix("hermes:0123:")
 

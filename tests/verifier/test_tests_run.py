@@ -14,9 +14,7 @@ from pytest_hermes.verifier.tests_run import TaskTests, run_tests
 class ReplacedShell:
     """A sandbox in which an agent has put a program of its own in the place of the shell."""
 
-    capabilities = Capabilities(
-        isolation="none", network_none=False, memory_limit=False, separate_stderr=True, hard_kill=True, images=False
-    )
+    capabilities = Capabilities(hard_kill=True)
 
     def __init__(self, says: bytes) -> None:
         self._says = says

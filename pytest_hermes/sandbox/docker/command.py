@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
-import random
-import secrets
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from ...errors import InfrastructureError
 from ..running import Output
 from ..steadfast import Steadfast
+from ..wrapped_command import WrappedCommand
 from .engine import Engine, first_line
 from .execs import KILLED, ContainerGone, create_exec, exit_code, is_about_the_shell, run_plainly, wait_for_start
 from .hijack import Stream
-from .marks import MarkedStream
-from .scripts import KILL, WRAP, mark_prefix
 
 #: Linux takes no single argument or variable of more: MAX_ARG_STRLEN of include/uapi/linux/binfmts.h, in bytes.
 _LONGEST_ARGUMENT = 131072
 _TOO_LARGE = b"arguments and environment are larger than the system allows"
 _NO_ROOM = b"no process can be started: the sandbox has as many as it may have"
 
-#: Exit codes of what cannot be executed or found, as shells have them.
-_NOT_EXECUTABLE = 126
+#: Exit code of what cannot be found, as shells have it.
 _NOT_FOUND = 127
 
 #: Those of shells that cannot fork: of dash and busybox, of bash.
@@ -36,9 +30,6 @@ _CANNOT_FORK = (2, 254)
 
 #: What is above was a signal's doing.
 _LAST_OF_ITS_OWN = 128
-
-#: Numbers that tell commands apart; see `scripts`. Ordinary limits are far from these.
-_NUMBERS = (1 << 40, 1 << 50)
 
 _CHUNK = 1 << 18  # bytes
 _START_TIMEOUT = 120.0  # seconds
@@ -48,33 +39,15 @@ _START_PATIENCE = 10.0
 _logger = logging.getLogger(__name__)
 
 
-class ContainerCommand:
-    """A command: `exited` is its leader's exit code, once all that the leader wrote has arrived."""
+class ContainerCommand(WrappedCommand):
+    """A command that an exec of the engine runs."""
 
     def __init__(
         self, engine: Engine, container: str, stdout: Output, stderr: Output, *, numbered: bool = True
     ) -> None:
-        """`numbered` is whether the container lets its commands be told apart by a number; see `scripts`."""
-        loop = asyncio.get_running_loop()
-        self.exited: asyncio.Future[int] = loop.create_future()
-        #: When the leader began, by the monotonic clock.
-        self.started = time.monotonic()
+        super().__init__(stdout, stderr, numbered=numbered)
         self._engine = engine
         self._container = container
-        self._outputs = (stdout, stderr)
-        self._numbered = numbered
-        self._mark = f"hermes:{secrets.token_hex(8)}:"
-        self._number = random.randrange(*_NUMBERS)
-        #: Whether it runs, or will never.
-        self._begun: asyncio.Future[bool] = loop.create_future()
-        self._ends_to_come = 2
-        prefix = mark_prefix(self._mark)
-        self._marked = [
-            MarkedStream(prefix, functools.partial(self._take, sink), begun=self._begin, ended=self._end)
-            for sink in self._outputs
-        ]
-        #: What came before it began, which may be an engine's words rather than a command's.
-        self._early: list[tuple[Output, bytes]] = []
         self._stream: Stream | None = None
         self._exec = ""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,26 +60,26 @@ class ContainerCommand:
         `user` is a name or number, the image's own when it is empty.
         """
         if why := _unfit([*argv, *(f"{key}={value}" for key, value in env.items())]):
-            self._refuse(why)
+            self.refuse(why)
             return
         has_input = stdin != b""
         size = "none"
         if has_input:
             # Where the end of the input cannot be told, it must be known.
             size = "all" if self._engine.address.can_half_close else str(await asyncio.to_thread(_remaining, stdin))
-        wrapped = ["/bin/sh", "-c", WRAP, "sh", self._mark, str(self._number), cwd, size, *argv]
+        wrapped = self.wrapped(argv, cwd=cwd, stdin=size)
         self._exec = await self._engine.call(
             create_exec, self._engine, self._container, wrapped, stdin=has_input, environment=dict(env), user=user
         )
-        out, err = self._marked
+        out, err = self.marked
         self._stream = await self._engine.stream(
             f"/exec/{self._exec}/start", {"Detach": False, "Tty": False}, stdout=out.feed, stderr=err.feed
         )
         self._stream.ended.add_done_callback(self._stream_ended)
         if has_input:
             self._begin_task(self._feed(self._stream, stdin))
-        await asyncio.wait([self._begun], timeout=_START_TIMEOUT)
-        if not self._begun.done():
+        await asyncio.wait([self.begun], timeout=_START_TIMEOUT)
+        if not self.begun.done():
             raise InfrastructureError(
                 f"the Docker engine did not start a command within {_START_TIMEOUT:g} seconds", kind="sandbox"
             )
@@ -114,26 +87,27 @@ class ContainerCommand:
     async def kill(self) -> None:
         """End it and all its descendants; return when they are gone. Raises InfrastructureError when that fails."""
         if not self._exec:
-            self._settle(KILLED)
+            self.settle(KILLED)
             return
         steadfast = Steadfast()
         if self._stream is not None:
             # What the engine is about to start cannot be found yet.
-            await steadfast.wait(self._begun, _START_PATIENCE)
+            await steadfast.wait(self.begun, _START_PATIENCE)
         killing = asyncio.create_task(self._kill_descendants(), name="docker kill")
         await steadfast.wait(killing)
-        self._settle(KILLED)
-        self._close()
+        self.settle(KILLED)
+        self.close()
         steadfast.release()
         killing.result()
 
     async def _kill_descendants(self) -> None:
-        if not self._begun.done():
+        if not self.begun.done():
             await self._engine.call(wait_for_start, self._engine, self._exec)
         # As root: what the command started may run as anybody.
-        script = ["/bin/sh", "-c", KILL, "sh", str(self._number), "" if self._numbered else self._mark]
         with contextlib.suppress(ContainerGone):  # and so is what ran in it
-            code, said = await run_plainly(self._engine, self._container, script, user="0", timeout=_KILL_PATIENCE)
+            code, said = await run_plainly(
+                self._engine, self._container, self.killer(), user="0", timeout=_KILL_PATIENCE
+            )
             if is_about_the_shell(said):
                 # What the agent broke, the end of its container repairs.
                 _logger.warning("a command goes on although it should end: %s", first_line(said))
@@ -143,55 +117,12 @@ class ContainerCommand:
                     kind="sandbox",
                 )
 
-    def collect(self) -> None:
-        """Do nothing: what it writes is taken as it comes, all of it before the end is known."""
-
-    def discard(self) -> None:
-        """Throw away what it writes from now on."""
-        for stream in self._marked:
-            stream.mute()
-
-    def fail(self, error: Exception) -> None:
-        """Let `exited` raise `error`, unless the leader has ended already, and let go of it."""
-        self._settle(error)
-        self._close()
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """See `WrappedCommand.close`."""
         for task in self._tasks:
             task.cancel()
         if self._stream is not None:
             self._stream.close()
-
-    def _take(self, output: Output, data: bytes) -> None:
-        if self._begun.done():
-            output.feed(data)
-        else:
-            self._early.append((output, data))
-
-    def _begin(self) -> None:
-        if not self._begun.done():
-            self.started = time.monotonic()
-            self._begun.set_result(True)
-            for output, data in self._early:
-                output.feed(data)
-            self._early.clear()
-
-    def _end(self, code: int) -> None:
-        self._ends_to_come -= 1
-        if self._ends_to_come == 0:
-            self._settle(code)
-            self._close()
-
-    def _settle(self, outcome: int | Exception) -> None:
-        if not self._begun.done():
-            self._begun.set_result(False)
-        if self.exited.done():
-            return
-        if isinstance(outcome, Exception):
-            self.exited.set_exception(outcome)
-            self.exited.exception()  # nobody may be waiting for it
-        else:
-            self.exited.set_result(outcome)
 
     def _stream_ended(self, ended: asyncio.Future[None]) -> None:
         """The stream ended without the wrapper's word: it was killed, or the container or the engine is gone."""
@@ -200,9 +131,9 @@ class ContainerCommand:
         error = ended.exception()
         if error is not None and not isinstance(error, ConnectionError):
             assert isinstance(error, Exception)
-            self._settle(error)  # of where the output is sent to
+            self.settle(error)  # of where the output is sent to
             return
-        for stream in self._marked:
+        for stream in self.marked:
             stream.finish()
         self._begin_task(self._explain_end())
 
@@ -210,31 +141,27 @@ class ContainerCommand:
         try:
             code = await self._engine.call(exit_code, self._engine, self._container, self._exec)
         except InfrastructureError as error:
-            self._settle(error)
+            self.settle(error)
             return
-        if self._begun.done() and self._begun.result():
+        if self.begun.done() and self.begun.result():
             if code in _CANNOT_FORK:
-                self._refuse(_NO_ROOM)
+                self.refuse(_NO_ROOM)
             elif code is None or code <= _LAST_OF_ITS_OWN:
                 # The wrapper goes on, or ended as it should: its last words are lost, and perhaps output before them.
                 lost = "the connection to a command's streams was lost"
-                self._settle(InfrastructureError(lost, kind="sandbox"))
+                self.settle(InfrastructureError(lost, kind="sandbox"))
             else:
-                self._settle(code)
+                self.settle(code)
             return
-        said = b"".join(data for _, data in self._early).decode(errors="replace")
+        said = self.said_before_it_began()
         if "argument list too long" in said:
-            self._refuse(_TOO_LARGE)
+            self.refuse(_TOO_LARGE)
         elif is_about_the_shell(said):
             # It was there, and worked, when the sandbox started.
-            self._refuse(b"/bin/sh cannot be run any more", _NOT_FOUND)
+            self.refuse(b"/bin/sh cannot be run any more", _NOT_FOUND)
         else:
             why = first_line(said)
-            self._settle(InfrastructureError(f"the Docker engine cannot start a command: {why}", kind="sandbox"))
-
-    def _refuse(self, why: bytes, code: int = _NOT_EXECUTABLE) -> None:
-        self._outputs[1].feed(why + b"\n")
-        self._settle(code)
+            self.settle(InfrastructureError(f"the Docker engine cannot start a command: {why}", kind="sandbox"))
 
     def _begin_task(self, coro: Any) -> None:
         task = asyncio.create_task(coro, name="docker exec")

@@ -17,6 +17,7 @@ from ...task import SandboxSpec
 from ..output import HeadTail
 from ..protocol import Capabilities
 from ..running import Output
+from ..scripts import shell_script
 from ..shell_sandbox import ShellSandbox
 from ..steadfast import Steadfast
 from .command import ContainerCommand
@@ -26,7 +27,6 @@ from .hijack import Stream
 from .images import Image, ImageGone, forget_image, ready_image
 from .owner import LABEL, NAME_LABEL
 from .run_options import RunOptions
-from .scripts import MAIN
 
 _START_TIMEOUT = 120.0  # seconds
 
@@ -80,14 +80,8 @@ class DockerSandbox(ShellSandbox):
 
     @property
     def capabilities(self) -> Capabilities:
-        facts = self._engine.facts if self._engine is not None else None
         return Capabilities(
-            isolation="container",
-            network_none=True,
-            memory_limit=facts is not None and facts.limits["memory"],
-            separate_stderr=True,
             hard_kill=self._numbered,
-            images=True,
             # Not where containers are started in the host's namespace.
             own_processes="pid_mode" not in self._options.host,
             root=self._root,
@@ -99,8 +93,8 @@ class DockerSandbox(ShellSandbox):
         engine = self._engine = await asyncio.to_thread(shared_engine)
         self._check_needs(engine)
         try:
-            image = await self._create_from_image(engine)
-            await self._launch(engine, image)
+            await self._create_from_image(engine)
+            await self._launch(engine)
             self._check_not_closed()
             self._open = True
         except BaseException:
@@ -172,7 +166,7 @@ class DockerSandbox(ShellSandbox):
         if self._closed:
             raise InfrastructureError("the sandbox was closed while it started", kind="sandbox")
 
-    async def _create_from_image(self, engine: Engine) -> Image:
+    async def _create_from_image(self, engine: Engine) -> None:
         platform = self._options.container.get("platform")
         image = await ready_image(engine, self._spec, platform)
         try:
@@ -182,7 +176,6 @@ class DockerSandbox(ShellSandbox):
             forget_image(image)
             image = await ready_image(engine, self._spec, platform)
             await self._create(engine, image)
-        return image
 
     async def _create(self, engine: Engine, image: Image) -> None:
         spec = self._spec
@@ -196,7 +189,7 @@ class DockerSandbox(ShellSandbox):
             "image": image.id,
             "name": f"hermes-{slug}-{secrets.token_hex(4)}",
             "entrypoint": ["/bin/sh"],
-            "command": ["-c", MAIN, "sh", folder, self.scratch],
+            "command": ["-c", shell_script("lease"), "sh", folder, self.scratch],
             "stdin_open": True,
             "environment": dict(spec.env),
             # The engine makes it if it is missing.
@@ -217,7 +210,7 @@ class DockerSandbox(ShellSandbox):
         steadfast.release()
         making.result()
 
-    async def _launch(self, engine: Engine, image: Image) -> None:
+    async def _launch(self, engine: Engine) -> None:
         said, complaints = bytearray(), HeadTail(2000)
         arrived = asyncio.get_running_loop().create_future()
 

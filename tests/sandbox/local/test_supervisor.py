@@ -1,4 +1,4 @@
-"""The supervisors of the local sandbox: one that dies, hangs, or serves the next sandbox."""
+"""The supervisors of the local sandbox: one that dies or hangs, and many at once."""
 
 # ruff: noqa: ASYNC240 - nothing else runs on the loop
 
@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hermes.errors import InfrastructureError
-from pytest_hermes.sandbox import supervisor
 from pytest_hermes.sandbox.local import LocalSandbox
-from pytest_hermes.sandbox.nursery import REUSABLE
 from pytest_hermes.sandbox.protocol import Sandbox
 from tests.sandbox.backends import opened
 from tests.sandbox.test_contract import appeared, marker, vanished
@@ -75,44 +73,6 @@ async def test_a_kill_that_comes_late_does_not_hit_the_next_command(backend: str
             killing = asyncio.create_task(process.kill())
             assert (await sandbox.exec("echo on")).stdout == b"on\n"
             await killing
-
-
-@asynchronous
-@pytest.mark.skipif(not REUSABLE, reason="only on Linux do supervisors serve one sandbox after another")
-async def test_a_supervisor_serves_the_next_sandbox_and_nothing_of_the_last_is_left(alive: Alive) -> None:
-    async with opened("local"):  # so that there is a nursery all the time
-        marks = [marker() for _ in range(3)]
-        async with opened("local") as sandbox:
-            pid = spawner_pid(sandbox)
-            left = f"(setsid sleep {marks[0]} &) ; sleep {marks[1]} & echo left > note"
-            await asyncio.gather(*(sandbox.exec("true") for _ in range(3)))
-            await sandbox.exec(left)
-            await sandbox.spawn(f"sleep {marks[2]}")
-            for mark in marks:
-                assert await appeared(alive, mark)
-            home = sandbox.home
-        assert [alive(mark) for mark in marks] == [[], [], []]
-        assert not os.path.exists(home)
-        async with opened("local", env={"ONE": "1"}) as sandbox:
-            assert spawner_pid(sandbox) == pid
-            assert sandbox.home != home
-            said = await sandbox.exec("echo $ONE; ls -A; pwd")
-            assert said.stdout.decode().split() == ["1", sandbox.workdir]
-            assert supervisor.children(pid) != []
-    assert not os.path.exists(f"/proc/{pid}")
-
-
-@asynchronous
-@pytest.mark.skipif(not REUSABLE, reason="only on Linux do supervisors serve one sandbox after another")
-async def test_an_idle_supervisor_that_died_is_not_asked() -> None:
-    async with opened("local"):
-        async with opened("local") as sandbox:
-            pid = spawner_pid(sandbox)
-        os.kill(pid, signal.SIGKILL)
-        assert await vanished(lambda path: [pid] * os.path.exists(path), f"/proc/{pid}")
-        async with opened("local") as sandbox:
-            assert spawner_pid(sandbox) != pid
-            assert (await sandbox.exec("echo hi")).stdout == b"hi\n"
 
 
 @asynchronous

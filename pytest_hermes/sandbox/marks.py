@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .scripts import MARK_FIELD
-
+#: Bytes between a mark's beginning and its end: `beg`, or the exit code in three digits.
+_FIELD = 3
 _BEGUN = b"beg"
+
+
+def mark_prefix(mark: str) -> bytes:
+    """Return how the marks of a command begin; `mark` is what wrap.sh was given."""
+    return b"\0" + mark.encode()
 
 
 class MarkedStream:
@@ -24,7 +29,7 @@ class MarkedStream:
         ended: Callable[[int], object],
     ) -> None:
         self._prefix = prefix
-        self._size = len(prefix) + MARK_FIELD + 1
+        self._size = len(prefix) + _FIELD + 1
         self._sink = sink
         self._begun = begun
         self._ended = ended

@@ -1,4 +1,4 @@
-"""Supervisors for sandboxes without isolation: one interpreter is started, and they are copies of it, used again."""
+"""Supervisors for sandboxes without isolation: one interpreter is started, and they are copies of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from .launch import launch
 from .memory_file import memory_file
@@ -21,38 +19,9 @@ from .steadfast import Steadfast
 _END_TIMEOUT = 5.0
 _PAUSE = 0.005
 
-#: Whether a supervisor can serve one sandbox after another: only Linux tells it what it would leave behind.
-REUSABLE = sys.platform == "linux"
 
-
-@dataclass(frozen=True)
-class IdleSupervisor:
-    """One that has cleared up after a sandbox: its process id, our end of its socket, and where its output goes."""
-
-    pid: int
-    channel: socket.socket
-    diagnostics: int
-
-    def alive(self) -> bool:
-        try:
-            self.channel.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:  # nothing to read, not even the end
-            return True
-        except OSError:
-            pass
-        return False
-
-    def discard(self) -> None:
-        """Let it end, if it has not."""
-        self.channel.close()
-        os.close(self.diagnostics)
-
-
-class Nursery:
+class ForkServer:
     """A process that forks supervisors: starting an interpreter for each costs several times as much.
-
-    It keeps those that are idle: forking one, and the fork that this does for its commands, cost as much as four
-    commands.
 
     There is one as long as an event loop has sandboxes that need it: `enter` and `leave` count them. A process is told
     when the thread that started it ends, so loops do not share one.
@@ -62,12 +31,11 @@ class Nursery:
         """Launch the process, with the environment `env`. Raises OSError."""
         self._loop = loop
         self._users = 0
-        self._idle: list[IdleSupervisor] = []
         #: Ends with True when supervisors can be asked for, with False when there will be none.
         self._ready: asyncio.Future[bool] = loop.create_future()
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._popen = launch([], theirs, ["nursery"], diagnostics=subprocess.DEVNULL, env=env)
+            self._popen = launch([], theirs, ["fork server"], diagnostics=subprocess.DEVNULL, env=env)
         except OSError:
             self._channel.close()
             raise
@@ -77,14 +45,14 @@ class Nursery:
         loop.add_reader(self._channel, self._hear)
 
     @staticmethod
-    def enter(env: Mapping[str, str]) -> Nursery:
-        """Return the running loop's nursery, launched if need be, and count one who needs it. Raises OSError."""
+    def enter(env: Mapping[str, str]) -> ForkServer:
+        """Return the running loop's fork server, launched if need be, and count one who needs it. Raises OSError."""
         loop = asyncio.get_running_loop()
-        nursery = _nurseries.get(loop)
-        if nursery is None or nursery._ended:
-            nursery = _nurseries[loop] = Nursery(loop, env)
-        nursery._users += 1
-        return nursery
+        server = _servers.get(loop)
+        if server is None or server._ended:
+            server = _servers[loop] = ForkServer(loop, env)
+        server._users += 1
+        return server
 
     async def fork(self, channel: socket.socket, diagnostics: int, folder: str) -> None:
         """Start a supervisor at the other end of `channel`; what it has to say of errors goes to `diagnostics`.
@@ -104,21 +72,8 @@ class Nursery:
         finally:
             os.close(path)
 
-    def keep(self, idle: IdleSupervisor) -> None:
-        """Let another sandbox have it; its socket must have no reader."""
-        self._idle.append(idle)
-
-    def take(self) -> IdleSupervisor | None:
-        """Return one that is idle, if there is one."""
-        while self._idle:
-            idle = self._idle.pop()
-            if idle.alive():
-                return idle
-            idle.discard()
-        return None
-
     def kill(self, pid: int) -> None:
-        """Kill a supervisor, unless it has ended: only the nursery knows whether this is still its process id."""
+        """Kill a supervisor, unless it has ended: only the fork server knows whether this is still its process id."""
         with contextlib.suppress(OSError):  # when it has died, they end by themselves
             self._channel.send(b"K" + pid.to_bytes(4, "big"))
 
@@ -127,11 +82,8 @@ class Nursery:
         self._users -= 1
         if self._users:
             return
-        if _nurseries.get(self._loop) is self:
-            del _nurseries[self._loop]
-        for idle in self._idle:
-            idle.discard()
-        self._idle.clear()
+        if _servers.get(self._loop) is self:
+            del _servers[self._loop]
         self._loop.remove_reader(self._channel)
         self._channel.close()
         if not self._ready.done():
@@ -162,4 +114,4 @@ class Nursery:
             self._popen.wait()
 
 
-_nurseries: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Nursery] = weakref.WeakKeyDictionary()
+_servers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, ForkServer] = weakref.WeakKeyDictionary()

@@ -1,34 +1,20 @@
-"""The bash code around a command of a terminal session.
+# shellcheck shell=bash disable=SC2064
+# The session's state around a command, for bash. Arguments: itself, the state's path, the folder to start in, the home
+# folder, and the path of a file that no other command at this time writes to; a command that saves nothing needs none.
+#
+# It is run by `bash -p`: that reads no start-up files (BASH_ENV) and takes no functions or options from the
+# environment. All names begin with `__hermes_`. Builtins are called through `builtin`, since a function of the user's
+# may have their name.
+#
+# The state is one file, replaced whole, of fields that each end with a NUL: the folder, the number of functions, the
+# names of the variables that a bash of this sandbox is born with, the exported variables and each function, both as
+# bash code, and the number of the bash that wrote it, which shows that it is whole: a disk may be full. What follows
+# these is of no meaning.
+#
+# Agents run many small commands, so what surrounds them is kept cheap. No process is started where the state stays the
+# same: what a builtin prints is read back from a file, since `$(...)` forks. Such files are written over (`<>`),
+# because some file systems wait for the disk when one that was truncated is closed.
 
-`bash -p` everywhere: that reads no start-up files (BASH_ENV) and takes no functions or options from the environment.
-All names begin with `__hermes_`. Builtins are called through `builtin`, since a function of the user's may have
-their name.
-
-The session's state is one file, replaced whole, of fields that each end with a NUL: the folder, the number of
-functions, the names of the variables that a bash of this sandbox is born with, the exported variables and each
-function, both as bash code, and the number of the bash that wrote it, which shows that it is whole: a disk may be full.
-What follows these is of no meaning.
-
-Agents run many small commands, so what surrounds them is kept cheap. No process is started where the state stays the
-same: what a builtin prints is read back from a file, since `$(...)` forks. Such files are written over (`<>`), because
-some file systems wait for the disk when one that was truncated is closed.
-"""
-
-from __future__ import annotations
-
-# One line, so that the line numbers in bash's messages are those of the command.
-#: Runs the command (on stdin) with the session's state, which stays as it was.
-RUN = 'eval "$1"; eval "$__hermes_command"'
-
-#: The same, and saves the state. Saved where the command ends by itself, and by a trap where it exits.
-RUN_AND_SAVE = (
-    'eval "$1"; __hermes_watch; eval "$__hermes_command"; '
-    '{ __hermes_save "$?"; } 2>/dev/null; builtin exit "$__hermes_status"'
-)
-
-#: Arguments: itself, the state's path, the folder to start in, the home folder, and the path of a file that no other
-#: command at this time writes to; a command that saves nothing needs none.
-RESTORE = r"""
 set +p
 __hermes_state=$2 __hermes_folders=("$3" "$4") __hermes_new=$5
 set --
@@ -93,6 +79,7 @@ if [[ -r $__hermes_state ]]; then
     __hermes_go "$__hermes_cwd" "${__hermes_folders[@]}"
     __hermes_here=$PWD
     {
+        # shellcheck disable=SC2086
         unset -v $__hermes_born_with
         eval "${__hermes_fields[3]}"
         PWD=$__hermes_here
@@ -167,18 +154,3 @@ __hermes_save() {
         builtin command -p mv -f -- "$__hermes_new" "$__hermes_state"
     return 0
 }
-"""
-
-#: Runs a script of the harness in the session's folder. Arguments: the state's path, the folder to start in, the
-#: home folder, the script, and the script's own.
-SCRIPT = r"""
-set +p
-__hermes=
-[[ -r $1 ]] && IFS= read -r -d '' __hermes <"$1"
-__hermes=${__hermes%$'\n'}
-# bash takes `cd ""` for success, and stays.
-{ [[ -n $__hermes ]] && cd -- "$__hermes"; } 2>/dev/null || cd -- "$2" 2>/dev/null || cd -- "$3" 2>/dev/null
-__hermes=$4
-shift 4
-eval "$__hermes"
-"""

@@ -1,0 +1,119 @@
+"""Commands of backends that carry nothing but streams, by way of the scripts around them: wrap.sh and kill.sh."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from .marks import MarkedStream, mark_prefix
+from .running import Output
+from .scripts import shell_script
+
+#: Exit code of what cannot be executed, as shells have it.
+NOT_EXECUTABLE = 126
+
+#: Numbers that tell commands apart; see wrap.sh. Ordinary limits are far from these.
+_NUMBERS = (1 << 40, 1 << 50)
+
+
+class WrappedCommand(ABC):
+    """A command: `exited` is its leader's exit code, once all that the leader wrote has arrived.
+
+    Whoever starts `wrapped(…)` feeds both of its streams to `marked`, stdout first.
+    """
+
+    def __init__(self, stdout: Output, stderr: Output, *, numbered: bool = True) -> None:
+        """`numbered` is whether commands can be told apart by a number there; see lease.sh."""
+        loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[int] = loop.create_future()
+        #: When the leader began, by the monotonic clock.
+        self.started = time.monotonic()
+        #: Whether it runs, or will never.
+        self.begun: asyncio.Future[bool] = loop.create_future()
+        self._outputs = (stdout, stderr)
+        self._numbered = numbered
+        self._mark = f"hermes:{secrets.token_hex(8)}:"
+        self._number = random.randrange(*_NUMBERS)
+        self._ends_to_come = 2
+        prefix = mark_prefix(self._mark)
+        self.marked = [
+            MarkedStream(prefix, functools.partial(self._take, sink), begun=self._begin, ended=self._end)
+            for sink in self._outputs
+        ]
+        #: What came before it began, which may be others' words rather than a command's.
+        self._early: list[tuple[Output, bytes]] = []
+
+    @abstractmethod
+    async def kill(self) -> None:
+        """See `RunningCommand.kill`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the streams; the command goes on without."""
+
+    def wrapped(self, argv: Sequence[str], *, cwd: str, stdin: str) -> list[str]:
+        """Return what to start. `stdin` is how many bytes there are; `all`: to its end, `none`: there is none."""
+        return ["/bin/sh", "-c", shell_script("wrap"), "sh", self._mark, str(self._number), cwd, stdin, *argv]
+
+    def killer(self) -> list[str]:
+        """Return the command, for root, that kills this one and its descendants, and ends when they are gone."""
+        mark = "" if self._numbered else self._mark
+        return ["/bin/sh", "-c", shell_script("kill"), "sh", str(self._number), mark]
+
+    def said_before_it_began(self) -> str:
+        return b"".join(data for _, data in self._early).decode(errors="replace")
+
+    def collect(self) -> None:  # noqa: B027 - it need not be overridden
+        """Do nothing: what it writes is taken as it comes, all of it before the end is known."""
+
+    def discard(self) -> None:
+        """Throw away what it writes from now on."""
+        for stream in self.marked:
+            stream.mute()
+
+    def fail(self, error: Exception) -> None:
+        """Let `exited` raise `error`, unless the leader has ended already, and let go of it."""
+        self.settle(error)
+        self.close()
+
+    def refuse(self, why: bytes, code: int = NOT_EXECUTABLE) -> None:
+        """Let it end with `code`, having written `why` to stderr."""
+        self._outputs[1].feed(why + b"\n")
+        self.settle(code)
+
+    def settle(self, outcome: int | Exception) -> None:
+        """Let `exited` be the exit code, or raise the error, unless that is known already."""
+        if not self.begun.done():
+            self.begun.set_result(False)
+        if self.exited.done():
+            return
+        if isinstance(outcome, Exception):
+            self.exited.set_exception(outcome)
+            self.exited.exception()  # nobody may be waiting for it
+        else:
+            self.exited.set_result(outcome)
+
+    def _take(self, output: Output, data: bytes) -> None:
+        if self.begun.done():
+            output.feed(data)
+        else:
+            self._early.append((output, data))
+
+    def _begin(self) -> None:
+        if not self.begun.done():
+            self.started = time.monotonic()
+            self.begun.set_result(True)
+            for output, data in self._early:
+                output.feed(data)
+            self._early.clear()
+
+    def _end(self, code: int) -> None:
+        self._ends_to_come -= 1
+        if self._ends_to_come == 0:
+            self.settle(code)
+            self.close()
