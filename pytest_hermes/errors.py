@@ -6,20 +6,21 @@ continue, the run's one line that says why.
 ====================  ======================  =======================================  ==========================
 raised                whose doing             becomes                                  retried
 ====================  ======================  =======================================  ==========================
-`InfrastructureError` neither the agent's     an `error` record of the error's kind    by `--hermes-infra-retries`
-                      nor the author's
+`InfrastructureError` not the agent's         an `error` record of the error's kind    by `--hermes-infra-retries`,
+                                                                                       but for spent budgets, damaged
+                                                                                       rows and the author's mistakes
 `Refused`             the user's key, model,  the end of the run, with one line;       no
                       image or credit         attempts in flight leave no record
 `Unsupported`         nobody's                a `skipped` record with the reason       no
 `UsageError`          the user's              one line before the run; within an       no
                                               attempt an `error` of kind `usage`
-anything else, out    the benchmark author's  an `error` of kind `setup` or            no
-of a benchmark's code                         `verifier` with its traceback
+anything else, out    the benchmark author's  an `error` of kind `setup`, `verifier`   no
+of a benchmark's code                         or `tool` with its traceback
 anything else         this package's          an `error` of kind `internal` with its   no
                                               traceback
 ====================  ======================  =======================================  ==========================
 
-What an agent does never is an exception: how it ended stands in `stop_reason` (`STOP_REASONS`), and its reward decides.
+What an agent does is never an exception: how it ended stands in `stop_reason` (`STOP_REASONS`), and its reward decides.
 
 Where each is caught:
 
@@ -44,7 +45,7 @@ Status = Literal["passed", "failed", "error", "skipped"]
 #: How an attempt can end.
 STATUSES: Final[dict[Status, str]] = {
     "passed": "the reward reached the task's threshold",
-    "failed": "the reward is below the threshold, whatever ended the agent",
+    "failed": "the reward is below the threshold, or `compute_reward` failed the attempt by `assert` or `pytest.fail`",
     "error": "something other than the agent failed; not in the score",
     "skipped": "the task cannot run here, or its benchmark skipped it; `reason` says why",
 }
@@ -67,16 +68,21 @@ ERROR_KINDS: Final[dict[str, str]] = {
     "sandbox": "the sandbox: its engine, its start, a command that could not be run",
     "image": "the sandbox's image: it can be neither found, pulled nor built",
     "setup": "the benchmark's code before the agent starts: `sandbox`, `prepare`, `format_prompt`",
-    "tool": "a tool of your own: it blocked the event loop, or ignored its cancellation",
+    "tool": "a tool of your own: it blocked the event loop for longer than the agent's time, or cancelled itself",
     "verifier": "the benchmark's code after the agent has ended: `compute_reward`, tests that came to no verdict",
     "dataset": "a row or a directory of a dataset: the message names column or key",
     "tokens": "a server that does not tell what it sampled, or a template that cannot render what was said",
     "trace": "the check of what was sampled: the rollout must not be trained on",
     "budget": "nothing: a limit of the run ended the attempt",
-    "interrupted": "nothing: the run was ended while code blocked the event loop; resuming it runs the attempt again",
+    "interrupted": "nothing: the attempt was in flight when its run ended out of order; a resumed run starts it again",
+    "run-api": "the server of Atropos that groups are sent to (`hermes-env`)",
+    "refused": "the whole run: its model, key or image is refused (`hermes-env`)",
+    "results": "the whole run: its results cannot be written (`hermes-env`)",
+    "stopped": "the whole run: it was stopped (`hermes-env`)",
+    "skipped": "nothing: the task cannot run here (`hermes-env`)",
     "usage": "something asked for does not exist or does not fit",
     "test": "a test of your own, before it came to its end",
-    "internal": "pytest-hermes itself: please report it",
+    "internal": "pytest-hermes itself: please report it, unless the traceback shows your own code",
 }
 
 

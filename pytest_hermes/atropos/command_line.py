@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import sys
-import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +25,10 @@ from ..config.yaml_text import parse_value, read_settings
 from ..errors import HermesError, UsageError
 from ..redact import Redactor
 from ..rollout.configured import endpoint_of
-from ..rollout.watchdog import Overrun
 from .env_config import MANAGER_KEYS, HermesAgentEnvConfig, as_list, one_server, schema_of, server_values
 from .flags import with_flags
 from .modes import run_mode
+from .signals import ended_by_signals
 
 if TYPE_CHECKING:
     from .base_env import HermesAgentBaseEnv
@@ -86,37 +85,13 @@ def _run_given(given: _Given) -> int:
 
 
 async def _run(env: HermesAgentBaseEnv, mode: str) -> int:
-    task = asyncio.current_task()
-    assert task is not None
-    loop = asyncio.get_running_loop()
-    received: list[int] = []
-
-    def stop(number: int) -> None:
-        received.append(number)
-        name = signal.Signals(number).name
-        if len(received) == 1:
-            log.warning("%s: closing what is open", name)
-            task.cancel()
-        else:  # cancelled again, it would close nothing
-            log.warning("%s: still closing; once more ends it at once", name)
-            loop.remove_signal_handler(number)
-
-    def end_what_blocks(number: int, frame: types.FrameType | None) -> None:
-        """Raise in code that blocks the loop, on which `stop` is never called before that code has ended."""
-        if env.watchdog is not None and env.watchdog.blocked is not None:
-            env.watchdog.admit_no_more()
-            raise Overrun
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number)
-        # The loop hears of signals by a file descriptor all the same.
-        signal.signal(number, end_what_blocks)
-    try:
-        await run_mode(env, mode)
-    except asyncio.CancelledError:
-        if not received:
-            raise
-        return 128 + received[0]
+    with ended_by_signals(env) as received:
+        try:
+            await run_mode(env, mode)
+        except asyncio.CancelledError:
+            if not received:
+                raise
+            return 128 + received[0]
     return 0
 
 

@@ -201,6 +201,12 @@ class RolloutEnv(ServingEnv):
         engines = (task.result() for task in self._engines.values() if task.done() and not task.cancelled())
         return next((engine.fatal for engine in engines if engine.fatal), None)
 
+    def abandon(self, why: str) -> None:
+        """Leave a loop that is blocked for good to itself: evaluations leave records of what is in flight."""
+        for task in self._engines.values():
+            if task.done() and not task.cancelled() and task.exception() is None:
+                task.result().abandon(why)
+
     async def close(self) -> None:
         """End what is in flight, with its sandboxes, and all connections."""
         for task in self._engines.values():

@@ -34,7 +34,7 @@ from .places import attempt_place
 from .plan import PlannedTask
 from .prints import Prints
 from .record import AttemptRecord, EarlierError, Seconds, UsageInfo, VerifierInfo
-from .user_code import UnusableValue, UserCode
+from .user_code import BenchmarkFault, UserCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -184,7 +184,7 @@ class Attempt:
                     raise InfrastructureError(f"the model's files cannot be copied: {error}", kind="sandbox") from error
             prompt = await self._set_up(benchmark.format_prompt, item)
             if not isinstance(prompt, str | list):
-                raise UnusableValue(f"format_prompt returned {shown(prompt)}; it must return a text", kind="setup")
+                raise BenchmarkFault(f"format_prompt returned {shown(prompt)}; it must return a text", kind="setup")
         self._loop = HermesAgentLoop(
             model,
             [tool.schema for tool in tools],
@@ -206,7 +206,13 @@ class Attempt:
         async with self._phase("verifier"):
             seconds = None if benchmark.verifier_times_itself else self._limits.verifier_seconds
             reward: float = await self._user_code.call(
-                "verifier", self._rewarded, benchmark.compute_reward, item, seconds=seconds, name="compute_reward"
+                "verifier",
+                self._rewarded,
+                benchmark.compute_reward,
+                item,
+                seconds=seconds,
+                longest_step=self._limits.verifier_seconds,
+                name="compute_reward",
             )
         return reward
 
@@ -239,7 +245,7 @@ class Attempt:
             benchmark, item, _ = self._parts()
             spec = await self._set_up(benchmark.sandbox, item)
             if not isinstance(spec, SandboxSpec):
-                raise UnusableValue(f"sandbox returned {shown(spec)}; it must return a SandboxSpec", kind="setup")
+                raise BenchmarkFault(f"sandbox returned {shown(spec)}; it must return a SandboxSpec", kind="setup")
             self._spec = spec
         return self._spec
 
@@ -266,14 +272,14 @@ class Attempt:
         value = number(reward)
         if value is None or not math.isfinite(value):
             said = f"compute_reward returned {shown(reward)}; it must return a finite number"
-            raise UnusableValue(said, kind="verifier")
+            raise BenchmarkFault(said, kind="verifier")
         declared = self._parts()[0].reward_range
         low, high = declared or REWARD_RANGE
         if not low <= value <= high:
             said = f"compute_reward returned {value:g}, which is not from {low:g} to {high:g}"
             if declared is not None or self._on_undeclared_reward is None:
                 hint = "" if declared is not None else "; declare another range with Benchmark.reward_range"
-                raise UnusableValue(said + hint, kind="verifier")
+                raise BenchmarkFault(said + hint, kind="verifier")
             self._on_undeclared_reward(said)
         return value
 

@@ -12,7 +12,7 @@ from ..dataset.rows import DatasetError
 from ..errors import HermesError, InfrastructureError, Refused, Status, Unsupported
 from .budget import BudgetSpent
 from .record import ErrorInfo
-from .user_code import UnusableValue, UserCodeError, traceback_of
+from .user_code import BenchmarkFault, UserCodeError, traceback_of
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ def ending_of(error: BaseException, classify: Classify = no_meaning) -> Ending |
         case UserCodeError():
             return _ending_of_user_code(error, classify)
         case InfrastructureError():
-            restartable = not isinstance(error, BudgetSpent | DatasetError | UnusableValue)
+            restartable = not isinstance(error, BudgetSpent | DatasetError | BenchmarkFault)
             return _error(str(error.kind), text_of(error), restartable=restartable)
         case HermesError():
             return _error("usage", text_of(error))

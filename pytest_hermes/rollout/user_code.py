@@ -39,8 +39,8 @@ class UserCodeError(InfrastructureError):
         self.traceback = _below_the_harness(cause)
 
 
-class UnusableValue(InfrastructureError):
-    """A benchmark's own code returned what cannot be used: it would again."""
+class BenchmarkFault(InfrastructureError):
+    """A benchmark's own code returned what cannot be used, or blocked the event loop: it would again."""
 
 
 class UserCode:
@@ -53,11 +53,18 @@ class UserCode:
         self._context: contextvars.Context | None = None
 
     async def call(
-        self, kind: str, function: Callable[..., Any], *arguments: Any, seconds: float | None, name: str = ""
+        self,
+        kind: str,
+        function: Callable[..., Any],
+        *arguments: Any,
+        seconds: float | None,
+        longest_step: float | None = None,
+        name: str = "",
     ) -> Any:
         """Return what `function` returns, awaited if need be; sync calls of a ToolContext in it hold up nobody.
 
-        `kind` is that of the errors: `setup` or `verifier`. `seconds` is all the time it has; None: no limit.
+        `kind` is that of the errors: `setup`, `verifier` or `tool`. `seconds` is all the time it has; None: no limit.
+        `longest_step` is how long it may block the event loop at a stretch, where `seconds` does not say.
         Raises HermesErrors of the code as they are, anything else (whatever its base) as UserCodeError, and
         InfrastructureError when the time is over.
         """
@@ -67,7 +74,8 @@ class UserCode:
             value = function(*arguments)
             return await value if inspect.isawaitable(value) else value
 
-        guard = None if self._watchdog is None else self._watchdog.guard(f"{name} of task {self._task_id!r}", seconds)
+        what = f"{name} of task {self._task_id!r}"
+        guard = None if self._watchdog is None else self._watchdog.guard(what, seconds, longest_step)
         if self._context is None:
             self._context = contextvars.copy_context()
         work = asyncio.create_task(Bridge(call(), guard), name=name, context=self._context)
@@ -88,11 +96,10 @@ class UserCode:
         error = _outcome(work)
         if error is None:
             return work.result()
+        if isinstance(error, BaseExceptionGroup):
+            error = _unwrapped(error)
         if isinstance(error, EscapedExit) and error.__cause__ is not None:
             error = error.__cause__
-        if isinstance(error, BaseExceptionGroup):
-            # A group of tasks wraps what one of them raised, which means the same as without.
-            error = _ours_within(error) or error
         if isinstance(error, Overrun):
             raise _late(name, kind, seconds, guard) from error
         if isinstance(error, HermesError):
@@ -118,30 +125,36 @@ def _outcome(work: asyncio.Task[Any]) -> BaseException | None:
         return cancellation
 
 
-def _ours_within(group: BaseExceptionGroup[BaseException]) -> HermesError | None:
-    """Return what a group of exceptions holds of this package's: what ends the run before what is retried."""
-    found = list(_hermes_errors(group))
-    return min(found, key=lambda error: not isinstance(error, Refused), default=None)
+def _unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what a group of tasks raised: one exception means the same as without the group.
+
+    Of several it is what ends the run, or else another one of this package's; without those, the group itself.
+    """
+    leaves = list(_leaves(group))
+    ours = [error for error in leaves if isinstance(error, HermesError)]
+    if len(leaves) == 1:
+        return leaves[0]
+    return min(ours, key=lambda error: not isinstance(error, Refused), default=group)
 
 
-def _hermes_errors(group: BaseExceptionGroup[BaseException]) -> Iterator[HermesError]:
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     for error in group.exceptions:
-        if isinstance(error, HermesError):
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
             yield error
-        elif isinstance(error, BaseExceptionGroup):
-            yield from _hermes_errors(error)
 
 
 def _late(name: str, kind: str, seconds: float | None, guard: Guard | None) -> InfrastructureError:
-    how = ""
-    if guard is not None and guard.lost > NAMED_AFTER:
-        how = (
-            f"; it blocked the event loop, and all rollouts with it, for {guard.lost:.1f} s: "
-            "move what blocks into `await asyncio.to_thread(…)`"
-        )
-    # Without a limit of its own it was interrupted, since the run ends.
-    when = "before the run ended" if seconds is None else f"within {seconds:g} s"
-    return InfrastructureError(f"{name} did not finish {when}{how}", kind=kind)
+    # Without a limit of its own it was interrupted: it blocked for too long, or the run ends.
+    said = f"{name} did not finish" + ("" if seconds is None else f" within {seconds:g} s")
+    if guard is None or guard.lost <= NAMED_AFTER:
+        return InfrastructureError(said, kind=kind)
+    return BenchmarkFault(
+        f"{said}; it blocked the event loop, and all rollouts with it, for {guard.lost:.1f} s: "
+        "move what blocks into `await asyncio.to_thread(…)`",
+        kind=kind,
+    )
 
 
 def traceback_of(error: BaseException, trace: TracebackType | None = None) -> str:

@@ -66,9 +66,10 @@ class LoopClock:
 class Guard:
     """Times the steps of one call; a context manager around each of them. The tasks that the call starts share it."""
 
-    def __init__(self, watchdog: Watchdog, what: str, seconds: float | None) -> None:
+    def __init__(self, watchdog: Watchdog, what: str, seconds: float | None, longest_step: float | None) -> None:
         self.what = what
         self.seconds = seconds
+        self.longest_step = longest_step
         #: The time limit that the call is under, which its own blocking counts towards.
         self.limit: asyncio.Timeout | None = None
         self.began = time.perf_counter()
@@ -89,6 +90,12 @@ class Guard:
         """Seconds of the call's own time until now, while it is in a step."""
         others = self._watchdog.lost - self.lost_before - self.lost
         return time.perf_counter() - self.began - others
+
+    def is_over(self, step: float) -> bool:
+        """Whether a call whose running step has taken `step` seconds has had its time."""
+        if self.longest_step is not None and step > self.longest_step:
+            return True
+        return self.seconds is not None and self.used > self.seconds
 
     def charge(self, seconds: float) -> None:
         """Let time that is taken out of the loop's clock count for this call."""
@@ -144,9 +151,12 @@ class Watchdog:
         """Seconds that were taken out of the loop's clock so far."""
         return self._clock.lost if self._clock is not None else 0.0
 
-    def guard(self, what: str, seconds: float | None) -> Guard:
-        """Return what times the steps of a call, which messages call `what`; it has `seconds` in all."""
-        return Guard(self, what, seconds)
+    def guard(self, what: str, seconds: float | None, longest_step: float | None = None) -> Guard:
+        """Return what times the steps of a call, which messages call `what`.
+
+        It has `seconds` in all, and one step of it `longest_step`; None is no limit.
+        """
+        return Guard(self, what, seconds, longest_step)
 
     def admit_no_more(self) -> None:
         """Let no further step begin: the loop has to come to what ends it, and the next one may block as well."""
@@ -233,8 +243,7 @@ class Watchdog:
             if not step.named and time.perf_counter() - step.began > NAMED_AFTER:
                 step.named = True
                 self._tell(self._sentence(step.guard.what))
-            seconds = step.guard.seconds
-            if seconds is not None and step.guard.used > seconds:
+            if step.guard.is_over(time.perf_counter() - step.began):
                 self._interrupt(step)
 
     def _sentence(self, what: str) -> str:

@@ -84,6 +84,20 @@ def test_ctrl_c_ends_code_that_blocks(environment: Bench, model_server: ModelSer
     assert "Traceback" not in said
 
 
+def test_a_signal_ends_a_process_whose_loop_is_in_a_long_call(environment: Bench, model_server: ModelServer) -> None:
+    body = (
+        "open('blocked', 'w').close()\n        import hashlib; hashlib.pbkdf2_hmac('sha256', b'p', b's', 400_000_000)"
+    )
+    environment.file("env.py", ENV.replace("BODY", body).replace("RANGE", ""))
+    started = environment.start_python(*process(model_server))
+    assert wait_for((environment.path / "blocked").exists, 60)
+    time.sleep(1.5)
+    started.send_signal(signal.SIGTERM)
+    said, _ = started.communicate(timeout=60)
+    assert started.returncode == 128 + signal.SIGTERM, said
+    assert "SIGTERM: the run ended while compute_reward of task 'i" in said
+
+
 def test_code_that_leaves_the_process_leaves_its_rollout(environment: Bench, model_server: ModelServer) -> None:
     environment.file("env.py", ENV.replace("BODY", "raise SystemExit(7)").replace("RANGE", ""))
     code, said = environment.python(*process(model_server))
