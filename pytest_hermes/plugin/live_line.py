@@ -74,6 +74,9 @@ class LiveLine:
         if lines[self._blocked :]:
             self.hide()
             reporter.ensure_newline()
+            writer = reporter.config.get_terminal_writer()
+            if writer.width_of_current_line:  # with -q there are only dots, which a new line says nothing about
+                writer.line()
         for line in lines[self._blocked :]:
             reporter.write_line(f"hermes: {line}", yellow=True)
         self._blocked = len(lines)

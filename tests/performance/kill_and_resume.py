@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -22,16 +23,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from pytest_hermes.sandbox.docker.owner import NAME_LABEL
 from tests.services.rows import archive, write_jsonl
 
 TEST = "#!/bin/sh\nsleep 0.3\nmkdir -p /logs/verifier\necho 1 >/logs/verifier/reward.txt\n"
+
+#: What the names of this program's tasks begin with: others may use the engine meanwhile.
+OURS = f"row-{secrets.token_hex(4)}-"
 
 
 def rows(count: int, image: str, salt: str) -> list[dict[str, object]]:
     built = [archive({"Dockerfile": f"FROM {image}\nRUN echo {salt} {number} >/built\n"}) for number in range(count)]
     return [
         {
-            "task_name": f"row-{number:03}",
+            "task_name": f"{OURS}{number:03}",
             "instruction": "Nothing.",
             "docker_image": None if number % 3 == 0 else image,
             "environment_tar": built[number] if number % 3 == 0 else None,
@@ -43,8 +48,9 @@ def rows(count: int, image: str, salt: str) -> list[dict[str, object]]:
 
 
 def containers() -> int:
-    listed = subprocess.run(["docker", "ps", "-aq"], capture_output=True, text=True, check=True)
-    return len(listed.stdout.split())
+    names = ["docker", "ps", "-a", "--format", '{{.Label "' + NAME_LABEL + '"}}']
+    listed = subprocess.run(names, capture_output=True, text=True, check=True)
+    return sum(OURS in name for name in listed.stdout.splitlines())
 
 
 def main() -> None:

@@ -74,7 +74,9 @@ async def test_an_image_is_built_once_for_all_who_wait(context: Path, docker_eng
     events = list(
         docker_engine.events(since=int(since), until=int(time.time()) + 1, decode=True, filters={"event": "tag"})
     )
-    assert [event["Actor"]["Attributes"]["name"].partition(":")[0] for event in events] == [image_of(context)]
+    # Other tests may use the engine meanwhile.
+    tagged = [event["Actor"]["Attributes"]["name"].partition(":")[0] for event in events]
+    assert tagged.count(image_of(context)) == 1
 
 
 @asynchronous

@@ -34,6 +34,11 @@ _LAST_OF_ITS_OWN = 128
 _CHUNK = 1 << 18  # bytes
 _START_TIMEOUT = 120.0  # seconds
 _KILL_PATIENCE = 60.0
+_KILL_PAUSE = 0.1
+#: Times that the engine is asked to start what kills a command.
+_KILL_TRIES = 50
+#: What an engine says of an exec that it could not start.
+_NOT_STARTED = "unable to start container process"
 _START_PATIENCE = 10.0
 
 _logger = logging.getLogger(__name__)
@@ -105,9 +110,7 @@ class ContainerCommand(WrappedCommand):
             await self._engine.call(wait_for_start, self._engine, self._exec)
         # As root: what the command started may run as anybody.
         with contextlib.suppress(ContainerGone):  # and so is what ran in it
-            code, said = await run_plainly(
-                self._engine, self._container, self.killer(), user="0", timeout=_KILL_PATIENCE
-            )
+            code, said = await self._run_killer()
             if is_about_the_shell(said):
                 # What the agent broke, the end of its container repairs.
                 _logger.warning("a command goes on although it should end: %s", first_line(said))
@@ -116,6 +119,18 @@ class ContainerCommand(WrappedCommand):
                     f"a command cannot be killed within its container: {first_line(said) or 'it does not end'}",
                     kind="sandbox",
                 )
+
+    async def _run_killer(self) -> tuple[int | None, str]:
+        """Run what kills the command. Where the container has no room, the engine does not get it started every time:
+        its own helper has threads, which count there."""
+        for _ in range(_KILL_TRIES):
+            code, said = await run_plainly(
+                self._engine, self._container, self.killer(), user="0", timeout=_KILL_PATIENCE
+            )
+            if code == 0 or _NOT_STARTED not in said or is_about_the_shell(said):
+                break
+            await asyncio.sleep(_KILL_PAUSE)
+        return code, said
 
     def close(self) -> None:
         """See `WrappedCommand.close`."""
