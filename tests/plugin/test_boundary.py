@@ -228,7 +228,7 @@ def test_code_that_blocks_is_named_and_ended(bench: Bench, how: str) -> None:
     # The others have no time to give: what the odd one takes must not be theirs.
     text = benchmark(BLOCKS[how], verifier_seconds=2)
     bench.file("m.py", text.replace("        return 1.0\n", "        await asyncio.sleep(0.5)\n        return 1.0\n"))
-    result = bench.run(*RUN[:2], "-n6")
+    result = bench.run_inside(*RUN[:2], "-n6")
     result.assert_outcomes(passed=5, errors=1)
     error = odd_one(bench)["error"]
     assert error["kind"] == "verifier"
@@ -244,13 +244,14 @@ def test_several_processes_name_it_too(bench: Bench) -> None:
     result.stdout.fnmatch_lines(["*hermes: compute_reward of task 'odd' blocks the event loop at m.py:*"])
 
 
-def test_a_call_that_ignores_its_end_is_left_behind(bench: Bench) -> None:
+def test_a_call_that_ignores_its_end_is_left_behind(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_hermes.rollout.user_code._GRACE", 0.5)
     body = """
             while True:
                 try: await asyncio.sleep(60)
                 except asyncio.CancelledError: pass"""
     bench.file("m.py", benchmark(body, verifier_seconds=0.5))
-    bench.run(*RUN).assert_outcomes(passed=5, errors=1)
+    bench.run_inside(*RUN).assert_outcomes(passed=5, errors=1)
     assert odd_one(bench)["error"]["message"] == "compute_reward did not finish within 0.5 s"
 
 
@@ -268,7 +269,7 @@ BESIDE = {
 def test_code_that_blocks_beside_its_call_costs_nobody_either(bench: Bench, how: str) -> None:
     text = benchmark(BESIDE[how], verifier_seconds=2)
     bench.file("m.py", text.replace("        return 1.0\n", "        await asyncio.sleep(0.5)\n        return 1.0\n"))
-    result = bench.run(*RUN[:2], "-n6")
+    result = bench.run_inside(*RUN[:2], "-n6")
     result.assert_outcomes(passed=6)
     result.stdout.fnmatch_lines(["*hermes: a callback or a task of a benchmark's own blocks the event loop*"])
 
