@@ -34,7 +34,6 @@ from ..rollout.results_file import ResultsFile, cannot_write
 from ..rollout.resume import MANIFEST, AttemptKey, Manifest, RunLock, earlier_run
 from ..rollout.run import RUNS_DIR, new_run_id
 from ..sandbox.activity import activities
-from ..sandbox.choice import SandboxChoice
 from ..tools.tool import Tool
 from .configuration import Configuration, judge_source, model_source
 from .finished_handle import FinishedHandle
@@ -52,7 +51,6 @@ class LoadedBenchmark:
     benchmark: Benchmark
     config: Config
     source: ModelSource
-    sandbox: SandboxChoice
     tools: tuple[Tool, ...]
     tasks: list[PlannedTask]
 
@@ -185,8 +183,7 @@ class BenchRun:
             if names.count(name) > 1:
                 raise UsageError(f"two benchmarks are called {name!r}; their node ids would be the same")
         configs = [self.configuration.configure(benchmark) for benchmark in benchmarks]
-        sandboxes = [sandbox_of(config) for config in configs]
-        self.isolation = ", ".join(dict.fromkeys(sandbox.describe() for sandbox in sandboxes))
+        self.isolation = ", ".join(dict.fromkeys(sandbox_of(config).describe() for config in configs))
         tools = [tools_of(config) for config in configs]
         # The model first: a missing key should not cost the minutes that a dataset takes to load.
         calls = CallLimiters(self.in_flight)
@@ -206,7 +203,7 @@ class BenchRun:
         chosen = self._chosen_tasks(benchmarks)
         loaded = [
             LoadedBenchmark(*parts, [task for task in chosen if task.benchmark is parts[0]])
-            for parts in zip(benchmarks, configs, sources, sandboxes, tools, strict=True)
+            for parts in zip(benchmarks, configs, sources, tools, strict=True)
         ]
         if self.options.validate:
             return [replace(each, source=source) for each in loaded for source in (each.source, NopSource())]

@@ -130,8 +130,7 @@ class Engine:
             await asyncio.wait([task])
         except asyncio.CancelledError as cancellation:
             steadfast.remember(cancellation)
-            handle.stopped = True
-            task.cancel()
+            _cancel(task, handle)
             await steadfast.wait(task)
         steadfast.release()
         if handle.future.cancelled():
