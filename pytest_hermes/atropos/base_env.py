@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from atroposlib.envs.server_handling.server_baseline import APIServerConfig, ServerBaseline
 
 from ..errors import HermesError, InfrastructureError, Refused, UsageError
-from ..rollout.configured import sandbox_choice
+from ..rollout.places import sandbox_choice
 from ..tools.bridge import bridged
 from ..tools.registry import PlaceDefaults, place_defaults
 from .env_config import HermesAgentEnvConfig, ServerConfig

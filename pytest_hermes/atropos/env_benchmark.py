@@ -41,9 +41,9 @@ class EnvBenchmark(Benchmark):
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", env.name or type(env).__name__).lstrip("-.0123456789")
         self.__dict__["name"] = name or type(env).__name__
         self.__dict__["reward_range"] = env.reward_range
-        self.config = env.config
+        self.configure(env.config)
         if env.benchmark is not None:
-            env.benchmark.config = env.config
+            env.benchmark.configure(env.config)
 
     def follow(self, benchmark: Benchmark) -> None:
         """Take over what holds for the environment's benchmark, once that is set up."""

@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..report.numbers import duration
 from ..report.statistics import estimate_mean, mean_score
 from ..rewards import final_response, tools_used
-from ..rollout.results_file import ResultsFile
+from ..runs.results_file import ResultsFile
 from .sending import RunFailed
 from .trajectory_file import free_path
 

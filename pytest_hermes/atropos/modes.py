@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..report.numbers import duration
-from ..rollout.run import RUNS_DIR, new_run_id
+from ..runs.run_id import RUNS_DIR, new_run_id
 from . import wandb_use
 from .evaluation import METRICS_FILE, write_config
 from .sending import RunFailed
