@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
 
 from pytest_hermes.benchmark import Benchmark, Item
 from pytest_hermes.result import AgentResult
 from pytest_hermes.task import Task
 from pytest_hermes.tools.context import ToolContext
 
-from .tasks import CASES
+from .checks import CHECKS
+
+TASKS = Path(__file__).parent / "tasks.yaml"
 
 
 class TerminalTest(Benchmark):
@@ -21,10 +26,13 @@ class TerminalTest(Benchmark):
     agent_seconds = 300
     verifier_seconds = 60
 
-    def tasks(self) -> Iterable[Task]:
-        return [case.task for case in CASES]
+    def tasks(self) -> Iterator[Task]:
+        for entry in yaml.safe_load(TASKS.read_text(encoding="utf-8")):
+            checks = entry.pop("checks")
+            yield Task(**entry, metadata={"checks": checks})
 
     async def compute_reward(self, item: Item, result: AgentResult, ctx: ToolContext) -> float:
+        """Return 1.0 when all checks of the task hold, else 0.0."""
         assert isinstance(item, Task)
-        case = next(case for case in CASES if case.task.id == item.id)
-        return 1.0 if all(check(ctx) for check in case.checks) else 0.0
+        checks = [named for check in item.metadata["checks"] for named in check.items()]
+        return 1.0 if all(CHECKS[name](ctx, *arguments) for name, arguments in checks) else 0.0
