@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -48,10 +47,17 @@ class _WrittenCall:
     """Each parameter's opening, behind which its value begins, and the end of the value."""
 
 
+def _bare(value: Any) -> str:
+    """A value as the templates print it: strings bare, everything else as JSON."""
+    return value if isinstance(value, str) else dumps(value)
+
+
 class ParameterParser(ToolCallParser):
     """XML-like parameters, typed by the tools' schemas; without a schema every value is a string."""
 
     grammar: ClassVar[Grammar]
+    parameter: ClassVar[str]
+    """How the template writes one argument, with the fields `key`, `value` and `is_string`."""
     wrapped_in_newlines: ClassVar[bool] = False
     """Whether the template puts each value on lines of its own: one newline at each end is then markup."""
 
@@ -78,11 +84,13 @@ class ParameterParser(ToolCallParser):
         return [Found(one.start, one.end, self._typed(text, one)) for one in written]
 
     def as_read(self, call: Call) -> dict[str, Any]:
-        return {key: self.schemas.typed(call.name, key, written).value for key, written in values_of(call, self)}
+        return {key: self.schemas.typed(call.name, key, _bare(value)).value for key, value in call.arguments.items()}
 
-    def written(self, value: Any) -> str:
-        """A value as the templates print it: strings bare, everything else as JSON."""
-        return value if isinstance(value, str) else dumps(value)
+    def written_arguments(self, arguments: dict[str, Any]) -> str:
+        return "".join(
+            self.parameter.format(key=key, value=_bare(value), is_string="true" if isinstance(value, str) else "false")
+            for key, value in arguments.items()
+        )
 
     def typed(self, tool: str, parameter: re.Match[str], text: str) -> Typed:
         """The value that stands for `text`, all that is between the tags of `parameter`."""
@@ -148,9 +156,3 @@ class ParameterParser(ToolCallParser):
                 here.parameter = None
             else:
                 stack.append(_OpenCall(event.start(), event["name"].strip(), len(found)))
-
-
-def values_of(call: Call, parser: ParameterParser) -> Iterator[tuple[str, str]]:
-    """The call's keys and values as they are written."""
-    for key, value in call.arguments.items():
-        yield key, parser.written(value)
