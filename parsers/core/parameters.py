@@ -30,21 +30,16 @@ class Grammar:
 
 
 @dataclass(slots=True)
-class _OpenCall:
+class _WrittenCall:
     start: int
     name: str
     found_before: int
+    """How many calls were found before it began."""
     values: list[tuple[re.Match[str], int]] = field(default_factory=list)
-    parameter: re.Match[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _WrittenCall:
-    start: int
-    end: int
-    name: str
-    values: list[tuple[re.Match[str], int]]
     """Each parameter's opening, behind which its value begins, and the end of the value."""
+    parameter: re.Match[str] | None = None
+    """The opening whose value is being read."""
+    end: int = -1
 
 
 def _bare(value: Any) -> str:
@@ -131,15 +126,14 @@ class ParameterParser(ToolCallParser):
         # next call after one that was abandoned: which of both shows only where the outer call ends. If it
         # ends well, what it holds is its own text; if it never does, what it holds are calls.
         found: list[_WrittenCall] = []
-        stack: list[_OpenCall] = []
+        stack: list[_WrittenCall] = []
         at = 0
         while True:
             here = stack[-1] if stack else None
             if here is not None and here.parameter is None:
                 if ended := self._call_end.match(text, at):
-                    at = ended.end()
-                    del found[here.found_before :]
-                    found.append(_WrittenCall(here.start, at, here.name, here.values))
+                    at = here.end = ended.end()
+                    found[here.found_before :] = [here]
                     stack.pop()
                 elif opened := self._parameter.match(text, at):
                     at = opened.end()
@@ -155,4 +149,4 @@ class ParameterParser(ToolCallParser):
                 here.values.append((here.parameter, event.start()))
                 here.parameter = None
             else:
-                stack.append(_OpenCall(event.start(), event["name"].strip(), len(found)))
+                stack.append(_WrittenCall(event.start(), event["name"].strip(), len(found)))
