@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.one_line import first_line
 from ..errors import InfrastructureError, Refused
 from .keys import Names
 from .protocol import ContextWindowExceeded
@@ -78,12 +79,6 @@ class NotFound(Refused):
 
 class ServerFailed(InfrastructureError):
     """A server failed by a request (500), which is mostly what it does with one that it does not expect."""
-
-
-def first_line(text: str, limit: int = 300) -> str:
-    """Return the first line of `text` that says something, cut to `limit` characters."""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def status_fault(asked: Asked, status: int, body: Any, text: str, headers: Mapping[str, str]) -> Exception:
