@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-
-import yaml
 
 from pytest_hermes.benchmark import Benchmark, Item
 from pytest_hermes.result import AgentResult
@@ -14,7 +13,7 @@ from pytest_hermes.tools.context import ToolContext
 
 from .checks import CHECKS
 
-TASKS = Path(__file__).parent / "tasks.yaml"
+TASKS = Path(__file__).parent / "tasks.toml"
 
 
 class TerminalTest(Benchmark):
@@ -27,12 +26,11 @@ class TerminalTest(Benchmark):
     verifier_seconds = 60
 
     def tasks(self) -> Iterator[Task]:
-        for entry in yaml.safe_load(TASKS.read_text(encoding="utf-8")):
+        for entry in tomllib.loads(TASKS.read_text(encoding="utf-8"))["tasks"]:
             checks = entry.pop("checks")
             yield Task(**entry, metadata={"checks": checks})
 
     async def compute_reward(self, item: Item, result: AgentResult, ctx: ToolContext) -> float:
         """Return 1.0 when all checks of the task hold, else 0.0."""
         assert isinstance(item, Task)
-        checks = [named for check in item.metadata["checks"] for named in check.items()]
-        return 1.0 if all(CHECKS[name](ctx, *arguments) for name, arguments in checks) else 0.0
+        return 1.0 if all(CHECKS[name](ctx, *arguments) for name, *arguments in item.metadata["checks"]) else 0.0

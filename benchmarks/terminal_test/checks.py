@@ -34,5 +34,5 @@ def prints(ctx: ToolContext, command: str, output: str) -> bool:
     return bool(result["exit_code"] == 0 and result["output"].strip() == output)
 
 
-#: By the names that `tasks.yaml` calls them by.
+#: By the names that `tasks.toml` calls them by.
 CHECKS: dict[str, Callable[..., bool]] = {check.__name__: check for check in (file_is, json_is, succeeds, prints)}
