@@ -117,7 +117,7 @@ class Endpoint:
                         request_answered(began)
                         raise ServerFailed(str(fault), kind="endpoint") from None
                     failed = fault
-                    if fault.overloaded:
+                    if fault.status in retry.OVERLOADED:
                         slot.overloaded()
                 except BaseException:
                     request_answered(began)

@@ -14,7 +14,7 @@ from ..core.one_line import first_line
 from ..errors import InfrastructureError, Refused
 from .keys import Names
 from .protocol import ContextWindowExceeded
-from .retry import OVERLOADED, is_transient, read_retry_after
+from .retry import is_transient, read_retry_after
 
 #: How endpoints say that a conversation is too long: OpenAI's error code, and the words of vLLM, SGLang,
 #: llama.cpp, Anthropic and OpenRouter, which send a plain 400 (or 413).
@@ -54,15 +54,13 @@ class Fault(Exception):
         self,
         message: str,
         *,
-        overloaded: bool = False,
+        status: int | None = None,
         retry_after: float | None = None,
         unreachable: bool = False,
-        status: int | None = None,
     ) -> None:
         super().__init__(message)
         #: Of the answer, if there was one.
         self.status = status
-        self.overloaded = overloaded
         #: Seconds after which the endpoint wants to be asked again, if it said so.
         self.retry_after = retry_after
         #: Whether there was nobody to speak to.
@@ -97,7 +95,7 @@ def status_fault(asked: Asked, status: int, body: Any, text: str, headers: Mappi
     message = f"{asked.address} answered {status}: {said}" + (f" ({code})" if code else "")
     if is_transient(status):
         retry_after = read_retry_after(headers.get("retry-after"))
-        return Fault(message, overloaded=status in OVERLOADED, retry_after=retry_after, status=status)
+        return Fault(message, status=status, retry_after=retry_after)
     return InfrastructureError(message, kind="endpoint")
 
 
