@@ -49,9 +49,10 @@ def test_the_wheel_holds_every_module(wheel: Path) -> None:
     for folder in ("benchmarks", "parsers"):
         expected |= {f"pytest_hermes/{path.relative_to(ROOT)}" for path in (ROOT / folder).rglob("*.py")}
     assert packed == expected
-    defaults = {f"pytest_hermes/{path.relative_to(ROOT)}" for path in (ROOT / "benchmarks").rglob("*.yaml")}
+    data = [path for path in (ROOT / "benchmarks").rglob("*") if path.suffix in (".yaml", ".toml", ".jsonl")]
+    defaults = {f"pytest_hermes/{path.relative_to(ROOT)}" for path in data}
     scripts = {str(path.relative_to(ROOT)) for path in (ROOT / "pytest_hermes").rglob("*.sh")}
-    assert len(defaults) >= 2
+    assert len(defaults) >= 4
     assert "pytest_hermes/sandbox/scripts/wrap.sh" in scripts
     assert {"pytest_hermes/py.typed", *defaults, *scripts} <= set(names)
 
