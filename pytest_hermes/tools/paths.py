@@ -7,25 +7,14 @@ from __future__ import annotations
 
 import re
 
+from ..sandbox.scripts import shell_script
 from .place import Place
 
 #: Seconds a file tool may take.
 TIMEOUT = 60.0
 
-#: Exit code by which a script says that its output is a message for whoever called the tool.
+#: Exit code of `refuse` in begin.sh.
 _REFUSED = 90
-
-_PROLOGUE = f"""
-LC_ALL=C
-export LC_ALL
-refuse() {{ printf '%s' "$1"; exit {_REFUSED}; }}
-must_be_a_file() {{
-    [ -d "$1" ] && refuse 'it is a directory'
-    [ -e "$1" ] || refuse "there is no such file (the current directory is $PWD)"
-    [ -f "$1" ] || refuse 'it is a device, pipe or socket, not a regular file'
-    [ -r "$1" ] || refuse 'permission denied'
-}}
-"""
 
 
 class FileProblem(Exception):
@@ -42,16 +31,16 @@ def in_sandbox(path: str, home: str) -> str:
 
 
 async def run_script(
-    place: Place, script: str, path: str, *arguments: str | int, stdin: bytes = b"", max_output: int = 1 << 16
+    place: Place, name: str, path: str, *arguments: str | int, stdin: bytes = b"", max_output: int = 1 << 16
 ) -> bytes:
-    """Run a script on `path`, its `$1`, in the current directory of the place's shell; return what it wrote.
+    """Run the script `name` on `path`, its `$1`, in the current directory of the place's shell; return what it wrote.
 
     Raises FileProblem when it refuses, fails or takes too long.
     """
     shell = await place.shell()
     target = in_sandbox(path, place.sandbox.home)
     result = await shell.script(
-        _PROLOGUE + script,
+        "\n".join(shell_script(part, __package__) for part in ("begin", name)),
         target,
         *(str(argument) for argument in arguments),
         stdin=stdin,

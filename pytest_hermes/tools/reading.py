@@ -11,20 +11,6 @@ from .place import Place
 #: Bytes of the largest file that is read as a whole.
 WHOLE_LIMIT = 10_000_000
 
-_WINDOW = """
-must_be_a_file "$1"
-lines=$(wc -l <"$1") && bytes=$(wc -c <"$1") || refuse 'it cannot be read'
-# A last line without its newline counts, too.
-[ -n "$(tail -c 1 <"$1" | tr '\\000' x)" ] && lines=$((lines + 1))
-echo "$lines" "$bytes"
-tail -n "+$2" <"$1" | head -n "$3" | head -c "$4"
-"""
-
-_WHOLE = """
-must_be_a_file "$1"
-head -c "$2" <"$1" || refuse 'it cannot be read'
-"""
-
 
 @dataclass(frozen=True)
 class Window:
@@ -46,7 +32,7 @@ async def read_window(place: Place, path: str, offset: int, limit: int, max_byte
 
     Lines end with `\\n` only. Raises FileProblem.
     """
-    said = await run_script(place, _WINDOW, path, offset, limit, max_bytes + 1, max_output=max_bytes + 200)
+    said = await run_script(place, "read_window", path, offset, limit, max_bytes + 1, max_output=max_bytes + 200)
     header, _, data = said.partition(b"\n")
     lines, size = (int(number) for number in header.split())
     return Window(data[:max_bytes], lines, size, len(data) > max_bytes)
@@ -54,7 +40,7 @@ async def read_window(place: Place, path: str, offset: int, limit: int, max_byte
 
 async def read_whole(place: Place, path: str, limit: int = WHOLE_LIMIT) -> bytes:
     """Return all of a file. Raises FileProblem, also when it has more than `limit` bytes."""
-    data = await run_script(place, _WHOLE, path, limit + 1, max_output=limit + 2)
+    data = await run_script(place, "read_whole", path, limit + 1, max_output=limit + 2)
     if len(data) > limit:
         raise FileProblem(f"{path!r}: it has more than {limit} bytes")
     return data
