@@ -16,12 +16,13 @@ from ..sandbox.protocol import Sandbox
 from ..sandbox.transfer import download_dir, download_file, upload_dir, upload_file
 from .bridge import wait_for_sync
 from .dispatch import BadCall, check_arguments, run_tool
-from .paths import FileProblem, in_sandbox
+from .paths import in_sandbox
 from .place import Place
 from .reading import as_text, read_whole
 from .registry import place_for, release
 from .searching import find_lines
 from .terminal import TerminalArguments, run_command
+from .tool import ToolProblem
 from .toolsets import resolve_toolsets
 from .writing import write_whole
 
@@ -193,21 +194,21 @@ class ToolContext:
     async def _read_file(self, path: str) -> dict[str, Any]:
         try:
             return {"content": as_text(await read_whole(self._place(), path), path), "error": None}
-        except FileProblem as problem:
+        except ToolProblem as problem:
             return {"content": None, "error": str(problem)}
 
     async def _write_file(self, path: str, content: str | bytes) -> dict[str, Any]:
         data = content.encode() if isinstance(content, str) else content
         try:
             created = await write_whole(self._place(), path, data)
-        except FileProblem as problem:
+        except ToolProblem as problem:
             return {"error": str(problem)}
         return {"path": path, "bytes_written": len(data), "created": created, "error": None}
 
     async def _search(self, query: str, path: str, file_glob: str | None, limit: int) -> dict[str, Any]:
         try:
             found = await find_lines(self._place(), query, path, file_glob, limit)
-        except FileProblem as problem:
+        except ToolProblem as problem:
             return {"matches": [], "error": str(problem)}
         return {"matches": found.matches, "more": found.more, "error": None}
 

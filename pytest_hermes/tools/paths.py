@@ -9,16 +9,13 @@ import re
 
 from ..sandbox.scripts import shell_script
 from .place import Place
+from .tool import ToolProblem
 
 #: Seconds a file tool may take.
 TIMEOUT = 60.0
 
 #: Exit code of `refuse` in begin.sh.
 _REFUSED = 90
-
-
-class FileProblem(Exception):
-    """A file tool could not do what it was asked; the text is for whoever asked."""
 
 
 def in_sandbox(path: str, home: str) -> str:
@@ -35,7 +32,7 @@ async def run_script(
 ) -> bytes:
     """Run the script `name` on `path`, its `$1`, in the current directory of the place's shell; return what it wrote.
 
-    Raises FileProblem when it refuses, fails or takes too long.
+    Raises ToolProblem when it refuses, fails or takes too long.
     """
     shell = await place.shell()
     target = in_sandbox(path, place.sandbox.home)
@@ -48,10 +45,10 @@ async def run_script(
         max_output=max_output,
     )
     if result.timed_out:
-        raise FileProblem(f"{path!r}: not done within {TIMEOUT:g} s")
+        raise ToolProblem(f"{path!r}: not done within {TIMEOUT:g} s")
     if result.exit_code:
         said = (result.stdout + result.stderr).decode("utf-8", "replace").strip()
         if result.exit_code != _REFUSED:
             said = f"exit code {result.exit_code}{': ' if said else ''}{said[-1000:]}"
-        raise FileProblem(f"{path!r}: {said}")
+        raise ToolProblem(f"{path!r}: {said}")
     return result.stdout

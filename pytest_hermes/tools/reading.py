@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 from dataclasses import dataclass
 
-from .paths import FileProblem, run_script
+from .paths import run_script
 from .place import Place
+from .tool import ToolProblem
 
 #: Bytes of the largest file that is read as a whole.
 WHOLE_LIMIT = 10_000_000
@@ -30,7 +31,7 @@ class Window:
 async def read_window(place: Place, path: str, offset: int, limit: int, max_bytes: int) -> Window:
     """Return at most `limit` lines from line `offset` (1 is the first), and at most `max_bytes` of them.
 
-    Lines end with `\\n` only. Raises FileProblem.
+    Lines end with `\\n` only. Raises ToolProblem.
     """
     said = await run_script(place, "read_window", path, offset, limit, max_bytes + 1, max_output=max_bytes + 200)
     header, _, data = said.partition(b"\n")
@@ -39,18 +40,18 @@ async def read_window(place: Place, path: str, offset: int, limit: int, max_byte
 
 
 async def read_whole(place: Place, path: str, limit: int = WHOLE_LIMIT) -> bytes:
-    """Return all of a file. Raises FileProblem, also when it has more than `limit` bytes."""
+    """Return all of a file. Raises ToolProblem, also when it has more than `limit` bytes."""
     data = await run_script(place, "read_whole", path, limit + 1, max_output=limit + 2)
     if len(data) > limit:
-        raise FileProblem(f"{path!r}: it has more than {limit} bytes")
+        raise ToolProblem(f"{path!r}: it has more than {limit} bytes")
     return data
 
 
 def as_text(data: bytes, path: str, *, cut: bool = False) -> str:
     """Return `data` as text, with U+FFFD for what is not UTF-8; with `cut`, without half a character at its end.
 
-    Raises FileProblem for binary data, which is what contains NUL.
+    Raises ToolProblem for binary data, which is what contains NUL.
     """
     if b"\0" in data:
-        raise FileProblem(f"{path!r}: it is a binary file")
+        raise ToolProblem(f"{path!r}: it is a binary file")
     return codecs.getincrementaldecoder("utf-8")("replace").decode(data, final=not cut)

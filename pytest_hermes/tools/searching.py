@@ -27,7 +27,7 @@ class Found:
 async def find_lines(place: Place, pattern: str, path: str, file_glob: str | None, limit: int) -> Found:
     """Return at most `limit` lines below `path` that match `pattern`, as grep -E understands it.
 
-    Binary files are left out. Raises FileProblem, also for a pattern that is none.
+    Binary files are left out. Raises ToolProblem, also for a pattern that is none.
     """
     room = (limit + 1) * (_LINE + 300) + 8192
     said = await run_script(
@@ -50,7 +50,7 @@ async def find_lines(place: Place, pattern: str, path: str, file_glob: str | Non
 async def find_files(place: Place, pattern: str, path: str, file_glob: str | None, limit: int) -> Found:
     """Return at most `limit` files below `path` whose name matches the glob `pattern`.
 
-    A pattern without wildcards matches any part of the name. Raises FileProblem.
+    A pattern without wildcards matches any part of the name. Raises ToolProblem.
     """
     room = (limit + 1) * 1024
     glob = pattern if any(character in pattern for character in "*?[") else f"*{pattern}*"
