@@ -85,7 +85,7 @@ def _run_given(given: _Given) -> int:
 
 
 async def _run(env: HermesAgentBaseEnv, mode: str) -> int:
-    with ended_by_signals(env) as received:
+    with ended_by_signals(env.runner) as received:
         try:
             await run_mode(env, mode)
         except asyncio.CancelledError:

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,10 @@ from ..errors import UsageError
 from ..report.numbers import duration
 from ..report.statistics import estimate_mean, mean_score
 from ..rewards import final_response, tools_used
-from ..rollout.results_file import ResultsFile
-from .sending import RunFailed
+from ..rollout.configured import sandbox_choice
+from ..tools.bridge import bridged
+from ..tools.registry import PlaceDefaults, place_defaults
+from .ending import RunFailed
 from .trajectory_file import free_path
 
 if TYPE_CHECKING:
@@ -37,9 +39,16 @@ SAMPLES_FILE = "samples.jsonl"
 _GROUPS = ("category", "difficulty")
 
 
+async def run_evaluation(env: HermesAgentBaseEnv, evaluation: Coroutine[Any, Any, None]) -> None:
+    """Run what `evaluate` returned, so that what it builds by task id is of the environment's sandboxes and holds up
+    nobody."""
+    with place_defaults(PlaceDefaults(sandbox_choice(env.config), env.config.terminal_timeout)):
+        await bridged(evaluation)
+
+
 async def rollout_sample(env: HermesAgentBaseEnv, item: Any) -> dict[str, Any]:
     """Return one rollout of an item as a line of samples.jsonl."""
-    rollout = await env.rollout(item, results=results_of(env))
+    rollout = await env.rollout(item, folder=folder_of(env))
     record, result = rollout.record, rollout.result
     return {
         "task": record.task,
@@ -164,16 +173,6 @@ def folder_of(env: HermesAgentBaseEnv) -> Path | None:
         return None
     base = Path(env.config.data_dir_to_save_evals)
     return base / f"step-{env.curr_step}" if env.mode == "serve" else base
-
-
-def results_of(env: HermesAgentBaseEnv) -> ResultsFile | None:
-    """Return the file in which the rollouts of the running evaluation are recorded as they end."""
-    folder = folder_of(env)
-    if folder is None:
-        return None
-    if folder not in env.results_files:
-        env.results_files[folder] = ResultsFile(folder, env.redactor)
-    return env.results_files[folder]
 
 
 def write_evaluation(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import netrc
 import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .env_config import HermesAgentEnvConfig
+    from .tokenizer import EnvTokenizer
 
 log = logging.getLogger("pytest_hermes.atropos")
 
@@ -45,6 +47,19 @@ def start(
     import wandb
 
     wandb.init(name=name, project=project, group=group, config=config.model_dump(mode="json"))
+
+
+def table_rows(
+    group: Mapping[str, Any], show: Callable[[Any], str], tokenizers: EnvTokenizer
+) -> list[tuple[str, float]]:
+    """Return the rollouts of a scored group with their scores, as they stand in a table.
+
+    `show` makes a text of a conversation; without any, they are the texts of the tokens.
+    """
+    rows = group.get("messages")
+    if not rows:
+        rows, show = group["tokens"], getattr(tokenizers.find(), "decode", lambda tokens: f"{len(tokens)} tokens")
+    return list(zip(map(show, rows), group["scores"], strict=False))
 
 
 def finish() -> None:
