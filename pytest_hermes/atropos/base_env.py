@@ -19,18 +19,18 @@ from ..redact import Redactor
 from ..rollout.transcript import transcript
 from ..tools.toolsets import resolve_toolsets
 from . import wandb_use
-from .ending import Ending, RunFailed
+from .ending import Ending
 from .env_benchmark import EnvBenchmark
 from .env_config import HermesAgentEnvConfig, ServerConfig, as_list
 from .evaluation import write_evaluation
-from .ledger import GROUP, Group, GroupLedger
+from .ledger import GROUP, GroupLedger
 from .rollouts import RolloutRunner
-from .scored_group import Demands, join
+from .scored_group import join
 from .scored_rollout import group_in
 from .sent_groups import Registration
 from .server import HermesServer
 from .standing import in_metrics
-from .steps import do_what_is_due
+from .steps import do_what_is_due, end_if_idle
 from .tokenizer import EnvTokenizer, no_tokenizer_yet
 from .trainer import TrainerLink
 from .trajectory_file import TrajectoryFile
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
     from ..verdict import Verdict
 
 log = logging.getLogger("pytest_hermes.atropos")
-
-#: Times, about ten a second, that there may be nothing to do for anybody before a run ends.
-_IDLE = 50
 
 #: What a trainer is told of the longest sequence of an environment that sets no `max_token_length`.
 _DEFAULT_LENGTH = 2048
@@ -107,7 +104,8 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         for server in self.server.servers:
             if isinstance(server, HermesServer):
                 server.tokens = tokens
-        self._idle = 0
+        #: Rounds of Atropos's loop, one after the other, in which there was nothing to do.
+        self.idle_rounds = 0
         #: Names of the attributes that are not of the subclass.
         self.framework = (frozenset(vars(self)) | {"framework"}) - of_subclass
 
@@ -207,24 +205,19 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
                 log.warning("%s of the %s rollouts of %s failed: %s", count, len(attempts), self._task_id(item), cause)
             short = self.config.group_size - len(rows) if causes and self.mode == "serve" else 0
             if short and (self.config.short_groups != "pad_none" or not rows):
-                return None, backlog + self._short(group)
+                if self.config.short_groups == "requeue" and not group.tried:
+                    self.ledger.try_again(group)
+                    return None, [*backlog, item]
+                why = "failed twice" if group.tried else "failed"
+                self.trainer.drop("short", f"rollouts of {self._task_id(item)} {why}")
+                return None, backlog
             if not rows:
                 return None, backlog
             self.ledger.rows_padded += short
             schemas, _ = group.tools
             return join(rows, id=group.id, tools=schemas, padded=short), backlog
 
-    def _short(self, group: Group) -> list[Any]:
-        """Return the item of a short group if that is to be tried once more."""
-        requeue = self.config.short_groups == "requeue"
-        if requeue and not group.tried:
-            self.ledger.try_again(group)
-            return [group.item]
-        why = "failed twice" if requeue else "failed"
-        self.trainer.drop("short", f"rollouts of {self._task_id(group.item)} {why}")
-        return []
-
-    # What Atropos's loop asks of the run-api.
+    # What Atropos's loop asks of the run-api, and does at each round.
 
     async def _register_env(self) -> dict[str, Any]:
         said = await self.trainer.register(
@@ -269,8 +262,6 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         self.wandb_project, self.wandb_group = said["project"], said["group"]
         wandb_use.start(self.config, name=self.config.wandb_name, project=said["project"], group=said["group"])
 
-    # What Atropos's loop does at each round.
-
     async def env_step_checks(self) -> None:
         """Look whether the trainer went on, and do what is due: an evaluation, a checkpoint, metrics.
 
@@ -292,12 +283,7 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
             # Atropos takes them from its end.
             self.backlog[:0] = reversed(await self.ledger.draw(self.get_next_item, free))
         await super().add_train_workers()
-        if self.workers or self.backlog or self.is_evaluating or self.status_dict["queue_size"] > 0:
-            self._idle = 0
-            return
-        self._idle += 1
-        if self._idle >= _IDLE:
-            self.ending.stop(RunFailed("get_next_item() gives nothing more to work on, and the trainer is not done"))
+        end_if_idle(self)
 
     async def handle_env(self, item_uuid: str) -> Any:
         """Make the group of an item and send it: all that is done under one number, where it is noted what is sent."""
@@ -320,13 +306,13 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
                 continue
             size = (group.get("group_overrides") or {}).get("group_size", self.config.group_size)
             limited = abort_on_any_max_length_exceeded and self.max_token_len > 0
-            demands = Demands(
-                size if do_send_to_api else None,
-                self.max_token_len if limited else None,
-                self.config.ensure_scores_are_not_same,
+            parts = self.trainer.checked(
+                group,
+                size=size if do_send_to_api else None,
+                below=self.max_token_len if limited else None,
+                scores_differ=self.config.ensure_scores_are_not_same,
             )
-            parts = self.trainer.checked(group, demands)
-            if parts is None:
+            if not parts:
                 continue
             rollouts = len(group["masks"]) - group_in(group).padded
             self.completion_lengths += [sum(mask != IGNORED for mask in row) for row in group["masks"][:rollouts]]
@@ -340,14 +326,7 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
 
     async def add_rollouts_for_wandb(self, scored_data: Any, item: Any = None) -> None:
         """Keep rollouts for the table, as conversations with their calls and results."""
-        number = self.config.num_rollouts_per_group_for_logging
-        try:
-            rows = wandb_use.table_rows(scored_data, self.format, self.tokenizers)
-        except Exception as error:  # of an environment's own `format`; a table must not cost the group
-            log.error("a group is in no table: %s: %s", type(error).__name__, error, exc_info=error)
-            return
-        self.rollouts_for_wandb.append(rows if number == -1 else rows[:number])
-        del self.rollouts_for_wandb[: -self.config.num_rollouts_to_keep]
+        wandb_use.add_to_table(self.rollouts_for_wandb, scored_data, self.config, self.format, self.tokenizers)
 
     def format(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """Return a rollout as it stands in wandb's tables."""

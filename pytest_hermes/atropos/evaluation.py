@@ -203,7 +203,7 @@ def write_evaluation(
     parameters = {"max_new_tokens": env.config.max_token_length, "temperature": env.config.agent_temperature}
     content = {
         "config_general": {
-            "model_name": model_name or _model(env),
+            "model_name": model_name or env.runner.source.name,
             "total_evaluation_time_seconds": str(ended - started),
             "generation_parameters": {**parameters, **(generation_parameters or {})},
         },
@@ -216,10 +216,6 @@ def write_evaluation(
         text = "".join(line + "\n" for line in lines)
         free_path(folder / SAMPLES_FILE).write_text(text, encoding="utf-8", errors="replace")
     log.info("evaluation written to %s", folder)
-
-
-def _model(env: HermesAgentBaseEnv) -> str:
-    return str(getattr(getattr(env.server.servers[0], "config", None), "model_name", ""))
 
 
 def write_config(env: HermesAgentBaseEnv, folder: Path) -> None:

@@ -135,25 +135,25 @@ class GroupLedger:
         group = GROUP.get()
         if self.notes is None or group is None or group.draw is None:
             return
-        try:
+        with self._writing(self.notes):
             self.notes.note(group.draw, state)
-        except OSError as error:
-            # What cannot be noted must not be sent.
-            failed = self._cannot_note(self.notes, error)
-            self._stop(failed)
-            raise failed from error
 
     def register(self, now: Registration) -> Registration | None:
-        """Note a registration, and return the one before if it is to end. Raises RunFailed when the disk is full."""
+        """Note a registration, and return the one before if it is to end."""
         if self.notes is None:
             return None
-        try:
+        with self._writing(self.notes):
             return self.notes.register(now)
-        except OSError as error:
-            raise self._cannot_note(self.notes, error) from error
 
-    def _cannot_note(self, notes: SentGroups, error: OSError) -> RunFailed:
-        return RunFailed(f"cannot note in {notes.path} what is sent: {error.strerror or error}")
+    @contextmanager
+    def _writing(self, notes: SentGroups) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # What cannot be noted must not be sent.
+            failed = RunFailed(f"cannot note in {notes.path} what is sent: {error.strerror or error}")
+            self._stop(failed)
+            raise failed from error
 
     def close(self) -> None:
         if self.notes is not None:

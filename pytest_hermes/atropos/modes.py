@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..report.numbers import duration
+from ..rollout.configured import sandbox_choice
 from ..rollout.run import RUNS_DIR, new_run_id
 from . import wandb_use
 from .ending import RunFailed
@@ -53,7 +54,9 @@ def _describe(env: HermesAgentBaseEnv) -> str:
         log.info("openai.health_check has no effect: what fails is asked again by itself")
     source = env.runner.source
     address = f" at {source.address}" if source.address else ""
-    return f"{env.name or type(env).__name__}: model {source.name}{address}, sandbox {env.runner.describe_sandbox()}"
+    sandbox = sandbox_choice(env.config)
+    sandbox.check()
+    return f"{env.name or type(env).__name__}: model {source.name}{address}, sandbox {sandbox.describe()}"
 
 
 async def _prepare(env: HermesAgentBaseEnv) -> None:
@@ -146,25 +149,19 @@ class _Processing:
         self.why_nothing = "get_next_item() gave no item"
 
     async def run(self) -> None:
-        running: set[asyncio.Task[None]] = set()
-        started = 0
+        places = asyncio.Semaphore(self._env.runner.groups_at_once)
         try:
-            while started < self._wanted or running:
-                while started < self._wanted and len(running) < self._env.runner.groups_at_once:
+            async with asyncio.TaskGroup() as groups:
+                for started in range(self._wanted):
+                    await places.acquire()
                     item = await self._env.get_next_item()
                     if item is None:
                         self._wanted = started
                         break
-                    running.add(asyncio.create_task(self._group(item)))
-                    started += 1
-                if running:
-                    done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        task.result()
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+                    groups.create_task(self._group(item)).add_done_callback(lambda task: places.release())
+        except BaseExceptionGroup as failures:
+            # One failure ends the others, and is what a user should read.
+            raise failures.exceptions[0] from None
 
     async def _group(self, item: Any) -> None:
         env = self._env

@@ -21,7 +21,6 @@ from ..models.tokens.trace import TokenTrace
 from ..redact import Redactor
 from ..rewards import keyword_overlap
 from ..rollout.attempt import AttemptPlan, Rollout
-from ..rollout.configured import sandbox_choice
 from ..rollout.engine import Engine
 from ..rollout.plan import PlannedTask
 from ..rollout.rendered_tokens import PLACEHOLDER, ConversationTokens, tokenise
@@ -88,12 +87,6 @@ class RolloutRunner:
             return int(self._config.max_num_workers)
         return int(self._config.max_num_workers_per_node) * len(self._server.servers)
 
-    def describe_sandbox(self) -> str:
-        """Return the backend and what it isolates by. Raises UsageError for one that does not exist or work."""
-        choice = sandbox_choice(self._config)
-        choice.check()
-        return choice.describe()
-
     def judging(self) -> Judging:
         """Return how an attempt is judged: by the environment's server, and by a heuristic where that does not."""
         return Judging(fallback=keyword_overlap, judge=self._server)
@@ -134,15 +127,13 @@ class RolloutRunner:
             on_record=lambda record: None,
             loop=BorrowedLoop(asyncio.get_running_loop()),
             watchdog=self.watchdog,
-            on_undeclared_reward=self._tell_undeclared,
+            on_undeclared_reward=lambda said: self._tell_once(
+                f"{said}; such rewards are sent as they are (reward_range declares them)", about="reward_range"
+            ),
             # What an endpoint or a sandbox did to one rollout should not cost the others of its group.
             infra_retries=1,
             make_judging=self.judging,
         )
-
-    def _tell_undeclared(self, said: str) -> None:
-        """Warn of a reward outside of 0 to 1, the first time."""
-        self._tell_once(f"{said}; such rewards are sent as they are (reward_range declares them)", about="reward_range")
 
     def prepare_loop(self) -> None:
         """Make the running loop fit for rollouts: sync calls in rewards, and threads for tools that are not async."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -27,6 +26,9 @@ _PER_ROLLOUT = (
     "distill_token_ids",
     "distill_logprobs",
 )
+
+#: Fields of a sequence that is one of several segments.
+_OF_SEGMENT = ("tokens", "masks", "inference_logprobs")
 
 #: What Atropos's trainers know a row by that is not to be trained on (example_trainer/data.py).
 _UNTRAINED = {"set_advantage_to_zero": True}
@@ -84,22 +86,18 @@ def further_segments(group: Mapping[str, Any]) -> list[dict[str, Any]]:
     None for a group with values for each token that only its maker knows.
     """
     made_of = group_in(group)
-    further: list[Sequence[Segment]] = [rollout.further if rollout else () for rollout in made_of.rollouts]
-    further += [()] * made_of.padded
-    rounds = max(map(len, further), default=0)
+    further = [rollout.further if rollout else () for rollout in made_of.rollouts] + [()] * made_of.padded
     theirs = ("advantages", "ref_logprobs", "distill_token_ids", "distill_logprobs")
-    if not rounds or len(further) != len(group["tokens"]) or any(group.get(name) is not None for name in theirs):
+    if len(further) != len(group["tokens"]) or any(group.get(name) is not None for name in theirs):
         return []
     if group.get("inference_logprobs") is None:
         return []
-    shared = {
-        name: value for name, value in group.items() if name in ("scores", "group_overrides") and value is not None
-    }
+    shared = {name: group[name] for name in ("scores", "group_overrides") if group.get(name) is not None}
     overrides = group.get("overrides") or [{}] * len(further)
     parts = []
-    for index in range(rounds):
+    for index in range(max(map(len, further), default=0)):
         rows = [_segment_row(group, row, index, segments) for row, segments in enumerate(further)]
-        part: dict[str, Any] = {name: [row[name] for row in rows] for name in ("tokens", "masks", "inference_logprobs")}
+        part: dict[str, Any] = {name: [row[name] for row in rows] for name in _OF_SEGMENT}
         trained = [index < len(segments) for segments in further]
         part["overrides"] = [own if on else {**own, **_UNTRAINED} for own, on in zip(overrides, trained, strict=True)]
         part["generation_params"] = {**(group.get("generation_params") or {}), "segment": index + 1}
@@ -108,7 +106,7 @@ def further_segments(group: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _segment_row(group: Mapping[str, Any], row: int, index: int, segments: Sequence[Segment]) -> dict[str, Any]:
-    own = {name: group[name][row] for name in ("tokens", "masks", "inference_logprobs")}
+    own = {name: group[name][row] for name in _OF_SEGMENT}
     rows = [
         {"tokens": one.tokens, "masks": one.masks, "inference_logprobs": one.inference_logprobs()} for one in segments
     ]
@@ -123,29 +121,23 @@ def as_sent(group: Mapping[str, Any]) -> dict[str, Any]:
     return sent
 
 
-@dataclass(frozen=True)
-class Demands:
-    """What is asked of a group."""
+def why_not(
+    group: Mapping[str, Any], *, size: int | None, below: int | None, scores_differ: bool
+) -> tuple[str, str] | None:
+    """Return why a group is not used, as a kind that is counted and the details; None if it is.
 
-    #: Rollouts that it must have, each with tokens to train on; None: any number, for a group that is not trained on.
-    size: int | None
-    #: Tokens that its sequences must stay below; None: no limit.
-    below: int | None
-    #: Whether not all scores may be the same.
-    scores_differ: bool
-
-
-def why_not(group: Mapping[str, Any], demands: Demands) -> tuple[str, str] | None:
-    """Return why a group does not meet the demands, as a kind that is counted and the details; None if it does."""
-    if wrong := problems(group, demands.size):
+    `size` is what `problems` takes. Sequences must stay `below` that many tokens (None: no limit). With `scores_differ`
+    not all scores may be the same.
+    """
+    if wrong := problems(group, size):
         return "invalid", "; ".join(wrong[:5])
-    if demands.scores_differ and len(set(group["scores"])) == 1:
+    if scores_differ and len(set(group["scores"])) == 1:
         return "with equal scores", f"all {len(group['scores'])} rollouts have {group['scores'][0]:g}"
     longest = max(len(row) for row in group["tokens"])
-    if demands.below is not None and longest >= demands.below:
+    if below is not None and longest >= below:
         details = (
-            f"a sequence of {longest} tokens, and the trainer takes fewer than {demands.below} (its max_token_len); "
-            "lower env.max_token_length or env.max_agent_turns, or raise the trainer's"
+            f"a sequence of {longest} tokens, and the trainer takes fewer than {below} (its max_token_len); lower "
+            "env.max_token_length or env.max_agent_turns, or raise the trainer's"
         )
         return "too long", details
     return None

@@ -1,4 +1,4 @@
-"""What is due when the trainer has gone on: an evaluation, a checkpoint, metrics."""
+"""What is due in a round of Atropos's loop: an evaluation, a checkpoint, metrics, or the end for want of items."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from .ending import RunFailed
 from .evaluation import run_evaluation
 from .evaluation_view import EvaluationView
 from .standing import in_words
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
     from .base_env import HermesAgentBaseEnv
 
 log = logging.getLogger("pytest_hermes.atropos")
+
+#: Rounds, about ten a second, in which there may be nothing to do for anybody before a run ends.
+_IDLE = 50
+
+
+def end_if_idle(env: HermesAgentBaseEnv) -> None:
+    """End the run when nothing has been worked on for a while, and the trainer waits for groups."""
+    busy = env.workers or env.backlog or env.is_evaluating or env.status_dict["queue_size"] > 0
+    env.idle_rounds = 0 if busy else env.idle_rounds + 1
+    if env.idle_rounds >= _IDLE:
+        env.ending.stop(RunFailed("get_next_item() gives nothing more to work on, and the trainer is not done"))
 
 
 async def do_what_is_due(env: HermesAgentBaseEnv, before: int, now: int) -> None:

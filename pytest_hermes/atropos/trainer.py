@@ -9,18 +9,21 @@ import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..errors import HermesError, InfrastructureError, UsageError
 from .ending import RunFailed
 from .run_api import RunApi
-from .scored_group import Demands, as_sent, further_segments, why_not
+from .scored_group import as_sent, further_segments, why_not
 from .sent_groups import State
 
 log = logging.getLogger("pytest_hermes.atropos")
 
-#: Groups that may be dropped one after the other, for other reasons than equal scores, before a run ends.
+#: Groups that may be dropped one after the other before a run ends, and why others are: since a model always or never
+#: succeeds, or since rollouts failed, which are counted by themselves.
 DROPS_IN_A_ROW = 8
+_HARMLESS = ("with equal scores", "short")
 
 #: Seconds that a group on its way to the trainer has when it is cancelled.
 _ON_ITS_WAY = 5
@@ -125,26 +128,31 @@ class TrainerLink:
 
     # What the trainer is sent.
 
-    def checked(self, group: Mapping[str, Any], demands: Demands) -> list[Mapping[str, Any]] | None:
-        """Return the group and, for a trainer, the groups of its further segments; drop it and return None if one of
-        them does not meet the demands."""
+    def checked(
+        self, group: Mapping[str, Any], *, size: int | None, below: int | None, scores_differ: bool
+    ) -> list[Mapping[str, Any]]:
+        """Return the group and, for a trainer, the groups of its further segments; nothing, which is said and counted,
+        if one of them is not to be used. `why_not` takes the same arguments."""
+        problem = partial(why_not, size=size, below=below, scores_differ=scores_differ)
         parts = [group]
-        dropped = why_not(group, demands)
-        if dropped is None and demands.size is not None:
+        dropped = problem(group)
+        if dropped is None and size is not None:
             parts += further_segments(group)
-            dropped = next(filter(None, (why_not(part, demands) for part in parts[1:])), None)
+            dropped = next(filter(None, map(problem, parts[1:])), None)
         if dropped is None:
             return parts
         self.drop(*dropped)
-        self._note("dropped")
-        return None
+        return []
 
     def drop(self, kind: str, details: str) -> None:
-        """Say and count that a group is not sent. Too many of them, one after the other, end the run."""
+        """Say, count and note that a group is not sent."""
+        self._tell_dropped(kind, details)
+        self._note("dropped")
+
+    def _tell_dropped(self, kind: str, details: str) -> None:
         self.groups_dropped[kind] += 1
         log.warning("group dropped, %s: %s", kind, details)
-        # What a model does that always or never succeeds, or that fails.
-        if kind in ("with equal scores", "short"):
+        if kind in _HARMLESS:
             return
         self._drops_in_a_row += 1
         if self._drops_in_a_row >= DROPS_IN_A_ROW:
@@ -168,14 +176,12 @@ class TrainerLink:
 
     async def _send(self, parts: Sequence[Mapping[str, Any]]) -> None:
         bodies = [{**as_sent(part), "env_id": self.env_id} for part in parts]
+        path, body = ("/scored_data_list", bodies) if len(bodies) > 1 else ("/scored_data", bodies[0])
         self._note("sending")
         try:
-            if len(bodies) == 1:
-                await self.api.post("/scored_data", bodies[0], once=True)
-            else:
-                await self.api.post("/scored_data_list", bodies, once=True)
+            await self.api.post(path, body, once=True)
         except InfrastructureError as error:
-            self.drop("not taken", str(error))
+            self._tell_dropped("not taken", str(error))
             return
         self._note("taken")
         self.groups_sent += len(bodies)

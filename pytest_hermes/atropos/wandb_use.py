@@ -49,17 +49,29 @@ def start(
     wandb.init(name=name, project=project, group=group, config=config.model_dump(mode="json"))
 
 
-def table_rows(
-    group: Mapping[str, Any], show: Callable[[Any], str], tokenizers: EnvTokenizer
-) -> list[tuple[str, float]]:
-    """Return the rollouts of a scored group with their scores, as they stand in a table.
+def add_to_table(
+    table: list[list[tuple[str, float]]],
+    group: Mapping[str, Any],
+    config: HermesAgentEnvConfig,
+    show: Callable[[Any], str],
+    tokenizers: EnvTokenizer,
+) -> None:
+    """Keep rollouts of a scored group, with their scores, for the table of those that were made last.
 
     `show` makes a text of a conversation; without any, they are the texts of the tokens.
     """
+    shown = config.num_rollouts_per_group_for_logging
     rows = group.get("messages")
-    if not rows:
-        rows, show = group["tokens"], getattr(tokenizers.find(), "decode", lambda tokens: f"{len(tokens)} tokens")
-    return list(zip(map(show, rows), group["scores"], strict=False))
+    try:
+        if not rows:
+            rows, show = group["tokens"], getattr(tokenizers.find(), "decode", lambda tokens: f"{len(tokens)} tokens")
+        texts = list(map(show, rows))
+    except Exception as error:  # of an environment's own `format`; a table must not cost the group
+        log.error("a group is in no table: %s: %s", type(error).__name__, error, exc_info=error)
+        return
+    scored = list(zip(texts, group["scores"], strict=False))
+    table.append(scored if shown == -1 else scored[:shown])
+    del table[: -config.num_rollouts_to_keep]
 
 
 def finish() -> None:

@@ -251,7 +251,7 @@ async def test_what_a_server_does_not_tell_is_rejected_and_counted(env: Any, cap
 
 
 async def test_a_sequence_ends_below_the_trainers_limit(env: Any) -> None:
-    from pytest_hermes.atropos.scored_group import Demands, why_not
+    from pytest_hermes.atropos.scored_group import why_not
 
     env.scripted.script = lambda prompt: "1" * 50 + "<|im_end|>"
     env.max_token_len = 20_000
@@ -261,7 +261,7 @@ async def test_a_sequence_ends_below_the_trainers_limit(env: Any) -> None:
     group, _ = await env.collect_trajectories(ITEM)
     assert {len(row) for row in group["tokens"]} == {longest - 11}
     assert {one.finish_reason for one in env.scripted.emitted[3:]} == {"length"}
-    assert why_not(group | {"scores": [0, 1, 1]}, Demands(size=3, below=longest - 10, scores_differ=True)) is None
+    assert why_not(group | {"scores": [0, 1, 1]}, size=3, below=longest - 10, scores_differ=True) is None
 
 
 async def test_all_segments_of_a_rollout_are_trained_on(
