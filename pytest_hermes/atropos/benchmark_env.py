@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 from atroposlib.envs.server_handling.server_baseline import APIServerConfig, ServerBaseline
 
 from ..benchmark import Benchmark
-from ..config.of_benchmark import benchmark_settings
 from ..config.settings import resolve
 from ..config.unused import why_not_obeyed
 from ..result import AgentResult
-from ..rollout.catalog import load_benchmark
-from ..rollout.plan import PlannedTask, enumerate_tasks, select, set_up
+from ..rollout.plan import PlannedTask
+from ..runs.benchmark_settings import benchmark_settings
+from ..runs.catalog import load_benchmark
+from ..runs.tasks import enumerate_tasks, select, set_up
 from ..tools.context import ToolContext
 from ..verdict import Verdict
 from .base_env import HermesAgentBaseEnv
@@ -59,7 +60,7 @@ class BenchmarkEnv(HermesAgentBaseEnv):
         return config.env, [ServerConfig(model_name=model) if model else ServerConfig()]
 
     async def setup(self) -> None:
-        for key, why in why_not_obeyed(self.benchmark).items():
+        for key, why in why_not_obeyed(self.benchmark.name, self.benchmark.config_fields).items():
             if key.removeprefix("env.") in self.config.model_fields_set:
                 log.warning("%s has no effect: %s", key, why)
         await set_up(self.benchmark)

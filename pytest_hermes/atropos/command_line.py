@@ -24,7 +24,7 @@ from ..config.settings import Config, Layer, Origin, Setting, check_key, resolve
 from ..config.yaml_text import parse_value, read_settings
 from ..errors import HermesError, UsageError
 from ..redact import Redactor
-from ..rollout.configured import endpoint_of
+from ..runs.configuration import endpoint_of
 from .env_config import MANAGER_KEYS, HermesAgentEnvConfig, as_list, one_server, schema_of, server_values
 from .flags import with_flags
 from .modes import run_mode

@@ -40,9 +40,9 @@ class EnvBenchmark(Benchmark):
         self._env = env
         self.__dict__["name"] = name_of(env.name, type(env)).lstrip("-.0123456789") or type(env).__name__
         self.__dict__["reward_range"] = env.reward_range
-        self.config = env.config
+        self.configure(env.config)
         if env.benchmark is not None:
-            env.benchmark.config = env.config
+            env.benchmark.configure(env.config)
 
     def follow(self, benchmark: Benchmark) -> None:
         """Take over what holds for the environment's benchmark, once that is set up."""

@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..report.numbers import duration
 from ..report.statistics import estimate_mean, mean_score
 from ..rewards import final_response, tools_used
-from ..rollout.configured import sandbox_choice
+from ..rollout.places import sandbox_choice
 from ..tools.bridge import bridged
 from ..tools.registry import PlaceDefaults, place_defaults
 from .ending import RunFailed

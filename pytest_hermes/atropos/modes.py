@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..report.numbers import duration
-from ..rollout.configured import sandbox_choice
-from ..rollout.run import RUNS_DIR, new_run_id
+from ..rollout.places import sandbox_choice
+from ..runs.run_id import RUNS_DIR, new_run_id
 from . import wandb_use
 from .ending import RunFailed
 from .evaluation import METRICS_FILE, run_evaluation, write_config

@@ -20,12 +20,12 @@ from ..models.tokens.errors import TemplateError
 from ..models.tokens.trace import TokenTrace
 from ..redact import Redactor
 from ..rewards import keyword_overlap
-from ..rollout.attempt import AttemptPlan, Rollout
+from ..rollout.attempt import Rollout
 from ..rollout.engine import Engine
-from ..rollout.plan import PlannedTask
+from ..rollout.plan import AttemptPlan, PlannedTask
 from ..rollout.rendered_tokens import PLACEHOLDER, ConversationTokens, tokenise
-from ..rollout.results_file import ResultsFile
 from ..rollout.watchdog import Watchdog
+from ..runs.results_file import ResultsFile
 from ..tools.bridge import install_bridge
 from ..tools.toolsets import resolve_toolsets
 from .ending import RunFailed

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .distributed_run import TELL_EVERY
+from ..runs.distributed import TELL_EVERY
 from .live_line import LiveLine
 from .run_loop import sigterm_as_interrupt
 
 if TYPE_CHECKING:
-    from .distributed_run import ControllerRun
+    from ..runs.distributed import DistributedRun
 
 #: Workers that may die with the same item before it counts as an error of its own.
 MAX_CRASHES = 3
@@ -25,7 +25,7 @@ RERUN = "rerun"
 class Controller:
     """A plugin for the process that only distributes."""
 
-    def __init__(self, run: ControllerRun) -> None:
+    def __init__(self, run: DistributedRun) -> None:
         self._run = run
         self._live: LiveLine | None = None
         #: Held by who writes to the terminal: this thread by way of pytest, or the one that draws the line.
@@ -40,7 +40,7 @@ class Controller:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         reporter = session.config.pluginmanager.getplugin("terminalreporter")
-        self._live = LiveLine(self._run, self._run.total, reporter)
+        self._live = LiveLine(self._run, self._run.planned.total(), reporter)
         # xdist waits for its workers where no hook is called, maybe for an hour.
         drawing = threading.Thread(target=self._keep_drawing, name="hermes-live-line", daemon=True)
         drawing.start()

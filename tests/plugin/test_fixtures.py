@@ -122,7 +122,7 @@ def test_a_dead_endpoint_is_recorded_as_an_error(bench: Bench, model_server: Mod
     said = result.stdout.str()
     # Where it came about in this package is nothing to the test's author.
     assert "endpoint.py" not in said
-    assert "own_tests.py" not in said
+    assert "agent_fixture.py" not in said
     (record,) = bench.records()
     assert record["status"] == "error"
     assert record["error"] == {"kind": "endpoint", "message": f"{model_server.url} answered 400: gone"}
