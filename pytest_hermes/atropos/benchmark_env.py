@@ -104,9 +104,6 @@ class EvalOnlyEnv(BenchmarkEnv):
     async def collect_trajectories(self, item: Any) -> tuple[Any, list[Any]]:
         return None, []
 
-    async def score(self, rollout_group_data: Any) -> None:
-        return None
-
 
 class TerminalTestEnv(BenchmarkEnv):
     """Small terminal and file tasks, to see that a whole stack works."""

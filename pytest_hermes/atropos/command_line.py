@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import inspect
 import json
 import logging
 import os
@@ -155,8 +156,6 @@ class _Given:
 
 def _config_path(cls: type[HermesAgentBaseEnv], name: str) -> Path:
     """Return the file: in this folder, or else the benchmark's own of that name."""
-    import inspect
-
     path = Path(name)
     benchmark = cls.load_benchmark() if hasattr(cls, "load_benchmark") else None
     if not path.exists() and benchmark is not None and benchmark.default_config == name:

@@ -86,13 +86,13 @@ async def evaluate_items(env: BenchmarkEnv, items: Sequence[Any]) -> dict[str, f
         if done == len(items) or done % max(1, len(items) // 20) == 0:
             log.info("%s", _progress(samples, len(items), time.time() - started))
 
-    tasks = [asyncio.create_task(one(item)) for item in items]
     try:
-        await asyncio.gather(*tasks)
+        async with asyncio.TaskGroup() as tasks:
+            for item in items:
+                tasks.create_task(one(item))
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         metrics = metrics_of(samples)
         if len(samples) < len(items):  # it was ended
             metrics["eval/unfinished"] = len(items) - len(samples)

@@ -111,8 +111,7 @@ async def process(env: HermesAgentBaseEnv) -> None:
     await env.setup()
     wanted = _groups_wanted(env)
     trajectories = env.trajectories = _open_trajectories(env)
-    if wandb_use.wanted(env.config):
-        wandb_use.start(env.config, name=env.config.wandb_name or env.name)
+    wandb_use.start(env.config, name=env.config.wandb_name or env.name)
     log.info(
         "%s groups of %s, %s at once, to %s",
         wanted, env.config.group_size, min(wanted, env.runner.groups_at_once), trajectories.path,
@@ -206,8 +205,7 @@ async def evaluate(env: HermesAgentBaseEnv) -> None:
     await _prepare(env)
     await env.setup()
     write_config(env, folder)
-    if wandb_use.wanted(env.config):
-        wandb_use.start(env.config, name=env.config.wandb_name or env.name)
+    wandb_use.start(env.config, name=env.config.wandb_name or env.name)
     await env.ending.until_stopped(run_evaluation(env, env.evaluate()))
     if not (folder / METRICS_FILE).exists():
         log.warning("evaluate() of %s wrote no metrics; see evaluate_log", type(env).__name__)

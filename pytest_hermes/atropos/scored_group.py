@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from ..models.tokens.trace import IGNORED, Segment
-from .scored_rollout import ScoredGroup, group_in, rollout_in
+from .scored_rollout import MADE_OF, ScoredGroup, group_in
 
 #: Fields with one row a token.
 _PER_TOKEN = ("advantages", "ref_logprobs", "inference_logprobs")
@@ -45,7 +45,7 @@ def join(
     A field that only some of them have is left out, since a row could not be told from another's. `padded` rows, which
     stand for no rollout, are added to it.
     """
-    made_of = ScoredGroup(id, tools, [rollout_in(item) for item in items], padded)
+    made_of = ScoredGroup(id, tools, [item.get(MADE_OF) for item in items], padded)
     items = [*items, *padding(items, padded)]
     group: dict[str, Any] = {name: [item[name] for item in items] for name in ("tokens", "masks", "scores")}
     for name in (*_PER_TOKEN, "messages", "images", "distill_token_ids", "distill_logprobs"):
@@ -57,7 +57,7 @@ def join(
     for item in items:
         group["group_overrides"].update(item.get("group_overrides") or {})
     group["generation_params"] = next(filter(None, (item.get("generation_params") for item in items)), None)
-    return made_of.within(group)
+    return {**group, MADE_OF: made_of}
 
 
 def padding(items: Sequence[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:

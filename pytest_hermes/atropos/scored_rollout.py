@@ -9,9 +9,9 @@ from typing import Any
 from ..models.tokens.trace import Segment, TokenTrace
 from ..rollout.record import AttemptRecord
 
-#: What a dict of Atropos's holds besides its own fields: a ScoredRollout or a ScoredGroup. It is never sent. Who makes
-#: another dict of one (`{**row, "overrides": …}`) keeps it.
-_KEY = "hermes"
+#: The key under which a dict of Atropos's holds what it was made of, a ScoredRollout or a ScoredGroup, besides its own
+#: fields. It is never sent. Who makes another dict of one (`{**row, "overrides": …}`) keeps it.
+MADE_OF = "hermes"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ScoredRollout:
     further: Sequence[Segment] = ()
 
     def as_item(self, *, group: str, temperature: float | None) -> dict[str, Any]:
-        """Return it in the form of Atropos's `ScoredDataItem`, in which `rollout_in` finds it."""
+        """Return it in the form of Atropos's `ScoredDataItem`."""
         logprobs = {} if self.inference_logprobs is None else {"inference_logprobs": self.inference_logprobs}
         return {
             "tokens": self.tokens,
@@ -46,7 +46,7 @@ class ScoredRollout:
                 "temperature": temperature,
                 "group": group,
             },
-            _KEY: self,
+            MADE_OF: self,
         }
 
 
@@ -62,18 +62,8 @@ class ScoredGroup:
     #: Rows, at the end, that stand for no rollout.
     padded: int = 0
 
-    def within(self, group: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a group in Atropos's form, in which `group_in` finds this one."""
-        return {**group, _KEY: self}
-
-
-def rollout_in(item: Mapping[str, Any]) -> ScoredRollout | None:
-    """Return what a row in Atropos's form was made of, None for one that an environment's own code made."""
-    found = item.get(_KEY)
-    return found if isinstance(found, ScoredRollout) else None
-
 
 def group_in(group: Mapping[str, Any]) -> ScoredGroup:
     """Return what a group in Atropos's form was made of; nothing is known of one of an environment's own code."""
-    found = group.get(_KEY)
-    return found if isinstance(found, ScoredGroup) else ScoredGroup()
+    made_of: ScoredGroup = group.get(MADE_OF, ScoredGroup())
+    return made_of

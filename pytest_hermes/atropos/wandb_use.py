@@ -43,7 +43,9 @@ def _why_not() -> str | None:
 def start(
     config: HermesAgentEnvConfig, *, name: str | None, project: str | None = None, group: str | None = None
 ) -> None:
-    """Begin a run, with the configuration, which holds no key."""
+    """Begin a run, with the configuration, which holds no key, if one is wanted."""
+    if not wanted(config):
+        return
     import wandb
 
     wandb.init(name=name, project=project, group=group, config=config.model_dump(mode="json"))

@@ -165,6 +165,48 @@ async def test_groups_of_one_object_are_each_tried_once_more(env: Any, model_ser
     assert await env.collect_trajectories(item) == (None, [item])
 
 
+async def test_a_group_that_is_dropped_is_noted(
+    env: Any, model_server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one whose rollouts failed, or whose scores are equal; one that was not taken stays in doubt."""
+    env.mode, env.config.short_groups = "serve", "drop"
+    env.trainer.api.url = "http://127.0.0.1:9"
+    env.trainer.api._reached = True
+    monkeypatch.setattr("pytest_hermes.atropos.run_api._WAITS", ())
+    env.ledger.open_notes(tmp_path / "sent.jsonl")
+    for number, said in enumerate((["raise"], ["1"], ["0", "1"])):
+        answers(model_server, *said)
+        env.running_items[number] = {"item": {"id": str(number), "prompt": "Go."}}
+        await env.handle_env(number)
+    assert env.trainer.groups_dropped == {"short": 1, "with equal scores": 1, "not taken": 1}
+    lines = map(json.loads, (tmp_path / "sent.jsonl").read_text().splitlines())
+    states = {line["task"]: line["state"] for line in lines if "task" in line}
+    assert states == {"0": "dropped", "1": "dropped", "2": "sending"}
+
+
+async def test_a_subclass_may_change_a_row(env: Any, model_server: ModelServer, tmp_path: Path) -> None:
+    """What it was made of is known still, and so stands in the line that is written of it."""
+    from pytest_hermes.atropos.trajectory_file import TrajectoryFile
+
+    collect_trajectory = env.collect_trajectory
+
+    async def changed(item: Any) -> tuple[dict[str, Any], list[Any]]:
+        row, backlog = await collect_trajectory(item)
+        return {**row, "scores": row["scores"] + 1}, backlog
+
+    env.collect_trajectory = changed
+    path = tmp_path / "out.jsonl"
+    env.trajectories = TrajectoryFile(path, env.redactor, env="groups", stop=env.ending.stop)
+    answers(model_server, "0", "1", "1")
+    group, _ = await env.collect_trajectories({"id": "one", "prompt": "Go."})
+    await env.handle_send_to_api({**group}, do_send_to_api=False)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert sorted(line["reward"] for line in lines) == [1.0, 2.0, 2.0]
+    assert {(line["task"], line["metadata"]["stop_reason"]) for line in lines} == {("one", "finished")}
+    assert {line["group"] for line in lines} == {group["generation_params"]["group"]}
+    assert "terminal" in [tool["function"]["name"] for tool in lines[0]["tools"]]
+
+
 async def test_rollouts_that_all_fail_end_the_run(env: Any, model_server: ModelServer) -> None:
     from pytest_hermes.atropos.ending import RunFailed
 
