@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +36,7 @@ class BenchmarkEnv(HermesAgentBaseEnv):
     def __init__(self, config: HermesAgentEnvConfig, server_configs: Any, *arguments: Any, **named: Any) -> None:
         self.benchmark: Benchmark = self.load_benchmark()
         self.tasks: list[PlannedTask] = []
-        self._cycle: Iterator[PlannedTask] | None = None
+        self._cycle: Iterator[PlannedTask] = iter(())
         super().__init__(config, server_configs, *arguments, **named)
 
     @classmethod
@@ -63,20 +64,15 @@ class BenchmarkEnv(HermesAgentBaseEnv):
             if key.removeprefix("env.") in self.config.model_fields_set:
                 log.warning("%s has no effect: %s", key, why)
         await set_up(self.benchmark)
-        self._as_benchmark.follow(self.benchmark)
+        self.as_benchmark.follow(self.benchmark)
         self.tasks = select(
             await enumerate_tasks(self.benchmark), self.config.task_filter or (), self.config.skip_tasks or ()
         )
+        self._cycle = itertools.cycle(self.tasks)
 
     async def get_next_item(self) -> Any:
         """Return the items in order, again and again."""
-        if self._cycle is None:
-            self._cycle = self._forever()
         return next(self._cycle).item
-
-    def _forever(self) -> Iterator[PlannedTask]:
-        while True:
-            yield from self.tasks
 
     def format_prompt(self, item: Any) -> str:
         return self.benchmark.format_prompt(item)
@@ -107,9 +103,6 @@ class EvalOnlyEnv(BenchmarkEnv):
 
     async def collect_trajectories(self, item: Any) -> tuple[Any, list[Any]]:
         return None, []
-
-    async def score(self, rollout_group_data: Any) -> None:
-        return None
 
 
 class TerminalTestEnv(BenchmarkEnv):
