@@ -14,6 +14,7 @@ import pytest
 from ..config.options import DEFAULT_IN_FLIGHT
 from ..runs.selection import Selection
 from . import hookspecs
+from .abort_reason import abort_reasons_of
 from .distribution import (
     check_n_is_known,
     check_processes,
@@ -29,7 +30,6 @@ from .fixtures import (  # noqa: F401  pytest finds fixtures in the plugin's mod
     sandbox,
     tool_context,
 )
-from .halts import halts_of
 from .items import CALL, RUN
 from .node_ids import parse_node_id
 from .options import Options, add_options, check_flags, check_without_benchmark, read_options
@@ -128,7 +128,7 @@ def pytest_configure_node(node: Any) -> None:
     from .agent_report import agent_run_id, report_agents
 
     config: pytest.Config = node.config
-    halts_of(config)  # what ends a worker is said here
+    abort_reasons_of(config)  # what ends a worker is said here
     node.workerinput["hermes_run_id"] = agent_run_id(config)
     report_agents(config)
     if RUN in config.stash or read_options(config).has_budget:

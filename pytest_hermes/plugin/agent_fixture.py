@@ -30,9 +30,9 @@ from ..tools.context import ToolContext
 from ..tools.place import Place
 from ..tools.toolsets import resolve_toolsets
 from .agent_session import agent_session, without_traceback
+from .captured_output import add_sections
 from .items import CALL
 from .outcomes import properties_of
-from .separate_prints import add_sections
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -27,12 +27,12 @@ from ..runs.folder import RunFolder
 from ..runs.plan import RunPlan
 from ..runs.run import Run
 from ..tools.bridge import install_bridge
+from .abort_reason import AbortReason, abort_reasons_of
 from .agent_report import BENCHMARK, agent_run_dir, agent_run_id, report_agents
-from .drawn_line import DrawnLine
-from .halts import Halt, halts_of
-from .live_line import LiveLine
 from .options import read_options
 from .shared_folder import shared_folder
+from .status_line import StatusLine
+from .status_line_thread import StatusLineThread
 
 
 class Tests(Benchmark):
@@ -47,10 +47,10 @@ class AgentSession:
 
     def __init__(self, config: pytest.Config) -> None:
         self.options = read_options(config)
-        #: What its endpoint refused the first agent that asked, in the form of a halt; all others would hear the same.
-        self.refused: Halt | None = None
+        #: What its endpoint refused the first agent that asked, which is what every other agent would hear.
+        self.refused: AbortReason | None = None
         #: Drawn while an agent's test runs, where there is a terminal.
-        self.line: DrawnLine | None = None
+        self.line: StatusLineThread | None = None
         self.benchmark = Tests()
         self.loop = BackgroundLoop(name="hermes-own-tests")
         self.configuration = Configuration(self.options, Path(config.invocation_params.dir))
@@ -89,10 +89,10 @@ class AgentSession:
         node.session.shouldstop = str(refusal)
 
     @property
-    def halted(self) -> Halt | None:
+    def abort_reason(self) -> AbortReason | None:
         # A spent budget is told by the tests that ask for more.
-        halt = self.run.halted
-        return self.refused or (halt if halt is not None and halt[0] == "results" else None)
+        reason = self.run.abort_reason
+        return self.refused or (reason if reason is not None and reason[0] == "results" else None)
 
     def close(self) -> None:
         if "source" in vars(self):
@@ -117,14 +117,14 @@ def agent_session(of: pytest.Session) -> AgentSession:
     config = of.config
     if _SESSION not in config.stash:
         session = config.stash[_SESSION] = AgentSession(config)
-        halts_of(config).add(lambda: session.halted)
+        abort_reasons_of(config).add(lambda: session.abort_reason)
         config.add_cleanup(session.close)
         report_agents(config)
-        session.line = _drawn_line(of, session.run)
+        session.line = _status_line_thread(of, session.run)
     return config.stash[_SESSION]
 
 
-def _drawn_line(session: pytest.Session, run: Run) -> DrawnLine | None:
+def _status_line_thread(session: pytest.Session, run: Run) -> StatusLineThread | None:
     """Show on a terminal how the agents get on, since a test may take an hour. What `-s` lets through shows it too."""
     config = session.config
     reporter = config.pluginmanager.getplugin("terminalreporter")
@@ -135,8 +135,8 @@ def _drawn_line(session: pytest.Session, run: Run) -> DrawnLine | None:
         terminal = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     config.add_cleanup(terminal.close)
     total = sum("hermes_agent" in getattr(item, "fixturenames", ()) for item in session.items)
-    line = DrawnLine(LiveLine(run, total, reporter, at_once=1, terminal=terminal))
-    config.pluginmanager.register(line, "hermes-drawn-line")
+    line = StatusLineThread(StatusLine(run, total, reporter, at_once=1, terminal=terminal))
+    config.pluginmanager.register(line, "hermes-status-line")
     return line
 
 

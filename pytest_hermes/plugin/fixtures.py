@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .captured_output import add_sections
 from .items import TaskItem
 from .outcomes import AttemptNotScored, properties_of
 from .rollouts import LOOP, ROLLOUT
-from .separate_prints import add_sections
 
 if TYPE_CHECKING:
     from ..rollout.attempt import Rollout

@@ -15,7 +15,7 @@ _LAST_WORDS = 500
 _OUTPUT_LINES = 20
 
 
-class Said:
+class PlainText:
     """A report's text, in the form pytest wants it: whole, and as one line for the short summary."""
 
     class Crash:

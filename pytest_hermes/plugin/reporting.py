@@ -16,7 +16,7 @@ from ..report.validation import validation_lines
 from ..runs.resume import is_unfinished, key_of
 from .header import header_lines
 from .items import TaskItem
-from .outcomes import AttemptFailed, AttemptNotScored, Said
+from .outcomes import AttemptFailed, AttemptNotScored, PlainText
 from .rollouts import ROLLOUT
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class BenchReport:
             own.traceback = type(own.traceback)([])
         report = yield
         if own is not None:
-            report.longrepr = Said(self._plan.redactor.text(str(own.value)))  # type: ignore[assignment]
+            report.longrepr = PlainText(self._plan.redactor.text(str(own.value)))  # type: ignore[assignment]
         rollout = item.stash.get(ROLLOUT, None)
         if rollout is not None:
             # The item only waited for its rollout, and that mostly before it was its turn.
@@ -91,8 +91,8 @@ class BenchReport:
             terminalreporter.write_line(f"problem   {self._plan.redactor.text(problem)}", yellow=True)
         if len(problems) > _PROBLEMS:
             terminalreporter.write_line(f"problem   and {len(problems) - _PROBLEMS} more", yellow=True)
-        for said in config.hook.pytest_hermes_summary(config=config, records=run.records):
-            for line in [said] if isinstance(said, str) else said or ():
+        for lines in config.hook.pytest_hermes_summary(config=config, records=run.records):
+            for line in [lines] if isinstance(lines, str) else lines or ():
                 terminalreporter.write_line(line)
         terminalreporter.write_line(f"results   {shortest(run.results_path)}")
         if (how := self._how_to_go_on(run.results_path.parent)) is not None:

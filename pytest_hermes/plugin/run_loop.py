@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .captured_output import captured_apart
 from .items import TaskItem
-from .live_line import LiveLine
 from .rollouts import Rollouts
-from .separate_prints import separate_prints
+from .status_line import StatusLine
 
 if TYPE_CHECKING:
     from ..runs.run import Handle, Run
@@ -39,7 +39,7 @@ class RunLoop(Rollouts):
             return None
         self._start_engine()
         sigterm_as_interrupt(session.config)
-        with separate_prints(session.config):
+        with captured_apart(session.config):
             for task in tasks:
                 if task.is_to_run:
                     self.submit(task)
@@ -49,7 +49,7 @@ class RunLoop(Rollouts):
             for item, following in pairwise([*others, tasks[0]]):
                 self._protocol(session, item, following)
             waiting = dict.fromkeys(tasks)
-            live = LiveLine(self._run, len(tasks), session.config.pluginmanager.getplugin("terminalreporter"))
+            live = StatusLine(self._run, len(tasks), session.config.pluginmanager.getplugin("terminalreporter"))
             while waiting:
                 item = self._next_finished(live)
                 if item not in waiting:  # run again by a plugin meanwhile
@@ -60,7 +60,7 @@ class RunLoop(Rollouts):
                 self._protocol(session, item, next(iter(waiting), None))
         return True
 
-    def _next_finished(self, live: LiveLine) -> TaskItem:
+    def _next_finished(self, live: StatusLine) -> TaskItem:
         """Wait for a rollout, showing how the run stands meanwhile."""
         try:
             return self._finished.get_nowait()

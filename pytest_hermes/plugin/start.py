@@ -13,14 +13,14 @@ from ..runs.loading import load_run
 from ..runs.plan import RunPlan
 from ..runs.run import Run
 from ..runs.selection import Selection
-from .halts import halts_of
+from .abort_reason import abort_reasons_of
 from .items import RUN, BenchmarkCollection
 from .options import Options
 from .reporting import BenchReport
 from .rollouts import LOOP, Rollouts
 from .run_loop import RunLoop
 from .shared_folder import share_folder, shared_folder
-from .slow_start import announced
+from .startup_notice import announced
 from .user_outcomes import meaning_of
 from .xdist_controller import Controller
 from .xdist_worker import WorkerRollouts
@@ -55,7 +55,7 @@ def start_run(config: pytest.Config, options: Options, selections: list[Selectio
     else:
         config.stash[LOOP] = rollouts
         plugins += [rollouts, BenchReport(run)]
-    halts_of(config).add(lambda: run.halted)
+    abort_reasons_of(config).add(lambda: run.abort_reason)
     config.stash[RUN] = run
     for plugin in plugins:
         config.pluginmanager.register(plugin, f"hermes-{type(plugin).__name__.lower()}")

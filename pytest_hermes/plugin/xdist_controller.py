@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .drawn_line import DrawnLine
-from .live_line import LiveLine
 from .run_loop import sigterm_as_interrupt
+from .status_line import StatusLine
+from .status_line_thread import StatusLineThread
 
 if TYPE_CHECKING:
     from ..runs.distributed import DistributedRun
@@ -26,7 +26,7 @@ class Controller:
 
     def __init__(self, run: DistributedRun) -> None:
         self._run = run
-        self._line: DrawnLine | None = None
+        self._line: StatusLineThread | None = None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -36,8 +36,10 @@ class Controller:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         plugins = session.config.pluginmanager
-        self._line = DrawnLine(LiveLine(self._run, self._run.planned.total(), plugins.getplugin("terminalreporter")))
-        plugins.register(self._line, "hermes-drawn-line")
+        self._line = StatusLineThread(
+            StatusLine(self._run, self._run.planned.total(), plugins.getplugin("terminalreporter"))
+        )
+        plugins.register(self._line, "hermes-status-line")
         try:
             sigterm_as_interrupt(session.config)
             return (yield)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .captured_output import captured_apart
 from .items import TaskItem
 from .rollouts import Rollouts
 from .run_loop import sigterm_as_interrupt
-from .separate_prints import separate_prints
 
 if TYPE_CHECKING:
     from ..runs.distributed import WorkerRun
@@ -57,7 +57,7 @@ class WorkerRollouts(Rollouts):
             _refuse_to_give_away(self._interactor, self._is_started)
         self._start_engine()
         sigterm_as_interrupt(session.config)
-        with separate_prints(session.config):
+        with captured_apart(session.config):
             return (yield)
 
     @pytest.hookimpl(tryfirst=True)

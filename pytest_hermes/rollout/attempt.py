@@ -28,10 +28,10 @@ from ..verdict import Verdict
 from .agent import AgentModel, AgentTask, AgentTools, BuiltinAgent, NoWork
 from .boundary import Ending, unrecordable
 from .budget import Budget, EndedByBudget
+from .captured_output import CapturedOutput
 from .limits import attempt_limits
 from .places import attempt_place
 from .plan import AttemptPlan
-from .prints import Prints
 from .record import AttemptRecord, EarlierError, Seconds, UsageInfo, VerifierInfo
 from .user_code import BenchmarkFault, UserCode
 
@@ -55,11 +55,16 @@ class Rollout:
     context: ToolContext
     place: Place
     #: What the benchmark's code printed and logged.
-    prints: Prints = field(default_factory=Prints)
+    captured: CapturedOutput = field(default_factory=CapturedOutput)
     #: Whether the same attempt, started afresh, may come to an end.
     restartable: bool = False
     #: What the verifier left for the run's folder, by name.
     files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def prints(self) -> CapturedOutput:
+        """The earlier name of `captured`."""
+        return self.captured
 
     @property
     def traceback(self) -> str:
@@ -131,7 +136,7 @@ class Attempt:
                 raise Refused(f"{failure}; name another with --hermes-image", kind=failure.kind) from failure
             raise
 
-    def rollout(self, ending: Ending, prints: Prints) -> Rollout:
+    def rollout(self, ending: Ending, captured: CapturedOutput) -> Rollout:
         """Return the attempt as it ended. A record that cannot be made of what there is says so."""
         if ending.status == "failed" and ending.reason is not None and ending.reward is not None:
             low, high = self._parts()[0].reward_range or REWARD_RANGE
@@ -139,9 +144,9 @@ class Attempt:
         try:
             record = self._record(ending)
         except Exception as error:  # whatever a benchmark has made of the agent's result, say
-            return self.bare_rollout(unrecordable(error), prints)
+            return self.bare_rollout(unrecordable(error), captured)
         files = self._verdict.files if self._verdict is not None else {}
-        return Rollout(record, self.result, self.context, self.place, prints, ending.restartable, files)
+        return Rollout(record, self.result, self.context, self.place, captured, ending.restartable, files)
 
     async def _agent_at_work(self) -> AgentResult:
         """Make the sandbox ready, and let the agent work in it."""
@@ -294,12 +299,12 @@ class Attempt:
             ended=datetime.now(UTC),
         )
 
-    def bare_rollout(self, ending: Ending, prints: Prints) -> Rollout:
+    def bare_rollout(self, ending: Ending, captured: CapturedOutput) -> Rollout:
         """Return the attempt without what its agent and its verifier left, but with what it cost."""
         record = bare_record(self.plan, self._run_id, ending, self._started)
         if isinstance(usage := self.result.usage, Usage):
             record = record.model_copy(update={"usage": UsageInfo(**asdict(usage))})
-        return Rollout(record, self.result, self.context, self.place, prints)
+        return Rollout(record, self.result, self.context, self.place, captured)
 
 
 def bare_record(plan: AttemptPlan, run_id: str, ending: Ending, started: datetime) -> AttemptRecord:

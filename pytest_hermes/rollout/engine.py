@@ -30,9 +30,9 @@ from .boundary import (
     unrecordable,
 )
 from .budget import Budget
+from .captured_output import CURRENT
 from .handle import Handle
 from .plan import AttemptPlan
-from .prints import CURRENT
 from .record import AttemptRecord, EarlierError
 from .user_code import traceback_of
 from .watchdog import Watchdog
@@ -197,7 +197,7 @@ class Engine:
             self.cancelled += handle.future.cancel()  # False for one that has its result
 
     async def _in_turn(self, handle: Handle) -> None:
-        CURRENT.set(handle.prints)
+        CURRENT.set(handle.captured)
         self._running[asyncio.current_task()] = handle
         async with self._places:
             handle.begin()
@@ -237,7 +237,7 @@ class Engine:
             self._halt(ending.kind, ending.message)
             return False
         assert handle.attempt is not None
-        rollout = handle.attempt.rollout(ending, handle.prints)
+        rollout = handle.attempt.rollout(ending, handle.captured)
         error = rollout.record.error
         if rollout.restartable and len(handle.earlier) < self._infra_retries and not self._stopping:
             assert error is not None

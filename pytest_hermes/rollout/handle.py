@@ -15,8 +15,8 @@ from ..tools.context import ToolContext
 from ..tools.place import Place
 from .attempt import Attempt, Rollout, bare_record
 from .boundary import INTERRUPTED, Ending
+from .captured_output import CapturedOutput
 from .plan import AttemptPlan
-from .prints import Prints
 from .record import EarlierError
 
 
@@ -28,7 +28,7 @@ class Handle:
         self.future: Future[Rollout] = Future()
         self.plan = plan
         self.key = key
-        self.prints = Prints()
+        self.captured = CapturedOutput()
         #: Whether the engine has cancelled it.
         self.stopped = False
         #: The start that is in progress, or the last one.
@@ -61,10 +61,10 @@ class Handle:
         if attempt is None:
             place = Place(_no_sandbox, backend=self.plan.config.terminal_backend)
             record = bare_record(self.plan, run_id, ending, self._created)
-            return Rollout(record, AgentResult(), ToolContext(self.key, place=place), place, self.prints)
+            return Rollout(record, AgentResult(), ToolContext(self.key, place=place), place, self.captured)
         if ending.error is not None and ending.error.kind == INTERRUPTED:
-            return attempt.rollout(ending, self.prints)
-        return attempt.bare_rollout(ending, self.prints)
+            return attempt.rollout(ending, self.captured)
+        return attempt.bare_rollout(ending, self.captured)
 
 
 def _no_sandbox() -> Sandbox:

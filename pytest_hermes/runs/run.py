@@ -203,7 +203,7 @@ class Run:
         """Bring `records` up to date; where the rollouts run in this process, it always is."""
 
     @property
-    def halted(self) -> tuple[str, str] | None:
+    def abort_reason(self) -> tuple[str, str] | None:
         """The kind and the message of what kept this run from being done to its end, None when nothing did."""
         engine = self._engine
         if engine is None or engine.fatal is None or engine.fatal_kind is None:

@@ -89,8 +89,8 @@ async def test_a_refusal_ends_it(tmp_path: Path, model_server: ModelServer, monk
         with pytest.raises(InfrastructureError, match="refused the key"):
             async for _ in run:
                 pass
-        assert run.halted is not None
-        assert run.halted[0] == "refused"
+        assert run.abort_reason is not None
+        assert run.abort_reason[0] == "refused"
     assert run.records == []
 
 

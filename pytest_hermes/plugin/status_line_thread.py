@@ -1,4 +1,4 @@
-"""Keeps the live line on the terminal while pytest is where it calls no hook: in a test, or waiting for its workers."""
+"""Draws the status line while pytest calls no hook, because it runs a test or waits for its workers."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from .live_line import LiveLine
+    from .status_line import StatusLine
 
 #: Seconds between two looks at the run.
 _LOOK = 1.0
 
 
-class DrawnLine:
+class StatusLineThread:
     """A plugin that draws from a thread of its own, and takes the line away before pytest writes."""
 
-    def __init__(self, line: LiveLine) -> None:
+    def __init__(self, line: StatusLine) -> None:
         self._line = line
         #: Whether there is anything to draw at the moment.
         self.active = True
         #: Held by who writes to the terminal: the main thread by way of pytest, or the one that draws.
         self._writing = threading.RLock()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep_drawing, name="hermes-live-line", daemon=True)
+        self._thread = threading.Thread(target=self._keep_drawing, name="hermes-status-line", daemon=True)
         self._thread.start()
 
     def _keep_drawing(self) -> None:

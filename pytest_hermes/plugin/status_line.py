@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PLAIN_EVERY = 60.0
 
 
-class LiveLine:
+class StatusLine:
     """Drawn while the session waits for a rollout, and gone before anything else is written."""
 
     #: Seconds between two looks at the run.

@@ -18,7 +18,7 @@ LIMIT = 200_000
 
 
 @dataclass
-class Prints:
+class CapturedOutput:
     """The texts of one rollout, each with its middle left out when it is long."""
 
     stdout: HeadTail = field(default_factory=lambda: HeadTail(LIMIT))
@@ -32,11 +32,11 @@ class Prints:
 
 
 #: Whose rollout the running code belongs to; None outside of any.
-CURRENT: ContextVar[Prints | None] = ContextVar("hermes_prints", default=None)
+CURRENT: ContextVar[CapturedOutput | None] = ContextVar("hermes_captured_output", default=None)
 
 
 class DivertedStream:
-    """Sends what a rollout writes to `stream` into its Prints, by replacing the stream's `write` until `restore`.
+    """Sends what a rollout writes to `stream` into its CapturedOutput, by another `write` until `restore`.
 
     The stream object stays: whoever captures output swaps such objects all the time, and code holds on to them.
     """
@@ -59,21 +59,21 @@ class DivertedStream:
             del self._stream.__dict__["write"]
 
     def _diverted(self, text: str, /) -> int:
-        prints = CURRENT.get()
-        if prints is None:
+        captured = CURRENT.get()
+        if captured is None:
             return self._write(text)
-        kept: HeadTail = getattr(prints, self._name)
+        kept: HeadTail = getattr(captured, self._name)
         kept.feed(text.encode(errors="replace"))
         return len(text)
 
 
 class RolloutLogHandler(logging.Handler):
-    """Adds a rollout's log records to its Prints; records of other code are none of its business."""
+    """Adds a rollout's log records to its CapturedOutput; records of other code are none of its business."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        prints = CURRENT.get()
-        if prints is not None:
-            prints.log.feed((self.format(record) + "\n").encode(errors="replace"))
+        captured = CURRENT.get()
+        if captured is not None:
+            captured.log.feed((self.format(record) + "\n").encode(errors="replace"))
 
 
 def of_no_rollout(record: logging.LogRecord) -> bool:

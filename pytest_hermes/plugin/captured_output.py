@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def separate_prints(config: pytest.Config) -> Iterator[None]:
-    """While this is open, text of rollouts goes to their own `prints`."""
-    from ..rollout.prints import DivertedStream
+def captured_apart(config: pytest.Config) -> Iterator[None]:
+    """While this is open, text of rollouts goes to their own `captured`."""
+    from ..rollout.captured_output import DivertedStream
 
     with ExitStack() as stack:
         for name, stream in _streams(config):
@@ -49,7 +49,7 @@ def _streams(config: pytest.Config) -> Iterator[tuple[str, TextIO]]:
 
 @contextmanager
 def _separate_logs(config: pytest.Config) -> Iterator[None]:
-    from ..rollout.prints import RolloutLogHandler, of_no_rollout
+    from ..rollout.captured_output import RolloutLogHandler, of_no_rollout
 
     handler = RolloutLogHandler()
     plugin = config.pluginmanager.getplugin("logging-plugin")
@@ -73,5 +73,5 @@ def _separate_logs(config: pytest.Config) -> Iterator[None]:
 
 def add_sections(item: pytest.Item, rollout: Rollout) -> None:
     """Add what the rollout printed and logged to its item's report."""
-    for name, text in rollout.prints.texts().items():
+    for name, text in rollout.captured.texts().items():
         item.add_report_section("rollout", name, text)

@@ -9,7 +9,7 @@ from typing import Any
 import pyte
 import pytest
 
-from pytest_hermes.plugin import live_line, slow_start
+from pytest_hermes.plugin import startup_notice, status_line
 from tests.plugin.test_with_pytest import SLEEPS, SLEEPS_ARGS
 from tests.services.bench import Bench
 from tests.services.model_server import ModelServer, Reply, completion
@@ -46,7 +46,7 @@ def test_on_a_terminal_it_comes_and_goes_without_a_trace(bench: Bench, verbosity
 
 def test_elsewhere_there_is_a_plain_line_a_minute(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.file("sleeps.py", SLEEPS)
-    monkeypatch.setattr(live_line, "PLAIN_EVERY", 0.5)
+    monkeypatch.setattr(status_line, "PLAIN_EVERY", 0.5)
     result = bench.run_inside(*SLEEPS_ARGS, "-n2", "--tb=no")
     lines = [line for line in result.outlines if re.match(r"hermes: \d+/10 done, .* in flight", line)]
     assert 2 <= len(lines) <= 10
@@ -74,7 +74,7 @@ def test_it_says_what_the_run_costs_and_that_calls_are_cut(
         return Reply(body=json.dumps(answer), mood="late", seconds=0.5)
 
     model_server.script = script
-    monkeypatch.setattr(live_line, "PLAIN_EVERY", 0.2)
+    monkeypatch.setattr(status_line, "PLAIN_EVERY", 0.2)
     arguments = (f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "-n4", "--tb=no")
     result = bench.run_inside("--hermes-bench=terminal_test", *arguments)
     result.stdout.re_match_lines([r"hermes: \d+/16 done, .* in flight \(model calls cut to [23]\)"])
@@ -93,7 +93,7 @@ def test_it_moves_while_no_item_of_several_processes_ends(
         return Reply(body=json.dumps(answer), mood="late", seconds=0.5)
 
     model_server.script = script
-    monkeypatch.setattr(live_line, "PLAIN_EVERY", 0.5)
+    monkeypatch.setattr(status_line, "PLAIN_EVERY", 0.5)
     arguments = (f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "-n2", "--hermes-procs=2", "--tb=no")
     result = bench.run_inside("--hermes-bench=terminal_test", "--hermes-task=create-file,fix-script", *arguments)
     tokens = [
@@ -106,7 +106,7 @@ def test_it_moves_while_no_item_of_several_processes_ends(
 
 
 def test_what_takes_long_before_the_first_test_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_start, "AFTER", 0.2)
+    monkeypatch.setattr(startup_notice, "AFTER", 0.2)
     bench.file("slow.py", SLEEPS + "\n    async def setup(self):\n        await __import__('asyncio').sleep(1)\n")
     result = bench.run_inside("--hermes-bench=slow.py:Sleeps", "--hermes-model=nop", "--hermes-task=nothing")
     assert [line for line in result.errlines if "loading" in line] == ["hermes: loading slow.py:Sleeps …"]
