@@ -207,7 +207,7 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
             if short and (self.config.short_groups != "pad_none" or not rows):
                 if self.config.short_groups == "requeue" and not group.tried:
                     self.ledger.try_again(group)
-                    return None, [*backlog, item]
+                    return None, [*backlog, group.item]
                 why = "failed twice" if group.tried else "failed"
                 self.trainer.drop("short", f"rollouts of {self._task_id(item)} {why}")
                 return None, backlog
