@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
-from .core.json_text import dumps, loads_any
+from .core.json_text import loads_any
 from .core.parameters import Grammar, ParameterParser
-from .core.parser import Call
+from .core.parser import Call, Template
 from .core.patterns import SPACE, quoted
 from .core.schema import Typed
 
@@ -26,6 +25,11 @@ class DeepseekV32Parser(ParameterParser):
         call_end=rf"{SPACE}</{_TAG}invoke>",
         section=(f"<{_TAG}function_calls>", f"</{_TAG}function_calls>"),
     )
+    template = Template(
+        f'<{_TAG}invoke name="{{name}}">\n{{arguments}}</{_TAG}invoke>\n',
+        turn=f"<{_TAG}function_calls>\n{{calls}}</{_TAG}function_calls>",
+    )
+    parameter = f'<{_TAG}parameter name="{{key}}" string="{{is_string}}">{{value}}</{_TAG}parameter>\n'
 
     def typed(self, tool: str, parameter: re.Match[str], text: str) -> Typed:
         found = loads_any(text, repair=self.repair) if parameter["string"] == "false" else None
@@ -33,20 +37,3 @@ class DeepseekV32Parser(ParameterParser):
 
     def as_read(self, call: Call) -> dict[str, Any]:
         return call.arguments
-
-    def write(self, calls: Sequence[Call]) -> str:
-        if not calls:
-            return ""
-        written = "".join(
-            f'<{_TAG}invoke name="{call.name}">\n'
-            + "".join(_parameter(key, value) for key, value in call.arguments.items())
-            + f"</{_TAG}invoke>\n"
-            for call in calls
-        )
-        return f"<{_TAG}function_calls>\n{written}</{_TAG}function_calls>"
-
-
-def _parameter(key: str, value: Any) -> str:
-    string = "true" if isinstance(value, str) else "false"
-    text = value if isinstance(value, str) else dumps(value)
-    return f'<{_TAG}parameter name="{key}" string="{string}">{text}</{_TAG}parameter>\n'

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from .core.json_text import MAX_DEPTH, Json, dumps, loads_any
-from .core.parser import Call, Found, ToolCallParser
+from .core.parser import Call, Found, Template, ToolCallParser
 from .core.patterns import NAME, SPACE
 from .core.reasoning import THINK
 
@@ -25,6 +24,7 @@ class Gemma4Parser(ToolCallParser):
     """Strings stand between quotes that are a token and have no escape; a bare word is a string, too."""
 
     name = "gemma4"
+    template = Template("<|tool_call>call:{name}{arguments}<tool_call|>")
     think_tags = (*THINK, ("<|channel>", "<channel|>"))
 
     def find(self, text: str) -> list[Found]:
@@ -38,8 +38,8 @@ class Gemma4Parser(ToolCallParser):
                 found.append(Found(opened.start(), end, Call(opened["name"], arguments.value)))
         return found
 
-    def write(self, calls: Sequence[Call]) -> str:
-        return "".join(f"<|tool_call>call:{call.name}{_written(call.arguments)}<tool_call|>" for call in calls)
+    def written_arguments(self, arguments: dict[str, Any]) -> str:
+        return _written(arguments)
 
 
 def _value_at(text: str, at: int, depth: int) -> Json | None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
-from .core.parameters import Grammar, ParameterParser, values_of
-from .core.parser import Call
+from .core.parameters import Grammar, ParameterParser
+from .core.parser import Template
 from .core.patterns import NAME, SPACE
 
 
@@ -20,17 +17,5 @@ class Glm45Parser(ParameterParser):
         value_end=rf"</arg_value>(?={SPACE}(?:<arg_key>|</tool_call>))",
         call_end=rf"{SPACE}</tool_call>",
     )
-    newline: ClassVar[str] = "\n"
-    """What the template puts behind the name and behind each tag that closes something."""
-
-    def write(self, calls: Sequence[Call]) -> str:
-        newline = self.newline
-        return newline.join(
-            f"<tool_call>{call.name}{newline}"
-            + "".join(
-                f"<arg_key>{key}</arg_key>{newline}<arg_value>{value}</arg_value>{newline}"
-                for key, value in values_of(call, self)
-            )
-            + "</tool_call>"
-            for call in calls
-        )
+    template = Template("<tool_call>{name}\n{arguments}</tool_call>", between="\n")
+    parameter = "<arg_key>{key}</arg_key>\n<arg_value>{value}</arg_value>\n"

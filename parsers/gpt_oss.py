@@ -11,9 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from .core.call_object import arguments_at
-from .core.json_text import JsonText, dumps
-from .core.parser import Call, Found, ToolCallParser
+from .core.marked_json import MarkedJsonParser
+from .core.parser import Template
 from .core.patterns import NAME, SPACE
 
 _CHANNEL = r"<\|channel\|>(?:commentary|analysis)"
@@ -21,7 +20,6 @@ _HEAD = re.compile(
     rf"(?:<\|start\|>assistant)?(?:{_CHANNEL})? to=functions\.(?P<name>{NAME})(?:{_CHANNEL})?"
     rf" ?(?:<\|constrain\|>)?(?:json)?<\|message\|>{SPACE}(?=[{{\"])"
 )
-_TAIL = re.compile(rf"(?:{SPACE}<\|call\|>)?")
 
 #: A message's beginning. The first one of a turn has its `<|start|>assistant` in the prompt.
 _MESSAGE = re.compile(
@@ -33,23 +31,16 @@ _END = re.compile(r"<\|(?:end|return|call)\|>|(?=<\|start\|>)")
 _IN_PROMPT = re.compile(r"<\|channel\|>(\w+)<\|message\|>\s*\Z")
 
 
-class GptOssParser(ToolCallParser):
+class GptOssParser(MarkedJsonParser):
     """`<|call|>` ends a call and the sampling; not every server hands it on, so it may be missing."""
 
     name = "gpt_oss"
-
-    def find(self, text: str) -> list[Found]:
-        objects = JsonText(text, repair=self.repair)
-        found: list[Found] = []
-        end = 0
-        for head in _HEAD.finditer(text):
-            arguments = arguments_at(objects, head.end(), repair=self.repair) if head.start() >= end else None
-            tail = _TAIL.match(text, arguments.end) if arguments else None
-            if arguments and tail:
-                end = tail.end()
-                call = Call(head["name"], arguments.value, repairs=arguments.repairs)
-                found.append(Found(head.start(), end, call))
-        return found
+    head = _HEAD.pattern
+    tail = rf"(?:{SPACE}<\|call\|>)?"
+    template = Template(
+        "<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{arguments}<|call|>",
+        between="<|start|>assistant",
+    )
 
     def split_reasoning(self, text: str, *, prompt: str = "", cut_off: bool = False) -> tuple[str | None, str]:
         """Split what stands on the channel `analysis` from the rest, in which calls alone keep their markers."""
@@ -66,13 +57,6 @@ class GptOssParser(ToolCallParser):
             yield "call", text[found.start : found.end]
             at, channel = found.end, "final"
         yield from _messages(text[at:], channel)
-
-    def write(self, calls: Sequence[Call]) -> str:
-        return "<|start|>assistant".join(
-            f"<|channel|>commentary to=functions.{call.name} <|constrain|>json<|message|>"
-            f"{dumps(call.arguments)}<|call|>"
-            for call in calls
-        )
 
 
 def _messages(text: str, channel: str) -> Iterator[tuple[str, str]]:

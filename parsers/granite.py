@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from .core.json_array import JsonArrayParser
-from .core.json_text import dumps
-from .core.parser import Call
+from .core.parser import OBJECT, Template
 
 
 class GraniteParser(JsonArrayParser):
     name = "granite"
     marker = r"<\|tool_call\|>|<tool_call>"
-
-    def write(self, calls: Sequence[Call]) -> str:
-        if not calls:
-            return ""
-        return "<|tool_call|>" + dumps([{"name": call.name, "arguments": call.arguments} for call in calls])
+    template = Template(OBJECT, between=", ", turn="<|tool_call|>[{calls}]")

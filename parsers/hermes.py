@@ -5,10 +5,13 @@ The format is that of the Hermes function-calling prompt (NousResearch/Hermes-Fu
 
 from __future__ import annotations
 
-from .core.tagged_json import TaggedJsonParser
+from .core.marked_json import MarkedJsonParser
+from .core.parser import OBJECT, Template
+from .core.patterns import SPACE
 
 
-class HermesParser(TaggedJsonParser):
+class HermesParser(MarkedJsonParser):
     name = "hermes"
-    opener = "<tool_call>"
-    closer = "</tool_call>"
+    head = "<tool_call>"
+    tail = f"{SPACE}</tool_call>"
+    template = Template(f"<tool_call>\n{OBJECT}\n</tool_call>", between="\n")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from .core.call_object import call_of
-from .core.json_text import JsonText, dumps
-from .core.parser import Call, Found, ToolCallParser
+from .core.json_text import JsonText
+from .core.parser import Found, Template, ToolCallParser
 from .core.patterns import SPACE
 
 _OBJECT = re.compile(rf"(?P<tag><\|python_tag\|>{SPACE})?\{{(?={SPACE}[\"'])")
@@ -21,6 +20,7 @@ class Llama3JsonParser(ToolCallParser):
     """`arguments` counts as `parameters` does: the models mix both, and servers take either."""
 
     name = "llama3_json"
+    template = Template('{{"name": {quoted_name}, "parameters": {arguments}}}', between="; ")
 
     def find(self, text: str) -> list[Found]:
         objects = JsonText(text, repair=self.repair)
@@ -39,6 +39,3 @@ class Llama3JsonParser(ToolCallParser):
                 end = separator.end() if separator else end
                 found.append(Found(opened.start(), end, call))
         return found
-
-    def write(self, calls: Sequence[Call]) -> str:
-        return "; ".join(dumps({"name": call.name, "parameters": call.arguments}) for call in calls)

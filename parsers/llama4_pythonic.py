@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from .core.parser import Call
+from .core.parser import Template
 from .core.patterns import SPACE
-from .core.pythonic import PythonicParser, written_call
+from .core.pythonic import PythonicParser
 
 
 class Llama4PythonicParser(PythonicParser):
@@ -16,6 +14,4 @@ class Llama4PythonicParser(PythonicParser):
     opener = rf"(?:^[ \t]*|<\|python_start\|>{SPACE})\["
     separator = ","
     closer = rf"\](?:{SPACE}<\|python_end\|>)?"
-
-    def write(self, calls: Sequence[Call]) -> str:
-        return f"<|python_start|>[{', '.join(map(written_call, calls))}]<|python_end|>" if calls else ""
+    template = Template("{name}({arguments})", between=", ", turn="<|python_start|>[{calls}]<|python_end|>")

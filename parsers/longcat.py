@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from .core.marked_json import MarkedJsonParser
+from .core.parser import OBJECT, Template
+from .core.patterns import SPACE
 from .core.reasoning import THINK
-from .core.tagged_json import TaggedJsonParser
 
 
-class LongcatParser(TaggedJsonParser):
+class LongcatParser(MarkedJsonParser):
     name = "longcat"
-    opener = "<longcat_tool_call>"
-    closer = "</longcat_tool_call>"
+    head = "<longcat_tool_call>"
+    tail = f"{SPACE}</longcat_tool_call>"
+    template = Template(f"<longcat_tool_call>\n{OBJECT}\n</longcat_tool_call>", between="\n")
     think_tags = (*THINK, ("<longcat_think>", "</longcat_think>"))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from .core.parameters import Grammar, ParameterParser, values_of
-from .core.parser import Call
+from .core.parameters import Grammar, ParameterParser
+from .core.parser import Template
 from .core.patterns import SPACE, quoted
 
 
@@ -18,14 +16,7 @@ class MinimaxM2Parser(ParameterParser):
         call_end=rf"{SPACE}</invoke>",
         section=("<minimax:tool_call>", "</minimax:tool_call>"),
     )
-
-    def write(self, calls: Sequence[Call]) -> str:
-        if not calls:
-            return ""
-        written = "".join(
-            f'<invoke name="{call.name}">\n'
-            + "".join(f'<parameter name="{key}">{value}</parameter>\n' for key, value in values_of(call, self))
-            + "</invoke>\n"
-            for call in calls
-        )
-        return f"<minimax:tool_call>\n{written}</minimax:tool_call>"
+    template = Template(
+        '<invoke name="{name}">\n{arguments}</invoke>\n', turn="<minimax:tool_call>\n{calls}</minimax:tool_call>"
+    )
+    parameter = '<parameter name="{key}">{value}</parameter>\n'

@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 import secrets
 import string
-from collections.abc import Sequence
 
 from .core.json_array import JsonArrayParser
-from .core.json_text import dumps
-from .core.parser import Call
+from .core.parser import Call, Template
 from .core.patterns import NAME, SPACE
 from .core.reasoning import THINK
 
@@ -28,13 +26,10 @@ class MistralParser(JsonArrayParser):
     marker = r"\[TOOL_CALLS\]"
     named = rf"(?P<name>{NAME}){SPACE}(?:\[CALL_ID\](?P<id>{_ID.pattern}))?\[ARGS\]{SPACE}(?=[{{\"])"
     id_shape = _ID
+    template = Template("[TOOL_CALLS]{name}{id}[ARGS]{arguments}")
 
-    def write(self, calls: Sequence[Call]) -> str:
-        return "".join(f"[TOOL_CALLS]{call.name}{_call_id(call)}[ARGS]{dumps(call.arguments)}" for call in calls)
+    def written_id(self, call: Call, index: int) -> str:
+        return f"[CALL_ID]{call.id}" if _ID.fullmatch(call.id) else ""
 
     def new_id(self) -> str:
         return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(9))
-
-
-def _call_id(call: Call) -> str:
-    return f"[CALL_ID]{call.id}" if _ID.fullmatch(call.id) else ""

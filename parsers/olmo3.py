@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from .core.parser import Call
-from .core.pythonic import JSON_CONSTANTS, PythonicParser, written_call
+from .core.parser import Template
+from .core.pythonic import JSON_CONSTANTS, PythonicParser
 
 
 class Olmo3Parser(PythonicParser):
@@ -16,7 +14,4 @@ class Olmo3Parser(PythonicParser):
     separator = r"[ \t]*\n"
     closer = "</function_calls>"
     constants = JSON_CONSTANTS
-
-    def write(self, calls: Sequence[Call]) -> str:
-        written = "\n".join(map(written_call, calls))
-        return f"<function_calls>{written}</function_calls>" if calls else ""
+    template = Template("{name}({arguments})", between="\n", turn="<function_calls>{calls}</function_calls>")

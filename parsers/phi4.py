@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from .core.json_array import JsonArrayParser
-from .core.json_text import dumps
-from .core.parser import Call
+from .core.parser import OBJECT, Template
 
 
 class Phi4Parser(JsonArrayParser):
@@ -15,8 +12,4 @@ class Phi4Parser(JsonArrayParser):
     name = "phi4"
     marker = r"\bfunctools(?=\[)"
     argument_keys = ("arguments", "parameters")
-
-    def write(self, calls: Sequence[Call]) -> str:
-        if not calls:
-            return ""
-        return "functools" + dumps([{"name": call.name, "arguments": call.arguments} for call in calls])
+    template = Template(OBJECT, between=", ", turn="functools[{calls}]")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from .core.parameters import Grammar, ParameterParser, values_of
-from .core.parser import Call
+from .core.parameters import Grammar, ParameterParser
+from .core.parser import Template
 from .core.patterns import SPACE
 
 
@@ -22,15 +20,7 @@ def function_grammar(opener: str, closer: str) -> Grammar:
 
 class Qwen3CoderParser(ParameterParser):
     name = "qwen3_coder"
-    opener = "<tool_call>"
-    closer = "</tool_call>"
-    grammar = function_grammar(opener, closer)
+    grammar = function_grammar("<tool_call>", "</tool_call>")
     wrapped_in_newlines = True
-
-    def write(self, calls: Sequence[Call]) -> str:
-        return "\n".join(
-            f"{self.opener}\n<function={call.name}>\n"
-            + "".join(f"<parameter={key}>\n{value}\n</parameter>\n" for key, value in values_of(call, self))
-            + f"</function>\n{self.closer}"
-            for call in calls
-        )
+    template = Template("<tool_call>\n<function={name}>\n{arguments}</function>\n</tool_call>", between="\n")
+    parameter = "<parameter={key}>\n{value}\n</parameter>\n"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from .core.parameters import Grammar, ParameterParser, values_of
-from .core.parser import Call
+from .core.parameters import Grammar, ParameterParser
+from .core.parser import Template
 from .core.patterns import SPACE, quoted
 
 _CALL = "<｜tool_call_begin｜>function<｜tool_sep｜>"
@@ -20,16 +18,9 @@ class Step3Parser(ParameterParser):
         call_end=rf"{SPACE}</steptml:invoke>{SPACE}<｜tool_call_end｜>",
         section=("<｜tool_calls_begin｜>", "<｜tool_calls_end｜>"),
     )
-
-    def write(self, calls: Sequence[Call]) -> str:
-        if not calls:
-            return ""
-        written = "\n".join(
-            f'{_CALL}<steptml:invoke name="{call.name}">'
-            + "".join(
-                f'<steptml:parameter name="{key}">{value}</steptml:parameter>' for key, value in values_of(call, self)
-            )
-            + "</steptml:invoke><｜tool_call_end｜>"
-            for call in calls
-        )
-        return f"<｜tool_calls_begin｜>\n{written}\n<｜tool_calls_end｜>"
+    template = Template(
+        f'{_CALL}<steptml:invoke name="{{name}}">{{arguments}}</steptml:invoke><｜tool_call_end｜>',
+        between="\n",
+        turn="<｜tool_calls_begin｜>\n{calls}\n<｜tool_calls_end｜>",
+    )
+    parameter = '<steptml:parameter name="{key}">{value}</steptml:parameter>'

@@ -7,8 +7,9 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .errors import HermesError, InfrastructureError, Refused, UsageError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from .tools.context import ToolContext
 
 log = logging.getLogger("pytest_hermes.rewards")
+
+Messages = list[dict[str, Any]]
 
 
 def final_response(result: AgentResult) -> str:
@@ -158,8 +161,9 @@ async def llm_judge(
         {"role": "user", "content": "\n\n".join(told)},
     ]
     fallback = judging.fallback if judging is not None else None
+    parameters = {"temperature": 0.0, "n": 1, **parameters}
     try:
-        score, reason = await _score(judge, judging, messages, timeout, {"temperature": 0.0, "n": 1, **parameters})
+        score, reason = await _score(partial(_ask, judge, judging, timeout, parameters), messages)
     except Exception as error:  # whatever keeps a judge from answering, it is not the agent
         if fallback is None:
             _raise_what_concerns_the_run(judge, error)
@@ -196,21 +200,15 @@ def _why_not(judge: Judge, error: Exception) -> str:
     return f"the judge did not answer: {': '.join(filter(None, [name, said]))}"
 
 
-async def _score(
-    judge: Judge,
-    judging: Judging | None,
-    messages: list[dict[str, Any]],
-    timeout: float | None,
-    parameters: Mapping[str, Any],
-) -> tuple[float, str]:
+async def _score(ask: Callable[[Messages], Awaitable[Any]], messages: Messages) -> tuple[float, str]:
     try:
-        return _read_judgement(await _ask(judge, judging, messages, timeout, parameters))
+        return _read_judgement(await ask(messages))
     except _Unusable as unusable:
         if unusable.text.strip():  # endpoints refuse messages without a text
             # At temperature 0, the same question would mostly have the same answer.
             said = {"role": "assistant", "content": unusable.text}
             messages = [*messages, said, {"role": "user", "content": _AGAIN.format(problem=unusable)}]
-    return _read_judgement(await _ask(judge, judging, messages, timeout, parameters))
+    return _read_judgement(await ask(messages))
 
 
 class _Late(Exception):
@@ -218,11 +216,7 @@ class _Late(Exception):
 
 
 async def _ask(
-    judge: Judge,
-    judging: Judging | None,
-    messages: list[dict[str, Any]],
-    timeout: float | None,
-    parameters: Mapping[str, Any],
+    judge: Judge, judging: Judging | None, timeout: float | None, parameters: Mapping[str, Any], messages: Messages
 ) -> Any:
     if timeout is None and not isinstance(judge, RunJudge):
         timeout = _ANSWER_SECONDS

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from .core import checks
 from .core.checks import Kind, check_fields, instance_of, mapping
@@ -38,8 +38,9 @@ def parse_size(value: object, what: str = "a size") -> int:
     return int(size)
 
 
-_SIZE_KIND = Kind("a size", parse_size)
+_BYTES = Kind("a size", parse_size)
 _ENV = mapping("a mapping of texts to texts", checks.VARIABLE, checks.TEXT)
+_FILES = mapping("a mapping of paths to texts", checks.NAME, checks.TEXT, key="path")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,28 +48,28 @@ class SandboxSpec:
     """What a task needs of its sandbox. None means: whatever the backend gives by default."""
 
     #: Container image. With a build context as well, that is built where the image cannot be had.
-    image: str | None = None
+    image: Annotated[str | None, checks.NAME.or_none] = None
     #: Folder with a Dockerfile from which the image is built.
-    build_context: Path | None = None
+    build_context: Annotated[Path | None, checks.PATH.or_none] = None
     #: Build the context even if its image, or the one that is named, is there.
-    force_build: bool = False
+    force_build: Annotated[bool, checks.TRUTH] = False
     #: CPU cores, may be a fraction.
-    cpus: float | None = None
+    cpus: Annotated[float | None, checks.FINITE_AMOUNT.or_none] = None
     #: Bytes, or a text such as `2g`.
-    memory: int | str | None = None
+    memory: Annotated[int | str | None, _BYTES.or_none] = None
     #: What may be written to the sandbox's own file system: bytes, or a text such as `10g`.
-    storage: int | str | None = None
+    storage: Annotated[int | str | None, _BYTES.or_none] = None
     #: Processes and threads at once.
-    pids: int | None = None
+    pids: Annotated[int | None, checks.COUNT.or_none] = None
     #: Environment variables of every command in the sandbox.
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Annotated[Mapping[str, str], _ENV] = field(default_factory=dict)
     #: Where commands start; relative paths count from the sandbox's home.
-    workdir: str | None = None
+    workdir: Annotated[str | None, checks.NAME.or_none] = None
     #: False cuts the sandbox off from every network.
-    network: bool | None = None
+    network: Annotated[bool | None, checks.TRUTH.or_none] = None
 
     def __post_init__(self) -> None:
-        check_fields(self, _SANDBOX, "SandboxSpec.")
+        check_fields(self, SandboxSpec, "SandboxSpec.")
 
     @property
     def memory_bytes(self) -> int | None:
@@ -79,62 +80,39 @@ class SandboxSpec:
         return None if self.storage is None else parse_size(self.storage)
 
 
-_SANDBOX: Mapping[str, Kind[Any]] = {
-    "image": checks.NAME.or_none,
-    "build_context": checks.PATH.or_none,
-    "force_build": checks.TRUTH,
-    "cpus": checks.FINITE_AMOUNT.or_none,
-    "memory": _SIZE_KIND.or_none,
-    "storage": _SIZE_KIND.or_none,
-    "pids": checks.COUNT.or_none,
-    "env": _ENV,
-    "workdir": checks.NAME.or_none,
-    "network": checks.TRUTH.or_none,
-}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """How far an attempt may go. None leaves the decision to the benchmark, then to the defaults."""
 
     #: Model calls.
-    turns: int | None = None
+    turns: Annotated[int | None, checks.COUNT.or_none] = None
     #: Seconds for the agent, from the first model call to the last tool result.
-    agent_seconds: float | None = None
+    agent_seconds: Annotated[float | None, checks.AMOUNT.or_none] = None
     #: Seconds for the verifier.
-    verifier_seconds: float | None = None
+    verifier_seconds: Annotated[float | None, checks.AMOUNT.or_none] = None
     #: Prompt and completion tokens of all model calls together.
-    tokens: int | None = None
+    tokens: Annotated[int | None, checks.COUNT.or_none] = None
     #: Dollars for all model calls together; a float is taken by its digits.
-    cost: Decimal | float | None = None
+    cost: Annotated[Decimal | float | None, checks.COST.or_none] = None
 
     def __post_init__(self) -> None:
-        check_fields(self, _LIMITS, "Limits.")
-
-
-_LIMITS: Mapping[str, Kind[Any]] = {
-    "turns": checks.COUNT.or_none,
-    "agent_seconds": checks.AMOUNT.or_none,
-    "verifier_seconds": checks.AMOUNT.or_none,
-    "tokens": checks.COUNT.or_none,
-    "cost": checks.COST.or_none,
-}
+        check_fields(self, Limits, "Limits.")
 
 
 @dataclass(frozen=True)
 class Solution:
     """A reference solution of several files: a folder on this machine, and the script in it that solves the task."""
 
-    folder: Path
-    script: str = "solve.sh"
+    folder: Annotated[Path, checks.PATH]
+    script: Annotated[str, checks.NAME] = "solve.sh"
     #: Environment variables for the script; `${NAME}` and `${NAME:-default}` in them are this process's own.
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Annotated[Mapping[str, str], _ENV] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_fields(self, _SOLUTION, "Solution.")
+        check_fields(self, Solution, "Solution.")
 
 
-_SOLUTION: Mapping[str, Kind[Any]] = {"folder": checks.PATH, "script": checks.NAME, "env": _ENV}
+_SOLUTION = instance_of("a shell script as a text, a Solution", str, Solution).or_none
 
 
 @dataclass(frozen=True)
@@ -147,20 +125,20 @@ class Task:
     """
 
     id: str
-    prompt: str
-    category: str | None = None
-    difficulty: str | None = None
-    tags: tuple[str, ...] = ()
-    sandbox: SandboxSpec = field(default_factory=SandboxSpec)
-    limits: Limits = field(default_factory=Limits)
+    prompt: Annotated[str, checks.TEXT]
+    category: Annotated[str | None, checks.TEXT.or_none] = None
+    difficulty: Annotated[str | None, checks.TEXT.or_none] = None
+    tags: Annotated[tuple[str, ...], checks.TEXTS] = ()
+    sandbox: Annotated[SandboxSpec, instance_of("a SandboxSpec", SandboxSpec)] = field(default_factory=SandboxSpec)
+    limits: Annotated[Limits, instance_of("Limits", Limits)] = field(default_factory=Limits)
     #: The attempt passes when its reward is at least this.
-    threshold: float = 1.0
+    threshold: Annotated[float, checks.THRESHOLD] = 1.0
     #: Text files that stand in the sandbox before the agent starts: path -> content.
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Annotated[Mapping[str, str], _FILES] = field(default_factory=dict)
     #: A shell script that solves the task, or a folder with one; what the `oracle` model plays.
-    solution: str | Solution | None = None
+    solution: Annotated[str | Solution | None, _SOLUTION] = None
     #: Whatever else `compute_reward` needs.
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Annotated[Mapping[str, Any], instance_of("a mapping", Mapping)] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not _ID.fullmatch(self.id) or "::" in self.id:
@@ -168,18 +146,4 @@ class Task:
                 f"task id {shown(self.id)} cannot be used: it must start with a letter, digit or '_' "
                 "and go on with letters, digits and _ . + = , / -"
             )
-        check_fields(self, _TASK, f"task {self.id!r}: ")
-
-
-_TASK: Mapping[str, Kind[Any]] = {
-    "prompt": checks.TEXT,
-    "category": checks.TEXT.or_none,
-    "difficulty": checks.TEXT.or_none,
-    "tags": checks.TEXTS,
-    "sandbox": instance_of("a SandboxSpec", SandboxSpec),
-    "limits": instance_of("Limits", Limits),
-    "threshold": checks.THRESHOLD,
-    "files": mapping("a mapping of paths to texts", checks.NAME, checks.TEXT, key="path"),
-    "solution": instance_of("a shell script as a text, a Solution", str, Solution).or_none,
-    "metadata": instance_of("a mapping", Mapping),
-}
+        check_fields(self, Task, f"task {self.id!r}: ")

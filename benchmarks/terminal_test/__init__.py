@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 
 from pytest_hermes.benchmark import Benchmark, Item
 from pytest_hermes.result import AgentResult
 from pytest_hermes.task import Task
 from pytest_hermes.tools.context import ToolContext
 
-from .tasks import CASES
+from .checks import CHECKS
+
+TASKS = Path(__file__).parent / "tasks.toml"
 
 
 class TerminalTest(Benchmark):
@@ -21,10 +25,12 @@ class TerminalTest(Benchmark):
     agent_seconds = 300
     verifier_seconds = 60
 
-    def tasks(self) -> Iterable[Task]:
-        return [case.task for case in CASES]
+    def tasks(self) -> Iterator[Task]:
+        for entry in tomllib.loads(TASKS.read_text(encoding="utf-8"))["tasks"]:
+            checks = entry.pop("checks")
+            yield Task(**entry, metadata={"checks": checks})
 
     async def compute_reward(self, item: Item, result: AgentResult, ctx: ToolContext) -> float:
+        """Return 1.0 when all checks of the task hold, else 0.0."""
         assert isinstance(item, Task)
-        case = next(case for case in CASES if case.task.id == item.id)
-        return 1.0 if all(check(ctx) for check in case.checks) else 0.0
+        return 1.0 if all(CHECKS[name](ctx, *arguments) for name, *arguments in item.metadata["checks"]) else 0.0

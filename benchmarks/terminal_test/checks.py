@@ -8,46 +8,31 @@ from typing import Any
 
 from pytest_hermes.tools.context import ToolContext
 
-Check = Callable[[ToolContext], bool]
 
-
-def file_is(path: str, content: str) -> Check:
+def file_is(ctx: ToolContext, path: str, content: str) -> bool:
     """The file holds exactly this; one newline at its end may be missing or be there."""
-
-    def check(ctx: ToolContext) -> bool:
-        found = ctx.read_file(path).get("content")
-        return isinstance(found, str) and found.removesuffix("\n") == content.removesuffix("\n")
-
-    return check
+    found = ctx.read_file(path).get("content")
+    return isinstance(found, str) and found.removesuffix("\n") == content.removesuffix("\n")
 
 
-def json_is(path: str, value: Any) -> Check:
+def json_is(ctx: ToolContext, path: str, value: Any) -> bool:
     """The file is JSON and means this."""
-
-    def check(ctx: ToolContext) -> bool:
-        found = ctx.read_file(path).get("content")
-        try:
-            return bool(json.loads(found or "") == value)
-        except ValueError:
-            return False
-
-    return check
+    try:
+        return bool(json.loads(ctx.read_file(path).get("content") or "") == value)
+    except ValueError:
+        return False
 
 
-def succeeds(command: str) -> Check:
+def succeeds(ctx: ToolContext, command: str) -> bool:
     """The command exits with 0."""
-
-    def check(ctx: ToolContext) -> bool:
-        return bool(ctx.terminal(command, timeout=20)["exit_code"] == 0)
-
-    return check
+    return bool(ctx.terminal(command, timeout=20)["exit_code"] == 0)
 
 
-def prints(command: str, output: str) -> Check:
+def prints(ctx: ToolContext, command: str, output: str) -> bool:
     """The command exits with 0 and prints this; white space around it does not count."""
+    result = ctx.terminal(command, timeout=20)
+    return bool(result["exit_code"] == 0 and result["output"].strip() == output)
 
-    def check(ctx: ToolContext) -> bool:
-        result = ctx.terminal(command, timeout=20)
-        return bool(result["exit_code"] == 0 and result["output"].strip() == output)
 
-    return check
+#: By the names that `tasks.toml` calls them by.
+CHECKS: dict[str, Callable[..., bool]] = {check.__name__: check for check in (file_is, json_is, succeeds, prints)}

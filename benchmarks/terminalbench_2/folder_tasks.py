@@ -14,9 +14,7 @@ from pytest_hermes.sandbox.transfer import write_tar
 from pytest_hermes.task import Limits, SandboxSpec, Solution, Task
 from pytest_hermes.verifier.tests_run import TaskTests
 
-from .material import REPORT, Material, interpreter, malformed
-
-_SCRIPT = "test.sh"
+from .material import SCRIPT, Material, malformed, task_tests
 
 
 def folder_tasks(folder: Path) -> list[Task]:
@@ -74,16 +72,15 @@ class FolderMaterial(Material):
 
     @property
     def script(self) -> Path:
-        return self.folder / "tests" / _SCRIPT
+        return self.folder / "tests" / SCRIPT
 
     def sandbox(self, *, force_build: bool) -> SandboxSpec:
         self.config.check_supported(self.folder)
         environment = self.config.environment
-        context = self.folder / "environment"
-        if not (context / "Dockerfile").is_file():
-            if environment.docker_image is None:
-                raise Unsupported(f"the task names no image, and there is no {context / 'Dockerfile'}")
-            context = None  # type: ignore[assignment]
+        dockerfile = self.folder / "environment" / "Dockerfile"
+        context = dockerfile.parent if dockerfile.is_file() else None
+        if context is None and environment.docker_image is None:
+            raise Unsupported(f"the task names no image, and there is no {dockerfile}")
         return SandboxSpec(
             image=environment.docker_image,
             build_context=context,
@@ -97,11 +94,5 @@ class FolderMaterial(Material):
         )
 
     def tests(self) -> TaskTests:
-        script = self.script.read_bytes()
-        return TaskTests(
-            write=partial(write_tar, self.script.parent, executable=_SCRIPT),
-            script=_SCRIPT,
-            interpreter=interpreter(script),
-            env=resolved(self.config.verifier.env),
-            writes_report=REPORT in script,
-        )
+        write = partial(write_tar, self.script.parent, executable=SCRIPT)
+        return task_tests(self.script.read_bytes(), write, resolved(self.config.verifier.env))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from pytest_hermes.dataset.rows import DatasetError
 from pytest_hermes.task import SandboxSpec, Task
 from pytest_hermes.verifier.tests_run import TaskTests
 
-#: Where tests write a report of the single ones.
-REPORT = b"/logs/verifier/ctrf.json"
+#: What runs a task's tests.
+SCRIPT = "test.sh"
+#: Where they write a report of the single ones.
+_REPORT = b"/logs/verifier/ctrf.json"
 
 
 class Material(ABC):
@@ -63,6 +66,12 @@ def malformed(problem: str, name: object, otherwise: str, taken: Collection[str]
     return Task(id=free, prompt=problem, metadata=metadata)
 
 
-def interpreter(script: bytes) -> tuple[str, ...]:
-    """Return what a script without a `#!` line is run by."""
-    return () if script.startswith(b"#!") else ("bash",)
+def task_tests(script: bytes, write: Callable[[BinaryIO], None], env: Mapping[str, str] | None = None) -> TaskTests:
+    """Return the tests that `script` runs. `write` writes a tar of it and of what it needs."""
+    return TaskTests(
+        write=write,
+        script=SCRIPT,
+        interpreter=() if script.startswith(b"#!") else ("bash",),
+        env=env or {},
+        writes_report=_REPORT in script,
+    )

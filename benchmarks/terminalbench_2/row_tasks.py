@@ -22,13 +22,12 @@ from pytest_hermes.dataset.rows import DatasetError, Row, RowRef, list_rows
 from pytest_hermes.task import Limits, SandboxSpec, Task
 from pytest_hermes.verifier.tests_run import TaskTests
 
-from .material import REPORT, Material, interpreter, malformed
+from .material import SCRIPT, Material, malformed, task_tests
 
 T = TypeVar("T")
 
 #: Not read before a task starts.
 _LARGE = frozenset({"environment_tar", "tests_tar", "test_sh"})
-_SCRIPT = "test.sh"
 
 
 def _tags(value: object) -> object:
@@ -140,16 +139,10 @@ class RowMaterial(Material):
 
     def tests(self) -> TaskTests:
         columns = self.ref.read()
-        script = str(columns["test_sh"]).encode()
-        return TaskTests(
-            write=partial(self._write_tests, columns),
-            script=_SCRIPT,
-            interpreter=interpreter(script),
-            writes_report=REPORT in script,
-        )
+        return task_tests(str(columns["test_sh"]).encode(), partial(self._write_tests, columns))
 
     def _write_tests(self, columns: dict[str, Any], target: BinaryIO) -> None:
-        files = {_SCRIPT: str(columns["test_sh"]).encode()}
+        files = {SCRIPT: str(columns["test_sh"]).encode()}
         # Tests may be one script and nothing else.
         text = columns.get("tests_tar") or ""
         self._column("tests_tar", lambda: repack(text, target, top="tests", files=files))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .json_repair import STRINGIFIED
@@ -33,6 +34,15 @@ def arguments_at(text: JsonText, start: int, *, repair: bool = False) -> Json | 
         return None
     value, repairs = as_object(found, repair=repair)
     return None if value is None else Json(value, found.end, repairs)
+
+
+def call_behind(head: re.Match[str], objects: JsonText, *, repair: bool) -> tuple[Call, int] | None:
+    """The call whose name, and possibly `id`, are groups of `head`, and where its arguments end; None if it is none."""
+    arguments = arguments_at(objects, head.end(), repair=repair)
+    if arguments is None:
+        return None
+    groups = head.groupdict()
+    return Call(groups["name"].strip(), arguments.value, groups.get("id") or "", arguments.repairs), arguments.end
 
 
 def as_object(found: Json, *, repair: bool) -> tuple[dict[str, Any] | None, tuple[str, ...]]:

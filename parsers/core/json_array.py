@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import ClassVar
 
-from .call_object import arguments_at, call_of
+from .call_object import call_behind, call_of
 from .json_text import Json, JsonText
 from .parser import Call, Found, ToolCallParser
 from .patterns import SPACE
@@ -49,12 +49,10 @@ class JsonArrayParser(ToolCallParser):
                 array = event
             elif event["marker"]:
                 array = None
-                arguments = arguments_at(objects, event.end(), repair=self.repair)
-                if arguments is not None:
-                    end = arguments.end
-                    groups = event.groupdict()
-                    call = Call(groups["name"], arguments.value, groups.get("id") or "", arguments.repairs)
-                    found.append(Found(event.start(), end, call))
+                read = call_behind(event, objects, repair=self.repair)
+                if read is not None:
+                    end = read[1]
+                    found.append(Found(event.start(), end, read[0]))
             elif array is not None:
                 value = objects.top_level_at(event.start())
                 if value is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -31,27 +30,29 @@ class Grammar:
 
 
 @dataclass(slots=True)
-class _OpenCall:
+class _WrittenCall:
     start: int
     name: str
     found_before: int
+    """How many calls were found before it began."""
     values: list[tuple[re.Match[str], int]] = field(default_factory=list)
-    parameter: re.Match[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _WrittenCall:
-    start: int
-    end: int
-    name: str
-    values: list[tuple[re.Match[str], int]]
     """Each parameter's opening, behind which its value begins, and the end of the value."""
+    parameter: re.Match[str] | None = None
+    """The opening whose value is being read."""
+    end: int = -1
+
+
+def _bare(value: Any) -> str:
+    """A value as the templates print it: strings bare, everything else as JSON."""
+    return value if isinstance(value, str) else dumps(value)
 
 
 class ParameterParser(ToolCallParser):
     """XML-like parameters, typed by the tools' schemas; without a schema every value is a string."""
 
     grammar: ClassVar[Grammar]
+    parameter: ClassVar[str]
+    """How the template writes one argument, with the fields `key`, `value` and `is_string`."""
     wrapped_in_newlines: ClassVar[bool] = False
     """Whether the template puts each value on lines of its own: one newline at each end is then markup."""
 
@@ -78,11 +79,13 @@ class ParameterParser(ToolCallParser):
         return [Found(one.start, one.end, self._typed(text, one)) for one in written]
 
     def as_read(self, call: Call) -> dict[str, Any]:
-        return {key: self.schemas.typed(call.name, key, written).value for key, written in values_of(call, self)}
+        return {key: self.schemas.typed(call.name, key, _bare(value)).value for key, value in call.arguments.items()}
 
-    def written(self, value: Any) -> str:
-        """A value as the templates print it: strings bare, everything else as JSON."""
-        return value if isinstance(value, str) else dumps(value)
+    def written_arguments(self, arguments: dict[str, Any]) -> str:
+        return "".join(
+            self.parameter.format(key=key, value=_bare(value), is_string="true" if isinstance(value, str) else "false")
+            for key, value in arguments.items()
+        )
 
     def typed(self, tool: str, parameter: re.Match[str], text: str) -> Typed:
         """The value that stands for `text`, all that is between the tags of `parameter`."""
@@ -123,15 +126,14 @@ class ParameterParser(ToolCallParser):
         # next call after one that was abandoned: which of both shows only where the outer call ends. If it
         # ends well, what it holds is its own text; if it never does, what it holds are calls.
         found: list[_WrittenCall] = []
-        stack: list[_OpenCall] = []
+        stack: list[_WrittenCall] = []
         at = 0
         while True:
             here = stack[-1] if stack else None
             if here is not None and here.parameter is None:
                 if ended := self._call_end.match(text, at):
-                    at = ended.end()
-                    del found[here.found_before :]
-                    found.append(_WrittenCall(here.start, at, here.name, here.values))
+                    at = here.end = ended.end()
+                    found[here.found_before :] = [here]
                     stack.pop()
                 elif opened := self._parameter.match(text, at):
                     at = opened.end()
@@ -147,10 +149,4 @@ class ParameterParser(ToolCallParser):
                 here.values.append((here.parameter, event.start()))
                 here.parameter = None
             else:
-                stack.append(_OpenCall(event.start(), event["name"].strip(), len(found)))
-
-
-def values_of(call: Call, parser: ParameterParser) -> Iterator[tuple[str, str]]:
-    """The call's keys and values as they are written."""
-    for key, value in call.arguments.items():
-        yield key, parser.written(value)
+                stack.append(_WrittenCall(event.start(), event["name"].strip(), len(found)))

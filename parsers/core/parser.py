@@ -34,8 +34,25 @@ class Found:
     call: Call
 
 
+@dataclass(frozen=True, slots=True)
+class Template:
+    """How a model's chat template writes the calls of a turn, as texts for `str.format`."""
+
+    call: str
+    """With the fields `name`, `arguments` and `id`, and `quoted_name`, the name as JSON."""
+    between: str = ""
+    """What stands between two calls."""
+    turn: str = "{calls}"
+    """What stands around all calls."""
+
+
+OBJECT = '{{"name": {quoted_name}, "arguments": {arguments}}}'
+"""A call as one JSON object, in a template."""
+
+
 class ToolCallParser(ABC):
-    """One tool-call format. A subclass says how calls are found in a text and how they are written.
+    """One tool-call format. A subclass says how calls are found in a text and how they are written, the latter by a
+    `template` or by `write`.
 
     `tools` are the tool definitions sent to the model: formats that write values as bare text (the XML-like
     ones) type them by these schemas, the others ignore them. `repair=True` accepts broken JSON that strict
@@ -50,6 +67,8 @@ class ToolCallParser(ABC):
     think_tags: ClassVar[Sequence[tuple[str, str]]] = THINK
     """The pairs of tags the format's models think between."""
 
+    template: ClassVar[Template]
+
     def __init__(self, tools: Iterable[Mapping[str, Any]] | None = None, *, repair: bool = False) -> None:
         self.schemas = ToolSchemas(tools)
         self.repair = repair
@@ -58,9 +77,26 @@ class ToolCallParser(ABC):
     def find(self, text: str) -> list[Found]:
         """Every whole call in `text`, in order, wherever it stands; spans do not overlap."""
 
-    @abstractmethod
     def write(self, calls: Sequence[Call]) -> str:
         """The calls as the model's chat template writes them in an assistant turn."""
+        written = [
+            self.template.call.format(
+                name=call.name,
+                quoted_name=dumps(call.name),
+                arguments=self.written_arguments(call.arguments),
+                id=self.written_id(call, index),
+            )
+            for index, call in enumerate(calls)
+        ]
+        return self.template.turn.format(calls=self.template.between.join(written)) if written else ""
+
+    def written_arguments(self, arguments: dict[str, Any]) -> str:
+        """The arguments as they stand in a call."""
+        return dumps(arguments)
+
+    def written_id(self, call: Call, index: int) -> str:
+        """What stands in a call for its id, in formats that have such; `index` counts the calls of the turn."""
+        return call.id
 
     def parse(self, text: str) -> tuple[str, list[ToolCall]]:
         """Split what a model wrote into what it said and what it calls.

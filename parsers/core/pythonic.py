@@ -103,11 +103,6 @@ class PythonicText:
         return Json(items, at + 1)
 
 
-def written_call(call: Call) -> str:
-    """The call as Python source."""
-    return f"{call.name}({', '.join(f'{key}={_written(value)}' for key, value in call.arguments.items())})"
-
-
 def _written(value: Any) -> str:
     # Strings are written in double quotes, the way the templates' examples are; `repr` varies them.
     if isinstance(value, str):
@@ -153,6 +148,9 @@ class PythonicParser(ToolCallParser):
 
     _event: ClassVar[re.Pattern[str]]
     _next: ClassVar[re.Pattern[str]]
+
+    def written_arguments(self, arguments: dict[str, Any]) -> str:
+        return ", ".join(f"{key}={_written(value)}" for key, value in arguments.items())
 
     def find(self, text: str) -> list[Found]:
         source = PythonicText(text, self.constants)

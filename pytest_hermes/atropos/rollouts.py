@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..background import BorrowedLoop
 from ..benchmark import Benchmark
+from ..config.options import Options
 from ..errors import HermesError, InfrastructureError, Refused, UsageError
 from ..judging import Judging
 from ..models.tokens.certificate import problems
@@ -21,11 +22,12 @@ from ..models.tokens.trace import TokenTrace
 from ..redact import Redactor
 from ..rewards import keyword_overlap
 from ..rollout.attempt import Rollout
-from ..rollout.engine import Engine
 from ..rollout.plan import AttemptPlan, PlannedTask
 from ..rollout.rendered_tokens import PLACEHOLDER, ConversationTokens, tokenise
 from ..rollout.watchdog import Watchdog
-from ..runs.results_file import ResultsFile
+from ..runs.folder import RunFolder
+from ..runs.plan import RunPlan
+from ..runs.run import Run
 from ..tools.bridge import install_bridge
 from ..tools.toolsets import resolve_toolsets
 from .ending import RunFailed
@@ -74,9 +76,8 @@ class RolloutRunner:
         self._redactor = redactor
         self._stop = stop
         self._run_id = uuid.uuid4().hex[:8]
-        self._engines: dict[Path | None, asyncio.Task[Engine]] = {}
-        #: Records of evaluations, by their folder.
-        self._results: dict[Path, ResultsFile] = {}
+        #: By the folder of their records; None: of what is recorded nowhere.
+        self._runs: dict[Path | None, asyncio.Task[Run]] = {}
         self._failures: list[str] = []
         self._told: set[str] = set()
 
@@ -91,49 +92,50 @@ class RolloutRunner:
         """Return how an attempt is judged: by the environment's server, and by a heuristic where that does not."""
         return Judging(fallback=keyword_overlap, judge=self._server)
 
-    # Engines.
+    # Runs.
 
     async def run(
         self, benchmark: Benchmark, item: Any, tool_names: Collection[str], folder: Path | None = None
     ) -> Rollout:
         """Let the agent work on an item once, score it, and return how it went.
 
-        With a `folder` it is part of an evaluation, and recorded there. Raises what `Engine.run` does.
+        With a `folder` it is part of an evaluation, and recorded there. Raises what `Run.run` does.
         """
         planned = PlannedTask(benchmark, item, benchmark.to_task(item))
         tools = tuple(tool for tool in resolve_toolsets() if tool.name in tool_names)
         key = f"{benchmark.name}-{planned.task.id}-{uuid.uuid4().hex[:8]}"
-        engine = await self._engine(folder)
-        return await engine.run(AttemptPlan(planned, 1, self.source, self._config, tools), key)
+        run = await self._run(folder)
+        return await run.run(AttemptPlan(planned, 1, self.source, self._config, tools), key)
 
-    async def _engine(self, folder: Path | None) -> Engine:
-        """Return the engine of an evaluation that is recorded in `folder`, or else that of all other rollouts."""
-        if folder not in self._engines:
-            self._engines[folder] = asyncio.create_task(self._new_engine(folder))
+    async def _run(self, folder: Path | None) -> Run:
+        """Return the run of an evaluation that is recorded in `folder`, or else that of all other rollouts."""
+        if folder not in self._runs:
+            self._runs[folder] = asyncio.create_task(self._new_run(folder))
         # Many rollouts begin at once, and one of them may be cancelled.
-        return await asyncio.shield(self._engines[folder])
+        return await asyncio.shield(self._runs[folder])
 
-    async def _new_engine(self, folder: Path | None) -> Engine:
+    async def _new_run(self, folder: Path | None) -> Run:
         self.prepare_loop()
-        results = None
-        if folder is not None:
-            results = self._results[folder] = ResultsFile(folder, self._redactor)
-        # Its constructor waits for the loop.
-        return await asyncio.to_thread(
-            Engine,
-            limit=self._config.max_eval_workers if results else self.groups_at_once * self._config.group_size,
+        plan = RunPlan(
+            # What an endpoint or a sandbox did to one rollout should not cost the others of its group.
+            options=Options(infra_retries=1),
             run_id=self._run_id,
-            results=results,
-            on_record=lambda record: None,
-            loop=BorrowedLoop(asyncio.get_running_loop()),
+            folder=None if folder is None else RunFolder(self._run_id, folder),
+            in_flight=self._config.max_eval_workers if folder else self.groups_at_once * self._config.group_size,
+            redactor=self._redactor,
+        )
+        run = Run(
+            plan,
+            BorrowedLoop(asyncio.get_running_loop()),
             watchdog=self.watchdog,
+            make_judging=self.judging,
+            on_record=lambda record: None,
             on_undeclared_reward=lambda said: self._tell_once(
                 f"{said}; such rewards are sent as they are (reward_range declares them)", about="reward_range"
             ),
-            # What an endpoint or a sandbox did to one rollout should not cost the others of its group.
-            infra_retries=1,
-            make_judging=self.judging,
         )
+        await asyncio.to_thread(run.start)
+        return run
 
     def prepare_loop(self) -> None:
         """Make the running loop fit for rollouts: sync calls in rewards, and threads for tools that are not async."""
@@ -145,25 +147,23 @@ class RolloutRunner:
             loop.set_default_executor(ThreadPoolExecutor(self._config.tool_pool_size, thread_name_prefix="hermes-tool"))
 
     @property
-    def _ready(self) -> list[Engine]:
-        tasks = [task for task in self._engines.values() if task.done() and not task.cancelled()]
+    def _ready(self) -> list[Run]:
+        tasks = [task for task in self._runs.values() if task.done() and not task.cancelled()]
         return [task.result() for task in tasks if task.exception() is None]
 
     def abandon(self, why: str) -> None:
         """Leave a loop that is blocked for good to itself: evaluations leave records of what is in flight."""
-        for engine in self._ready:
-            engine.abandon(why)
+        for run in self._ready:
+            run.engine.abandon(why)
 
     async def close(self) -> None:
         """End what is in flight, with its sandboxes, and all connections."""
-        for task in self._engines.values():
-            await (await task).end()
-        self._engines.clear()
+        for task in self._runs.values():
+            await (await task).aclose()
+        self._runs.clear()
         if self.watchdog is not None:
             self.watchdog.stop()
         await self.source.close()
-        for results in self._results.values():
-            results.close()
 
     # Rollouts that fail.
 
@@ -195,7 +195,7 @@ class RolloutRunner:
         else:
             cause = f"{type(error).__name__}: {error}"
             log.error("collect_trajectory raised", exc_info=error)
-        fatal = next((engine.fatal for engine in self._ready if engine.fatal), None)
+        fatal = next((run.engine.fatal for run in self._ready if run.engine.fatal), None)
         if isinstance(error, Refused | RunFailed) or fatal:
             self._stop(RunFailed(fatal or str(error)))
         elif isinstance(error, UsageError):

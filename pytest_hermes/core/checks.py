@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import os
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_type_hints
 
 from .one_line import shown
 
@@ -44,44 +45,65 @@ class Kind(Generic[T]):
             hint = f"; {unfit}" if str(unfit) else ""
             raise ValueError(f"{what} must be {self.phrase}, not {shown(value)}{hint}") from None
 
+    def where(self, fits: Callable[[T], bool], phrase: str | None = None) -> Kind[T]:
+        """Return the kind of those of this kind that fit besides."""
+
+        def read(value: object, what: str) -> T:
+            found = self.read(value, what)
+            if not fits(found):
+                raise _Unfit
+            return found
+
+        return Kind(phrase or self.phrase, read)
+
     @property
     def or_none(self) -> Kind[T | None]:
         """The same kind, or None."""
         return Kind(f"{self.phrase} or None", lambda value, what: None if value is None else self.read(value, what))
 
 
-def check_fields(entered: object, kinds: Mapping[str, Kind[Any]], whose: str) -> None:
-    """Check the fields of a frozen dataclass, and keep their values in the form of their kinds.
+def check_fields(entered: object, of: Any, whose: str) -> None:
+    """Check the fields of the frozen dataclass `of` that are annotated with a kind, and keep their values in its form.
 
     `whose` is what a message begins with, before the field's name. Raises ValueError for the first that does not fit.
     """
-    for name, kind in kinds.items():
+    for name, kind in _kinds(of).items():
         object.__setattr__(entered, name, kind.check(getattr(entered, name), f"{whose}{name}"))
 
 
-def _instance(*types: type) -> Callable[[object, str], Any]:
-    def read(value: object, what: str) -> Any:
-        if not isinstance(value, types):
-            raise _Unfit
-        return value
-
-    return read
+@functools.cache
+def _kinds(of: Any) -> Mapping[str, Kind[Any]]:
+    hints = get_type_hints(of, include_extras=True)
+    return {
+        name: kind
+        for name, hint in hints.items()
+        for kind in getattr(hint, "__metadata__", ())
+        if isinstance(kind, Kind)
+    }
 
 
 def instance_of(phrase: str, *types: type) -> Kind[Any]:
     """Return the kind of what is an instance of one of `types`."""
-    return Kind(phrase, _instance(*types))
+    return Kind(phrase, lambda value, what: value).where(lambda value: isinstance(value, types))
 
 
 def one_of(*words: str) -> Kind[str]:
     """Return the kind of what is one of these words."""
+    return instance_of(" or ".join(map(repr, words)), str).where(words.__contains__)
 
-    def read(value: object, what: str) -> str:
-        if not isinstance(value, str) or value not in words:
+
+def mapping(phrase: str, keys: Kind[K], values: Kind[V], key: str = "name") -> Kind[dict[K, V]]:
+    """Return the kind of mappings, kept as dicts, from one kind to another; `key` is what a message calls a key."""
+
+    def read(value: object, what: str) -> dict[K, V]:
+        if not isinstance(value, Mapping):
             raise _Unfit
-        return value
+        return {
+            keys.check(name, f"{what}: each {key}"): values.check(entry, f"{what}[{shown(name)}]")
+            for name, entry in value.items()
+        }
 
-    return Kind(" or ".join(map(repr, words)), read)
+    return Kind(phrase, read)
 
 
 def _read_text(value: object, what: str) -> str:
@@ -90,20 +112,6 @@ def _read_text(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise _Unfit
     return value
-
-
-def _read_name(value: object, what: str) -> str:
-    text = _read_text(value, what)
-    if not text.strip() or "\0" in text:
-        raise _Unfit
-    return text
-
-
-def _read_variable(value: object, what: str) -> str:
-    name = _read_name(value, what)
-    if "=" in name:
-        raise _Unfit
-    return name
 
 
 def _read_texts(value: object, what: str) -> tuple[str, ...]:
@@ -131,35 +139,22 @@ def number(value: object) -> float | None:
         return None
 
 
-def _read_finite(value: object, what: str) -> float:
+def _read_number(value: object, what: str) -> float:
     found = number(value)
-    if found is None or not math.isfinite(found):
+    if found is None:
         raise _Unfit
     return found
 
 
-def _read_threshold(value: object, what: str) -> float:
+def _read_untrue(value: object, what: str) -> float:
+    """A truth value is a number in Python, and mostly a mistake."""
     if isinstance(value, bool):
         raise _Unfit
-    return _read_finite(value, what)
-
-
-def _read_amount(value: object, what: str) -> float:
-    found = None if isinstance(value, bool) else number(value)
-    if found is None or not found > 0:  # NaN is not
-        raise _Unfit
-    return found
-
-
-def _read_finite_amount(value: object, what: str) -> float:
-    found = _read_amount(value, what)
-    if math.isinf(found):
-        raise _Unfit
-    return found
+    return _read_number(value, what)
 
 
 def _read_cost(value: object, what: str) -> Decimal:
-    found = _read_amount(value, what)
+    found = AMOUNT.read(value, what)
     # By its digits: 0.1 as a float is a little more than 0.1.
     return Decimal(value) if isinstance(value, Decimal | int) else Decimal(repr(found))
 
@@ -167,9 +162,7 @@ def _read_cost(value: object, what: str) -> Decimal:
 def _read_range(value: object, what: str) -> tuple[float, float]:
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise _Unfit
-    low, high = (_read_threshold(bound, what) for bound in value)
-    if not low < high:
-        raise _Unfit
+    low, high = (THRESHOLD.read(bound, what) for bound in value)
     return low, high
 
 
@@ -186,17 +179,8 @@ def _read_whole(value: object, what: str) -> int:
     return int(found)
 
 
-def _read_count(value: object, what: str) -> int:
-    found = _read_whole(value, what)
-    if found < 1:
-        raise _Unfit
-    return found
-
-
 def _read_path(value: object, what: str) -> Path:
-    if not isinstance(value, str | os.PathLike):
-        raise _Unfit
-    path = os.fspath(value)
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str) or not path or "\0" in path:
         raise _Unfit
     return Path(path)
@@ -210,52 +194,38 @@ def _read_bytes(value: object, what: str) -> bytes:
     return bytes(value)
 
 
-def _read_path_within(value: object, what: str) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise _Unfit
+def _is_path_within(path: str) -> bool:
     # An absolute one begins with an empty part.
-    if any(part in ("", ".", "..") for part in value.split("/")):
-        raise _Unfit
+    if "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+        return False
     try:
-        value.encode("utf-8", "surrogateescape")
+        path.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise _Unfit from None
-    return value
+        return False
+    return True
 
 
 TEXT = Kind("a text", _read_text)
 #: Not empty.
-NAME = Kind("a text that is not empty", _read_name)
+NAME = TEXT.where(lambda text: bool(text.strip()) and "\0" not in text, "a text that is not empty")
 #: Of the environment.
-VARIABLE = Kind("a name without '='", _read_variable)
+VARIABLE = NAME.where(lambda name: "=" not in name, "a name without '='")
 TEXTS = Kind(_TEXTS, _read_texts)
-TRUTH = Kind("True or False", _instance(bool))
+TRUTH = instance_of("True or False", bool)
 #: A float; a truth value is 0 or 1.
-FINITE = Kind("a finite number", _read_finite)
+FINITE = Kind("a finite number", _read_number).where(math.isfinite)
 #: Likewise, but no truth value.
-THRESHOLD = Kind("a finite number", _read_threshold)
-#: A float, maybe infinite.
-AMOUNT = Kind("a number greater than 0", _read_amount)
-FINITE_AMOUNT = Kind("a finite number greater than 0", _read_finite_amount)
+THRESHOLD = Kind("a finite number", _read_untrue).where(math.isfinite)
+#: A float, maybe infinite; NaN is not greater than anything.
+AMOUNT = Kind("a number greater than 0", _read_untrue).where(lambda found: found > 0)
+FINITE_AMOUNT = AMOUNT.where(math.isfinite, "a finite number greater than 0")
 COST = Kind("a number of dollars greater than 0", _read_cost)
+COUNT = Kind("a whole number of at least 1", _read_whole).where(lambda found: found >= 1)
 WHOLE = Kind("a whole number", _read_whole)
-COUNT = Kind("a whole number of at least 1", _read_count)
-RANGE = Kind("a pair (low, high) of finite numbers, the first below the second", _read_range)
+RANGE = Kind("a pair (low, high) of finite numbers, the first below the second", _read_range).where(
+    lambda bounds: bounds[0] < bounds[1]
+)
 PATH = Kind("a path", _read_path)
 BYTES = Kind("bytes", _read_bytes)
 #: Of a file below some folder.
-PATH_WITHIN = Kind("relative, such as logs/x.txt, and without '.' and '..'", _read_path_within)
-
-
-def mapping(phrase: str, keys: Kind[K], values: Kind[V], key: str = "name") -> Kind[dict[K, V]]:
-    """Return the kind of mappings, kept as dicts, from one kind to another; `key` is what a message calls a key."""
-
-    def read(value: object, what: str) -> dict[K, V]:
-        if not isinstance(value, Mapping):
-            raise _Unfit
-        return {
-            keys.check(name, f"{what}: each {key}"): values.check(entry, f"{what}[{shown(name)}]")
-            for name, entry in value.items()
-        }
-
-    return Kind(phrase, read)
+PATH_WITHIN = instance_of("relative, such as logs/x.txt, and without '.' and '..'", str).where(_is_path_within)

@@ -23,6 +23,12 @@ def shown(value: object) -> str:
     return text if len(text) <= 2 * LONGEST else f"{text[: 2 * LONGEST]}…"
 
 
+def first_line(text: str, longest: int = 300) -> str:
+    """Return the first line of a text that says something, cut to so many characters."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= longest else f"{line[:longest]}…"
+
+
 def text_of(error: BaseException) -> str:
     """Return the text of an error, whatever its class makes of that."""
     try:
@@ -35,6 +41,5 @@ def text_of(error: BaseException) -> str:
 
 def described(error: BaseException) -> str:
     """Return an error as `KeyError: 'x'`: its class and the first line of its text, if it has any."""
-    first = next((line.strip() for line in text_of(error).splitlines() if line.strip()), "")
-    first = first if len(first) <= _LINE else f"{first[:_LINE]}…"
+    first = first_line(text_of(error), _LINE)
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -5,16 +5,19 @@ from __future__ import annotations
 import inspect
 import os
 import sysconfig
+import traceback
 from collections.abc import Iterator
-from enum import Enum
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 _PACKAGE = __name__.partition(".")[0]
 #: Benchmarks that come with the package are to it what a user's own are.
 _BENCHMARKS = f"{_PACKAGE}.benchmarks"
 _LIBRARY = tuple({Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")})
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+_Owner = Literal["user", "package", "library", "installed"]
 
 
 def raised_at(error: BaseException) -> str:
@@ -37,8 +40,8 @@ def user_line(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.lineno is not None and os.path.isfile(error.filename or ""):
         return _place(str(error.filename), error.lineno)
     lines = list(_lines(error))
-    own = [line for owner, line in lines if owner is _Owner.USER]
-    installed = [line for owner, line in lines if owner is _Owner.INSTALLED]
+    own = [line for owner, line in lines if owner == "user"]
+    installed = [line for owner, line in lines if owner == "installed"]
     return next(iter(own[-1:] or installed[:1]), "")
 
 
@@ -75,29 +78,20 @@ def shown_path(path: str | os.PathLike[str]) -> str:
 
 def _lines(error: BaseException) -> Iterator[tuple[_Owner, str]]:
     """Yield whose code each line of the traceback is, and its place."""
-    trace = error.__traceback__
-    while trace is not None:
-        yield _owner(trace.tb_frame), _place(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
-        trace = trace.tb_next
-
-
-class _Owner(Enum):
-    USER = "user"
-    PACKAGE = "package"
-    LIBRARY = "library"
-    INSTALLED = "installed"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        yield _owner(frame), _place(frame.f_code.co_filename, line)
 
 
 def _owner(frame: FrameType) -> _Owner:
     module, path = f"{frame.f_globals.get('__name__', '')}.", Path(frame.f_code.co_filename)
     if module.startswith(f"{_PACKAGE}."):
-        return _Owner.USER if module.startswith(f"{_BENCHMARKS}.") else _Owner.PACKAGE
+        return "user" if module.startswith(f"{_BENCHMARKS}.") else "package"
     if _INSTALLED.intersection(path.parts):
-        return _Owner.INSTALLED
+        return "installed"
     # `<frozen importlib._bootstrap>`, `<string>`
     if path.name.startswith("<") or any(library in path.parents for library in _LIBRARY):
-        return _Owner.LIBRARY
-    return _Owner.USER
+        return "library"
+    return "user"
 
 
 def _place(file: str, line: int) -> str:

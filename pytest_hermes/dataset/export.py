@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from ..core.one_line import described
+
 _NEEDS = "reading {what} needs pytest-hermes[datasets]: pip install 'pytest-hermes[datasets]'"
 
 _HTTP_CLIENTS = ("httpx", "httpcore", "requests", "urllib3")
@@ -50,7 +52,7 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
             for batch in file.iter_batches(batch_size=8):
                 yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
-        raise _Cannot(f"cannot read {path}: {_line(error)}") from error
+        raise _Cannot(f"cannot read {path}: {described(error)}") from error
 
 
 def _hub(name: str, split: str, revision: str | None, subset: str | None, stem: str) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def _commit(name: str, revision: str | None) -> str | None:
         raise _Cannot(f"the hub has no dataset {name!r}, or it is private and HF_TOKEN gives no access to it") from None
     except errors.HfHubHTTPError as error:
         if error.response is not None and error.response.status_code < 500 and error.response.status_code != 429:
-            raise _Cannot(f"the hub refuses the dataset {name!r}: {_line(error)}") from None
+            raise _Cannot(f"the hub refuses the dataset {name!r}: {described(error)}") from None
         return None
     except Exception as error:
         # Whatever HTTP client the hub's library uses: its errors have no base of their own.
@@ -135,7 +137,7 @@ def _builder(name: str, commit: str | None, subset: str | None) -> Any:
     try:
         return datasets.load_dataset_builder(name, revision=commit)
     except Exception as error:  # datasets raises whatever the layers below it do
-        raise _Cannot(f"cannot load the dataset {name!r}: {_line(error)}") from error
+        raise _Cannot(f"cannot load the dataset {name!r}: {described(error)}") from error
 
 
 def _rows_of(builder: Any, name: str, split: str) -> Iterator[dict[str, Any]]:
@@ -148,7 +150,7 @@ def _rows_of(builder: Any, name: str, split: str) -> Iterator[dict[str, Any]]:
     except _Cannot:
         raise
     except Exception as error:
-        raise _Cannot(f"cannot load the dataset {name!r}: {_line(error)}") from error
+        raise _Cannot(f"cannot load the dataset {name!r}: {described(error)}") from error
     yield from rows
 
 
@@ -179,16 +181,11 @@ def _missing(what: str) -> NoReturn:
     raise _NotInstalled(_NEEDS.format(what=what))
 
 
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
 if __name__ == "__main__":
     try:
         answer = main(json.loads(sys.argv[1]))
     except _Cannot as problem:
         answer = {"error": str(problem)}
     except Exception as error:
-        answer = {"error": f"cannot read the dataset: {_line(error)}"}
+        answer = {"error": f"cannot read the dataset: {described(error)}"}
     print(json.dumps(answer))

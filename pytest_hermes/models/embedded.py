@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, BinaryIO, cast
 
@@ -30,16 +29,38 @@ SOLUTION = "/solution"
 _LONGEST = 86_400
 
 
-@dataclass(frozen=True)
 class Oracle:
     """Plays the reference solution as one terminal call, then says that it is done."""
 
-    solution: str
+    def __init__(self, command: str, **more: Any) -> None:
+        """`more` are further arguments of the call."""
+        self._arguments = {"command": command, **more}
 
     async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Any:
         if any(message["role"] == "assistant" for message in messages):
             return completion.text("Done.")
-        return completion.call("call_solution", "terminal", {"command": self.solution})
+        return completion.call("call_solution", "terminal", self._arguments)
+
+
+class OracleWithFiles(Oracle):
+    """Brings the reference solution's folder along, and runs its script."""
+
+    def __init__(self, solution: Solution) -> None:
+        self._solution = solution
+        script = shlex.quote(f"{SOLUTION}/{solution.script}")
+        # As Harbor's own oracle does it, which these solutions are written for.
+        env = {"DEBIAN_FRONTEND": "noninteractive", **resolved(solution.env)}
+        command = " ".join([*(f"{name}={shlex.quote(value)}" for name, value in env.items()), script])
+        super().__init__(command, timeout=_LONGEST)
+
+    async def equip(self, sandbox: Sandbox) -> None:
+        with tempfile.TemporaryFile(prefix="hermes-") as file:
+            tar = cast(BinaryIO, file)
+            await asyncio.to_thread(write_tar, self._solution.folder, tar, executable=self._solution.script)
+            tar.seek(0)
+            # Whoever the solution runs as, a folder at the root is made by root.
+            root = sandbox.capabilities.as_root
+            read_unpack_result(await sandbox.exec(unpack_command(SOLUTION), stdin=tar, user=root), SOLUTION)
 
 
 class Nop:
@@ -49,62 +70,31 @@ class Nop:
         return completion.text("Done.")
 
 
-@dataclass(frozen=True)
-class OracleWithFiles:
-    """Brings the reference solution's folder along, and runs its script."""
-
-    solution: Solution
-    env: Mapping[str, str]
-
-    async def equip(self, sandbox: Sandbox) -> None:
-        with tempfile.TemporaryFile(prefix="hermes-") as file:
-            tar = cast(BinaryIO, file)
-            await asyncio.to_thread(write_tar, self.solution.folder, tar, executable=self.solution.script)
-            tar.seek(0)
-            # Whoever the solution runs as, a folder at the root is made by root.
-            root = sandbox.capabilities.as_root
-            read_unpack_result(await sandbox.exec(unpack_command(SOLUTION), stdin=tar, user=root), SOLUTION)
-
-    async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Any:
-        if any(message["role"] == "assistant" for message in messages):
-            return completion.text("Done.")
-        script = shlex.quote(f"{SOLUTION}/{self.solution.script}")
-        # As Harbor's own oracle does it, which these solutions are written for.
-        env = {"DEBIAN_FRONTEND": "noninteractive", **self.env}
-        command = " ".join([*(f"{name}={shlex.quote(value)}" for name, value in env.items()), script])
-        return completion.call("call_solution", "terminal", {"command": command, "timeout": _LONGEST})
-
-
-class OracleSource:
-    name = "oracle"
+class _Source:
+    name: str
     address = ""
     calls = None
+
+    def priced(self, usage: Usage) -> Usage:
+        return replace(usage, cost=Decimal(0))
+
+    async def close(self) -> None: ...
+
+
+class OracleSource(_Source):
+    name = "oracle"
 
     def for_task(self, task: Task) -> Model:
         if task.solution is None:
             raise Unsupported("the task has no reference solution for the oracle to play (rows of a dataset never do)")
-        if isinstance(task.solution, str):
-            return Oracle(task.solution)
-        return OracleWithFiles(task.solution, resolved(task.solution.env))
-
-    def priced(self, usage: Usage) -> Usage:
-        return replace(usage, cost=Decimal(0))
-
-    async def close(self) -> None: ...
+        return Oracle(task.solution) if isinstance(task.solution, str) else OracleWithFiles(task.solution)
 
 
-class NopSource:
+class NopSource(_Source):
     name = "nop"
-    address = ""
-    calls = None
 
     def for_task(self, task: Task) -> Model:
         return Nop()
-
-    def priced(self, usage: Usage) -> Usage:
-        return replace(usage, cost=Decimal(0))
-
-    async def close(self) -> None: ...
 
 
 EMBEDDED: dict[str, type[OracleSource] | type[NopSource]] = {"oracle": OracleSource, "nop": NopSource}

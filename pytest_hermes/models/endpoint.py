@@ -9,6 +9,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..core.one_line import first_line
 from ..errors import InfrastructureError
 from ..redact import Redactor
 from ..result import Usage
@@ -22,7 +23,6 @@ from .faults import (
     ServerFailed,
     check_completion,
     connection_fault,
-    first_line,
     not_a_completion,
     status_fault,
 )
@@ -117,7 +117,7 @@ class Endpoint:
                         request_answered(began)
                         raise ServerFailed(str(fault), kind="endpoint") from None
                     failed = fault
-                    if fault.overloaded:
+                    if fault.status in retry.OVERLOADED:
                         slot.overloaded()
                 except BaseException:
                     request_answered(began)

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.one_line import first_line
 from ..errors import InfrastructureError, Refused
 from .keys import Names
 from .protocol import ContextWindowExceeded
-from .retry import OVERLOADED, is_transient, read_retry_after
+from .retry import is_transient, read_retry_after
 
 #: How endpoints say that a conversation is too long: OpenAI's error code, and the words of vLLM, SGLang,
 #: llama.cpp, Anthropic and OpenRouter, which send a plain 400 (or 413).
@@ -53,15 +54,13 @@ class Fault(Exception):
         self,
         message: str,
         *,
-        overloaded: bool = False,
+        status: int | None = None,
         retry_after: float | None = None,
         unreachable: bool = False,
-        status: int | None = None,
     ) -> None:
         super().__init__(message)
         #: Of the answer, if there was one.
         self.status = status
-        self.overloaded = overloaded
         #: Seconds after which the endpoint wants to be asked again, if it said so.
         self.retry_after = retry_after
         #: Whether there was nobody to speak to.
@@ -80,12 +79,6 @@ class ServerFailed(InfrastructureError):
     """A server failed by a request (500), which is mostly what it does with one that it does not expect."""
 
 
-def first_line(text: str, limit: int = 300) -> str:
-    """Return the first line of `text` that says something, cut to `limit` characters."""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
 def status_fault(asked: Asked, status: int, body: Any, text: str, headers: Mapping[str, str]) -> Exception:
     """Return what an answer with an error's status means; `body` is its JSON, if it had any, `text` the whole."""
     # The client hands over `error` of a body that has it, and the text of one that is no JSON.
@@ -102,7 +95,7 @@ def status_fault(asked: Asked, status: int, body: Any, text: str, headers: Mappi
     message = f"{asked.address} answered {status}: {said}" + (f" ({code})" if code else "")
     if is_transient(status):
         retry_after = read_retry_after(headers.get("retry-after"))
-        return Fault(message, overloaded=status in OVERLOADED, retry_after=retry_after, status=status)
+        return Fault(message, status=status, retry_after=retry_after)
     return InfrastructureError(message, kind="endpoint")
 
 

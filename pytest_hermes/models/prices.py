@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -19,31 +18,26 @@ def with_list_price(usage: Usage, model: str, address: str) -> Usage:
 
     The provider is told by the address alone: a model of the same name on a server of one's own costs something else.
     """
-    calculate = _calculator()
+    package = _package()
     # An endpoint that counts no tokens did not answer for free.
-    if usage.cost is not None or calculate is None or not usage.total_tokens:
+    if usage.cost is not None or package is None or not usage.total_tokens:
         return usage
-    cost = calculate(usage, model, address)
-    return usage if cost is None else replace(usage, cost=cost, cost_source=SOURCE)
+    tokens = package.Usage(
+        input_tokens=usage.prompt_tokens,
+        cache_read_tokens=usage.cached_tokens,
+        output_tokens=usage.completion_tokens,
+    )
+    try:
+        cost = Decimal(package.calc_price(tokens, model, provider_api_url=address).total_price)
+    except (LookupError, ValueError):  # unknown, or counts that contradict each other
+        return usage
+    return replace(usage, cost=cost, cost_source=SOURCE)
 
 
 @functools.cache
-def _calculator() -> Callable[[Usage, str, str], Decimal | None] | None:
+def _package() -> Any:
     try:
         import genai_prices
     except ImportError:
         return None
-    package: Any = genai_prices
-
-    def calculate(usage: Usage, model: str, address: str) -> Decimal | None:
-        tokens = package.Usage(
-            input_tokens=usage.prompt_tokens,
-            cache_read_tokens=usage.cached_tokens,
-            output_tokens=usage.completion_tokens,
-        )
-        try:
-            return Decimal(package.calc_price(tokens, model, provider_api_url=address).total_price)
-        except (LookupError, ValueError):  # unknown, or counts that contradict each other
-            return None
-
-    return calculate
+    return genai_prices

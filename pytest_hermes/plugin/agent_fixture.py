@@ -50,7 +50,7 @@ class TestSandbox:
 
     def __init__(self, node: pytest.Item) -> None:
         with without_traceback():
-            self.session = session = agent_session(node.config)
+            self.session = session = agent_session(node.session)
             sandbox = sandbox_of(session.config)
         env = session.config.env
         self.place = Place(
@@ -121,6 +121,12 @@ class AgentFixture:
         self._rollout: Future[Rollout] | None = None
         with without_traceback():
             self._source = self._session.source
+        self._draw(True)
+
+    def _draw(self, active: bool) -> None:
+        if (line := self._session.line) is not None:
+            with line.hidden():
+                line.active = active
 
     async def run(
         self,
@@ -170,7 +176,8 @@ class AgentFixture:
         if self._rollout is not None:
             return
         session = self._session
-        task = Task(id="test", prompt="")
+        # Nobody answers this one: each run brings its own.
+        task = Task(id="test", prompt="", solution="true")
         plan = AttemptPlan(
             PlannedTask(session.benchmark, task, task),
             1,
@@ -189,6 +196,7 @@ class AgentFixture:
 
     def record(self, score: float | None) -> None:
         """Let the attempt end as the test did, wait for its record, and put it into the test's report."""
+        self._draw(False)
         if self._rollout is None:
             return
         self._session.loop.run(self._agent.finish(self._ending(score)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -27,7 +28,9 @@ from ..runs.plan import RunPlan
 from ..runs.run import Run
 from ..tools.bridge import install_bridge
 from .agent_report import BENCHMARK, agent_run_dir, agent_run_id, report_agents
+from .drawn_line import DrawnLine
 from .halts import Halt, halts_of
+from .live_line import LiveLine
 from .options import read_options
 from .shared_folder import shared_folder
 
@@ -46,6 +49,8 @@ class AgentSession:
         self.options = read_options(config)
         #: What its endpoint refused the first agent that asked, in the form of a halt; all others would hear the same.
         self.refused: Halt | None = None
+        #: Drawn while an agent's test runs, where there is a terminal.
+        self.line: DrawnLine | None = None
         self.benchmark = Tests()
         self.loop = BackgroundLoop(name="hermes-own-tests")
         self.configuration = Configuration(self.options, Path(config.invocation_params.dir))
@@ -107,14 +112,32 @@ def without_traceback() -> Iterator[None]:
 _SESSION: pytest.StashKey[AgentSession] = pytest.StashKey()
 
 
-def agent_session(config: pytest.Config) -> AgentSession:
+def agent_session(of: pytest.Session) -> AgentSession:
     """Return the session's one, made at first use. Raises UsageError for a configuration that does not fit."""
+    config = of.config
     if _SESSION not in config.stash:
         session = config.stash[_SESSION] = AgentSession(config)
         halts_of(config).add(lambda: session.halted)
         config.add_cleanup(session.close)
         report_agents(config)
+        session.line = _drawn_line(of, session.run)
     return config.stash[_SESSION]
+
+
+def _drawn_line(session: pytest.Session, run: Run) -> DrawnLine | None:
+    """Show on a terminal how the agents get on, since a test may take an hour. What `-s` lets through shows it too."""
+    config = session.config
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if reporter is None or not reporter.isatty or capture is None or config.option.capture == "no":
+        return None
+    with capture.global_and_fixture_disabled():
+        terminal = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    config.add_cleanup(terminal.close)
+    total = sum("hermes_agent" in getattr(item, "fixturenames", ()) for item in session.items)
+    line = DrawnLine(LiveLine(run, total, reporter, at_once=1, terminal=terminal))
+    config.pluginmanager.register(line, "hermes-drawn-line")
+    return line
 
 
 def register_config_header(config: pytest.Config, options: Options) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
@@ -26,7 +26,19 @@ class LiveLine:
     #: Seconds between two looks at the run.
     interval = 0.25
 
-    def __init__(self, run: Run | DistributedRun, total: int, reporter: pytest.TerminalReporter | None) -> None:
+    def __init__(
+        self,
+        run: Run | DistributedRun,
+        total: int,
+        reporter: pytest.TerminalReporter | None,
+        *,
+        at_once: int | None = None,
+        terminal: TextIO | None = None,
+    ) -> None:
+        """`at_once` attempts run side by side; None: as many as the run has in flight.
+
+        `terminal` is where to draw while stdout is captured, which a plain line would be as well.
+        """
         self._run = run
         self._total = total
         self._reporter = reporter
@@ -35,8 +47,10 @@ class LiveLine:
         self._erase = ""
         self._blocked = 0
         self._drawn = ""
-        self._file = None
-        if reporter is not None and reporter.isatty:
+        self._at_once = at_once or run.plan.in_flight
+        self._captured = terminal is not None
+        self._file = terminal
+        if terminal is None and reporter is not None and reporter.isatty:
             # Beside the reporter's own writing, which counts columns and must not see the line come and go.
             self._file = getattr(reporter.config.get_terminal_writer(), "_file", None)
 
@@ -44,7 +58,9 @@ class LiveLine:
         """Draw the line, or what has changed of it."""
         if self._reporter is None or self._reporter.verbosity < -1:
             return
-        self._show_blocked(self._reporter)
+        self._run.refresh()
+        if not self._captured:
+            self._show_blocked(self._reporter)
         if self._file is None:
             self._show_plain()
             return
@@ -120,4 +136,4 @@ class LiveLine:
             return None
         mean = math.fsum(record.seconds.total for record in records) / len(records)
         # Those in flight are half done, on average.
-        return mean * max(remaining - in_flight / 2, 0.5) / min(self._run.plan.in_flight, remaining)
+        return mean * max(remaining - in_flight / 2, 0.5) / min(self._at_once, remaining)

@@ -9,7 +9,7 @@ import pytest
 
 from ..background import BackgroundLoop
 from ..runs.distributed import DistributedRun, WorkerRun
-from ..runs.load import load_run
+from ..runs.loading import load_run
 from ..runs.plan import RunPlan
 from ..runs.run import Run
 from ..runs.selection import Selection

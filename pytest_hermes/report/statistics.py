@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, quantiles
 from typing import Literal
 
 from ..benchmark import REWARD_RANGE
@@ -35,11 +35,9 @@ def mean_score(scores_by_task: Mapping[str, Sequence[float]]) -> float | None:
 
 
 def estimate_mean(
-    scores_by_task: Mapping[str, Sequence[float]],
-    confidence: float = 0.95,
-    reward_range: tuple[float, float] = REWARD_RANGE,
+    scores_by_task: Mapping[str, Sequence[float]], *, reward_range: tuple[float, float] = REWARD_RANGE
 ) -> Estimate | None:
-    """Return the mean of all scores with an interval that knows which attempts are of the same task.
+    """Return the mean of all scores with a 95 % interval that knows which attempts are of the same task.
 
     `reward_range` is the lowest and the highest score there can be; scores beyond it widen it. Of 0 to 1, the interval
     is Wilson's. Attempts of one task resemble each other, so the variance of the mean is the cluster-robust one: the
@@ -63,22 +61,22 @@ def estimate_mean(
     bottom, top = min(reward_range[0], *scores), max(reward_range[1], *scores)
     means = [math.fsum(task) / len(task) for task in tasks]
     if (bottom, top) != (0.0, 1.0) and max(means) - min(means) > 1e-12 * (top - bottom):
-        low, high = _bootstrap(tasks, confidence)
+        low, high = _bootstrap(tasks)
         method: Literal["wilson", "bootstrap"] = "bootstrap"
     else:
         width = top - bottom
-        low, high = _wilson([[(score - bottom) / width for score in task] for task in tasks], confidence)
+        low, high = _wilson([[(score - bottom) / width for score in task] for task in tasks])
         low, high = bottom + width * low, bottom + width * high
         method = "wilson"
     return Estimate(mean, max(bottom, min(low, mean)), min(top, max(high, mean)), len(scores), method)
 
 
-def _wilson(tasks: Sequence[Sequence[float]], confidence: float) -> tuple[float, float]:
+def _wilson(tasks: Sequence[Sequence[float]]) -> tuple[float, float]:
     scores = [score for task in tasks for score in task]
     n = len(scores)
     mean = math.fsum(scores) / n
     variance = math.fsum(math.fsum(score - mean for score in task) ** 2 for task in tasks) / n**2
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf(0.975)
     spread = mean * (1 - mean)
     # Without any variance to see, each task is one observation.
     size = spread / variance if spread > 0 and variance > 1e-12 else len(tasks)
@@ -87,7 +85,7 @@ def _wilson(tasks: Sequence[Sequence[float]], confidence: float) -> tuple[float,
     return centre - half, centre + half
 
 
-def _bootstrap(tasks: Sequence[Sequence[float]], confidence: float) -> tuple[float, float]:
+def _bootstrap(tasks: Sequence[Sequence[float]]) -> tuple[float, float]:
     # Sorted, since tasks end in another order every time.
     sums = sorted((math.fsum(task), len(task)) for task in tasks)
     draw = random.Random(0)
@@ -95,14 +93,6 @@ def _bootstrap(tasks: Sequence[Sequence[float]], confidence: float) -> tuple[flo
     for _ in range(_RESAMPLES):
         drawn = draw.choices(sums, k=len(sums))
         means.append(sum(total for total, _ in drawn) / sum(count for _, count in drawn))
-    means.sort()
-    cut = (1 - confidence) / 2
-    return _quantile(means, cut), _quantile(means, 1 - cut)
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Return the quantile by linear interpolation between its neighbours (Hyndman and Fan 1996, type 7)."""
-    place = share * (len(ordered) - 1)
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+    # Its fortieths, by linear interpolation between neighbours (Hyndman and Fan 1996, type 7).
+    low, *_, high = quantiles(means, n=40, method="inclusive")
+    return low, high

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..benchmark import REWARD_RANGE
@@ -27,8 +27,8 @@ _DIFFICULTIES = ("trivial", "easy", "medium", "hard", "extreme")
 def summary_lines(records: Sequence[AttemptRecord], planned: int) -> list[str]:
     """Return the lines for the attempts of one benchmark; `planned` is how many there were to be."""
     lines = [*_score_lines(records, planned)]
-    for label, key in (("category", _category), ("difficulty", _difficulty)):
-        lines += _group_lines(label, key, records)
+    for field in ("category", "difficulty"):
+        lines += _group_lines(field, records)
     lines += ["", _row("tokens", tokens_text(records))]
     if (cost := cost_text(records)) is not None:
         lines.append(_row("cost", cost))
@@ -39,14 +39,6 @@ def summary_lines(records: Sequence[AttemptRecord], planned: int) -> list[str]:
 
 def _row(label: str, text: str) -> str:
     return f"{label:<{_LABEL}}{text}"
-
-
-def _category(record: AttemptRecord) -> str | None:
-    return record.category
-
-
-def _difficulty(record: AttemptRecord) -> str | None:
-    return record.difficulty
 
 
 def _scores(records: Sequence[AttemptRecord]) -> dict[str, list[float]]:
@@ -68,15 +60,16 @@ def _score_lines(records: Sequence[AttemptRecord], planned: int) -> Iterator[str
     scored = counts["passed"] + counts["failed"]
     scores = _scores(records)
     estimate = estimate_mean(scores, reward_range=_reward_range(records))
-    if estimate is None:
+    if estimate is None and not scored:
         yield _row("score", "none: no attempt was scored")
-    else:
+    if estimate is not None:
         interval = "bootstrap interval" if estimate.method == "bootstrap" else "interval"
         over = f", {len(scores)} tasks" if len(scores) != estimate.n else ""
         yield _row(
             "score",
             f"{estimate.mean:.3f}  (95 % {interval} {estimate.low:.3f} to {estimate.high:.3f}, n = {estimate.n}{over})",
         )
+    if scored:
         yield _row("passed", f"{counts['passed']} of {scored} ({counts['passed'] / scored:.1%})")
     yield _row("errors", _errors(records, scored))
     if counts["skipped"]:
@@ -102,19 +95,17 @@ def _errors(records: Sequence[AttemptRecord], scored: int) -> str:
     return f"{errors} ({listing}), not in the score; score with errors as 0: {total / (scored + errors):.3f}"
 
 
-def _group_lines(
-    label: str, key: Callable[[AttemptRecord], str | None], records: Sequence[AttemptRecord]
-) -> Iterator[str]:
+def _group_lines(field: str, records: Sequence[AttemptRecord]) -> Iterator[str]:
     groups: dict[str, list[AttemptRecord]] = {}
     for record in records:
-        name = key(record)
+        name = getattr(record, field)
         if name is not None:
             groups.setdefault(name, []).append(record)
     if not groups:
         return
-    width = max(len(label), *(len(name) for name in groups))
+    width = max(len(field), *(len(name) for name in groups))
     yield ""
-    yield f"{label:<{width}}  {'score':>6}  {'passed':>8}  {'errors':>6}"
+    yield f"{field:<{width}}  {'score':>6}  {'passed':>8}  {'errors':>6}"
     for name, members in sorted(groups.items(), key=lambda group: _order(group[0])):
         score = mean_score(_scores(members))
         counts = Counter(record.status for record in members)

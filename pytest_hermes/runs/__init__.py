@@ -16,10 +16,10 @@ from ..lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from ..config.options import Options as Options
-    from .load import load as load
+    from .loading import load as load
     from .plan import RunPlan as RunPlan
     from .run import Run as Run
 
-_HOMES = {"Options": "..config.options", "Run": ".run", "RunPlan": ".plan", "load": ".load"}
+_HOMES = {"Options": "..config.options", "Run": ".run", "RunPlan": ".plan", "load": ".loading"}
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

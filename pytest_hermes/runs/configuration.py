@@ -111,9 +111,11 @@ def _settings(options: Options, cwd: Path) -> Iterator[Setting]:
         yield parse_assignment(text, place, _layer(place))
     # After those: of one place, the option that is made for a field wins.
     for option in OPTIONS:
-        if option.sets and option.name in options.origins:
-            place = options.origins[option.name]
-            yield Setting(option.sets, getattr(options, option.name), Origin(_layer(place), place))
+        value = getattr(options, option.name)
+        if option.sets and value is not None:
+            # A script that makes its own Options has no other place to name.
+            place = options.origins.get(option.name, f"Options.{option.name}")
+            yield Setting(option.sets, value, Origin(_layer(place), place))
 
 
 @contextmanager
@@ -157,7 +159,7 @@ def sandbox_of(config: Config) -> SandboxChoice:
 
 
 def _layer(place: str) -> Layer:
-    if place.startswith("--"):
+    if place.startswith(("--", "Options.")):
         return Layer.COMMAND_LINE
     return Layer.INI if place.startswith("ini key") else Layer.ENVIRONMENT
 

@@ -44,7 +44,8 @@ class Run:
     thread gives it a BackgroundLoop, which is closed with it.
 
     `budget` and `judge_budget` replace those of the plan's options where several processes share one; `classify`,
-    `watchdog`, `make_judging` and `on_undeclared_reward` are the engine's. `on_blocked` is called, in another thread,
+    `watchdog`, `make_judging` and `on_undeclared_reward` are the engine's. `on_record` gets each record instead of
+    `records`, of a run that has no end. `on_blocked` is called, in another thread,
     with a line about code that blocks the loop, once it is in `blocked`.
     """
 
@@ -59,6 +60,7 @@ class Run:
         watchdog: Watchdog | None = None,
         make_judging: Callable[[], Judging] | None = None,
         on_undeclared_reward: Callable[[str], object] | None = None,
+        on_record: Callable[[AttemptRecord], object] | None = None,
         on_blocked: Callable[[str], object] = lambda line: None,
     ) -> None:
         self.plan = plan
@@ -78,6 +80,7 @@ class Run:
         self._watchdog = watchdog
         self._make_judging = make_judging or self._new_judging
         self._on_undeclared_reward = on_undeclared_reward
+        self._on_record = on_record or self.records.append
         self._on_blocked = on_blocked
         self._engine: Engine | None = None
         self._closed = False
@@ -113,7 +116,7 @@ class Run:
             run_id=plan.run_id,
             results=self.results,
             task_timeout=plan.options.task_timeout,
-            on_record=self.records.append,
+            on_record=self._on_record,
             loop=self.loop,
             budget=self.budget,
             infra_retries=plan.options.infra_retries or 0,

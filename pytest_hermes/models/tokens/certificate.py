@@ -15,18 +15,16 @@ _ROUNDING = 1e-4
 
 def problems(trace: TokenTrace, score: object = 0.0) -> list[str]:
     """Return what is wrong with a trace and its score, one line each; nothing for one that may be trained on."""
-    return list(_problems(trace, score))
-
-
-def _problems(trace: TokenTrace, score: object) -> Iterator[str]:
+    found = []
     if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-        yield f"the score is {score!r}, not a finite number"
+        found.append(f"the score is {score!r}, not a finite number")
     if not trace.segments:
-        yield "nothing was sampled"
+        found.append("nothing was sampled")
     expected = 0
     for index, segment in enumerate(trace.segments):
-        yield from (f"segment {index}: {problem}" for problem in _of_segment(trace, segment, expected))
+        found += [f"segment {index}: {problem}" for problem in _of_segment(trace, segment, expected)]
         expected += len(segment.turns)
+    return found
 
 
 def _of_segment(trace: TokenTrace, segment: Segment, first: int) -> Iterator[str]:

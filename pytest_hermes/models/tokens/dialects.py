@@ -8,9 +8,10 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 from ...core.suggest import unknown
 from ...errors import InfrastructureError, UsageError
@@ -37,23 +38,35 @@ class BadAnswer(InfrastructureError):
         super().__init__(message, kind="tokens")
 
 
-class Dialect(Protocol):
-    name: str
+class Dialect(ABC):
+    name: ClassVar[str]
+    path: ClassVar[str]
     #: Whether `path` stands below the base URL, or below the root of the server.
-    below_base: bool
-    path: str
-    #: Further sampling parameters it takes.
-    parameters: frozenset[str]
+    below_base: ClassVar[bool] = False
     #: Whether it says when a prompt is longer than its model takes. One that does not fails by it (500).
-    tells_too_long: bool
+    tells_too_long: ClassVar[bool] = True
+    #: Further sampling parameters it takes.
+    parameters: ClassVar[frozenset[str]]
 
-    def body(
-        self, model: str, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Return the request's JSON; `more` are some of `parameters`."""
+    @abstractmethod
+    def body(self, model: str, prompt: list[int], sampling: dict[str, Any]) -> dict[str, Any]:
+        """Return the request's JSON.
+
+        `sampling` has `n`, `max_tokens` (None: as many as fit; without it, servers sample few), maybe `temperature`,
+        and some of `parameters`.
+        """
 
     def read(self, answer: Any, prompt: Sequence[int]) -> Sampled:
         """Return what was sampled. Raises BadAnswer when the answer does not tell it."""
+        try:
+            told = self._told(answer, prompt)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise _not_understood(self.name, answer, error) from None
+        return _checked(*told)
+
+    @abstractmethod
+    def _told(self, answer: Any, prompt: Sequence[int]) -> tuple[Any, Any, Any]:
+        """Return ids, logprobs, and why the answer ended, as the server tells them."""
 
 
 _COMMON = frozenset(
@@ -75,41 +88,33 @@ _COMMON = frozenset(
 _VLLM = _COMMON | {"seed", "min_tokens", "bad_words", "allowed_token_ids", "include_stop_str_in_output"}
 
 
-class VllmGenerate:
+class VllmGenerate(Dialect):
     name = "vllm_generate"
-    below_base = False
     path = "/generate"
+    tells_too_long = False
     # It takes what it is sent as it is: keys of JSON are strings, and token ids are none.
     parameters = (_VLLM - {"logit_bias"}) | {"extra_args"}
-    tells_too_long = False
 
-    def body(
-        self, model: str, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]
-    ) -> dict[str, Any]:
-        # Without a number vLLM samples 16 tokens, with null as many as fit. 0 logprobs are those of the sampled alone.
-        said = {"prompt": {"prompt_token_ids": list(prompt)}, "n": 1, "logprobs": 0, "max_tokens": max_tokens, **more}
-        return said if temperature is None else {**said, "temperature": temperature}
+    def body(self, model: str, prompt: list[int], sampling: dict[str, Any]) -> dict[str, Any]:
+        # 0 logprobs are those of the sampled alone.
+        return {"prompt": {"prompt_token_ids": prompt}, "logprobs": 0, **sampling}
 
-    def read(self, answer: Any, prompt: Sequence[int]) -> Sampled:
-        try:
-            entries = [dict(entry[0]) for entry in answer["logprobs"][0]]
-            told = answer.get("token_ids")
-            # Where an entry holds more than one, only the server knows which of them it sampled.
-            ids = [int(token) for token in told[0]] if told else [int(token) for (token,) in entries]
-            by_id = [{int(key): value for key, value in entry.items()} for entry in entries]
-            if len(ids) != len(by_id):
-                raise BadAnswer(f"the server told {len(by_id)} logprobs of {len(ids)} sampled tokens")
-            logprobs = [entry.get(token) for entry, token in zip(by_id, ids, strict=True)]
-            reason = answer["finish_reasons"][0]
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise _not_understood(self.name, answer, error) from None
+    def _told(self, answer: Any, prompt: Sequence[int]) -> tuple[Any, Any, Any]:
+        entries = [dict(entry[0]) for entry in answer["logprobs"][0]]
+        told = answer.get("token_ids")
+        # Where an entry holds more than one, only the server knows which of them it sampled.
+        ids = [int(token) for token in told[0]] if told else [int(token) for (token,) in entries]
+        by_id = [{int(key): value for key, value in entry.items()} for entry in entries]
+        if len(ids) != len(by_id):
+            raise BadAnswer(f"the server told {len(by_id)} logprobs of {len(ids)} sampled tokens")
+        logprobs = [entry.get(token) for entry, token in zip(by_id, ids, strict=True)]
+        reason = answer["finish_reasons"][0]
         _check_prompt(answer.get("prompt_token_ids"), prompt)
-        return _checked(ids, logprobs, reason)
+        return ids, logprobs, reason
 
 
-class Sglang:
+class Sglang(Dialect):
     name = "sglang"
-    below_base = False
     path = "/generate"
     parameters = _COMMON | {
         "min_new_tokens",
@@ -122,31 +127,20 @@ class Sglang:
         "custom_params",
         "sampling_seed",
     }
-    tells_too_long = True
 
-    def body(
-        self, model: str, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]
-    ) -> dict[str, Any]:
-        # Without a number SGLang samples 128 tokens, with null as many as fit.
-        sampling = {"n": 1, "max_new_tokens": max_tokens, **more}
-        if temperature is not None:
-            sampling["temperature"] = temperature
+    def body(self, model: str, prompt: list[int], sampling: dict[str, Any]) -> dict[str, Any]:
+        rest = dict(sampling)
         return {
-            "input_ids": list(prompt),
-            "sampling_params": sampling,
+            "input_ids": prompt,
+            "sampling_params": {"max_new_tokens": rest.pop("max_tokens"), **rest},
             "return_logprob": True,
             "return_text_in_logprobs": False,
         }
 
-    def read(self, answer: Any, prompt: Sequence[int]) -> Sampled:
-        try:
-            meta = (answer[0] if isinstance(answer, list) else answer)["meta_info"]
-            told = meta["output_token_logprobs"]
-            reason = meta["finish_reason"]
-            ids, logprobs = [entry[1] for entry in told], [entry[0] for entry in told]
-            reason = reason["type"] if isinstance(reason, Mapping) else reason
-        except (KeyError, IndexError, TypeError) as error:
-            raise _not_understood(self.name, answer, error) from None
+    def _told(self, answer: Any, prompt: Sequence[int]) -> tuple[Any, Any, Any]:
+        meta = (answer[0] if isinstance(answer, list) else answer)["meta_info"]
+        told, reason = meta["output_token_logprobs"], meta["finish_reason"]
+        ids, logprobs = [entry[1] for entry in told], [entry[0] for entry in told]
         count = meta.get("completion_tokens")
         if isinstance(count, int) and count != len(ids):
             raise BadAnswer(f"the server sampled {count} tokens and told {len(ids)} logprobs")
@@ -154,13 +148,13 @@ class Sglang:
         if isinstance(asked, int) and asked != len(prompt):
             # With --allow-auto-truncate it cuts a long prompt off, and says nothing else of it.
             raise BadAnswer(f"the server was sent {len(prompt)} tokens and sampled after {asked} of them")
-        return _checked(ids, logprobs, reason)
+        return ids, logprobs, reason["type"] if isinstance(reason, Mapping) else reason
 
 
-class Completions:
+class Completions(Dialect):
     name = "completions"
-    below_base = True
     path = "/completions"
+    below_base = True
     parameters = _VLLM | {
         "structured_outputs",
         "response_format",
@@ -169,33 +163,18 @@ class Completions:
         "vllm_xargs",
         "user",
     }
-    tells_too_long = True
 
-    def body(
-        self, model: str, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]
-    ) -> dict[str, Any]:
-        said = {
-            "model": model,
-            "prompt": list(prompt),
-            "n": 1,
-            "logprobs": 0,
-            "return_token_ids": True,
-            "max_tokens": max_tokens,
-            **more,
-        }
-        return said if temperature is None else {**said, "temperature": temperature}
+    def body(self, model: str, prompt: list[int], sampling: dict[str, Any]) -> dict[str, Any]:
+        return {"model": model, "prompt": prompt, "logprobs": 0, "return_token_ids": True, **sampling}
 
-    def read(self, answer: Any, prompt: Sequence[int]) -> Sampled:
-        try:
-            choice = answer["choices"][0]
-            ids, logprobs = choice.get("token_ids"), choice["logprobs"]["token_logprobs"]
-            reason = choice["finish_reason"]
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise _not_understood(self.name, answer, error) from None
+    def _told(self, answer: Any, prompt: Sequence[int]) -> tuple[Any, Any, Any]:
+        choice = answer["choices"][0]
+        ids, logprobs = choice.get("token_ids"), choice["logprobs"]["token_logprobs"]
+        reason = choice["finish_reason"]
         if ids is None:
             raise BadAnswer("the server tells no token ids: return_token_ids needs vLLM 0.10.2 or later")
         _check_prompt(choice.get("prompt_token_ids"), prompt)
-        return _checked(ids, logprobs, reason)
+        return ids, logprobs, reason
 
 
 DIALECTS: dict[str, Dialect] = {one.name: one for one in (VllmGenerate(), Sglang(), Completions())}

@@ -83,14 +83,16 @@ class TokenEndpoint:
         Raises what `Model.chat_completion` raises, and BadAnswer when the server does not tell what it sampled.
         """
         dialect, name = self.dialect, self._endpoint.name
+        sampling = {"n": 1, **({} if temperature is None else {"temperature": temperature}), **more}
 
         def ask(patient: bool) -> Awaitable[Any]:
-            body = dialect.body(name, prompt, temperature, max_tokens, more)
+            body = dialect.body(name, list(prompt), {**sampling, "max_tokens": max_tokens})
             return self._endpoint.post(self._url, body, patient=patient)
 
         def sample_one(ids: Sequence[int]) -> Awaitable[Any]:
-            other = {key: value for key, value in more.items() if key != "min_tokens"}
-            return self._endpoint.post(self._url, dialect.body(name, ids, temperature, 1, other), patient=False)
+            other = {key: value for key, value in sampling.items() if key != "min_tokens"}
+            body = dialect.body(name, list(ids), {**other, "max_tokens": 1})
+            return self._endpoint.post(self._url, body, patient=False)
 
         try:
             answer = await (ask(True) if dialect.tells_too_long else ask_or_find_too_long(prompt, ask, sample_one))
