@@ -90,10 +90,11 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         with no_tokenizer_yet():
             super().__init__(quiet, servers, slurm, testing)
         self.config = config
+        if self.benchmark is not None:
+            self.benchmark.configure(config)
         self.redactor = Redactor.from_environment(os.environ, [server.api_key for server in servers if server.api_key])
         self.trajectories: TrajectoryFile | None = None
         self.failed_evaluations = 0
-        self.as_benchmark = EnvBenchmark(self)
         self.ending = Ending()
         self.runner = RolloutRunner(config, self.server, self.tokenizers, self.redactor, self.ending.stop)
         self.ledger = GroupLedger(self._task_id, self.ending.stop)
@@ -122,6 +123,11 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
     def _longest(self) -> int | None:
         """Return how many tokens a sequence may have: a trainer takes fewer than its `max_token_len`."""
         return self.max_token_len - 1 if self.mode == "serve" and self.max_token_len > 0 else None
+
+    @property
+    def as_benchmark(self) -> EnvBenchmark:
+        """What the rollouts are attempts of, as it is now: its own benchmark may learn of more when it is set up."""
+        return EnvBenchmark(self)
 
     def _task_id(self, item: Any) -> str:
         return self.as_benchmark.to_task(item).id
@@ -177,7 +183,7 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         With a `folder` it is recorded in the results there. Raises Refused or RunFailed when no rollout can go on.
         """
         _, names = self._tools()
-        return await self.runner.run(self.as_benchmark.of(self), item, names, folder)
+        return await self.runner.run(self.as_benchmark, item, names, folder)
 
     async def collect_trajectory(self, item: Any) -> tuple[dict[str, Any] | None, list[Any]]:
         """Return one scored rollout in Atropos's form, and no further items to work on.
@@ -207,7 +213,7 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
             if short and (self.config.short_groups != "pad_none" or not rows):
                 if self.config.short_groups == "requeue" and not group.tried:
                     self.ledger.try_again(group)
-                    return None, [*backlog, item]
+                    return None, [*backlog, group.item]
                 why = "failed twice" if group.tried else "failed"
                 self.trainer.drop("short", f"rollouts of {self._task_id(item)} {why}")
                 return None, backlog
@@ -271,11 +277,6 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         self.curr_step: int = self.status_dict["current_step"]
         if self.curr_step != before:
             await do_what_is_due(self, before, self.curr_step)
-
-    @property
-    def is_evaluating(self) -> bool:
-        """Whether an evaluation runs beside the training."""
-        return self.eval_runner is not None and not self.eval_runner.done()
 
     async def add_train_workers(self) -> None:
         if self.ledger.notes is not None:

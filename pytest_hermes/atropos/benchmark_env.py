@@ -64,7 +64,6 @@ class BenchmarkEnv(HermesAgentBaseEnv):
             if key.removeprefix("env.") in self.config.model_fields_set:
                 log.warning("%s has no effect: %s", key, why)
         await set_up(self.benchmark)
-        self.as_benchmark.follow(self.benchmark)
         self.tasks = select(
             await enumerate_tasks(self.benchmark), self.config.task_filter or (), self.config.skip_tasks or ()
         )

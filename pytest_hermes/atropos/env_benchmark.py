@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import re
 from collections.abc import Mapping
@@ -38,24 +37,12 @@ class EnvBenchmark(Benchmark):
 
     def __init__(self, env: HermesAgentBaseEnv) -> None:
         self._env = env
-        self.__dict__["name"] = name_of(env.name, type(env)).lstrip("-.0123456789") or type(env).__name__
-        self.__dict__["reward_range"] = env.reward_range
-        self.configure(env.config)
+        self.config = env.config
+        own: dict[str, Any] = vars(self)
+        own["name"] = name_of(env.name, type(env)).lstrip("-.0123456789") or type(env).__name__
+        own["reward_range"] = env.reward_range
         if env.benchmark is not None:
-            env.benchmark.configure(env.config)
-
-    def follow(self, benchmark: Benchmark) -> None:
-        """Take over what holds for the environment's benchmark, once that is set up."""
-        for name in _TAKEN_OVER:
-            self.__dict__[name] = getattr(benchmark, name)
-
-    def of(self, env: HermesAgentBaseEnv) -> EnvBenchmark:
-        """Return the same of a copy of the environment, which an evaluation during training works on."""
-        if env is self._env:
-            return self
-        other = copy.copy(self)
-        other._env = env
-        return other
+            own.update((name, getattr(env.benchmark, name)) for name in _TAKEN_OVER)
 
     def to_task(self, item: Any) -> Task:
         if isinstance(item, Task):

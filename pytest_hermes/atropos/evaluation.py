@@ -100,13 +100,9 @@ async def evaluate_items(env: BenchmarkEnv, items: Sequence[Any]) -> dict[str, f
             await env.evaluate_log(metrics, samples=samples, start_time=started, end_time=time.time())
     await env.wandb_log(dict(metrics))
     if not metrics.get("eval/scored"):
-        causes = Counter(_cause(sample) for sample in samples)
+        causes = Counter(str(sample["error"]["message"] if sample["error"] else sample["reason"]) for sample in samples)
         raise RunFailed(f"none of the {len(samples)} rollouts could be scored: {causes.most_common(1)[0][0]}")
     return metrics
-
-
-def _cause(sample: Mapping[str, Any]) -> str:
-    return str(sample["error"]["message"] if sample["error"] else sample["reason"])
 
 
 def _progress(samples: Sequence[Mapping[str, Any]], of: int, seconds: float) -> str:

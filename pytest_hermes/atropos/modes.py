@@ -16,6 +16,7 @@ from . import wandb_use
 from .ending import RunFailed
 from .evaluation import METRICS_FILE, run_evaluation, write_config
 from .standing import in_words
+from .steps import is_evaluating
 from .trajectory_file import TrajectoryFile, free_path
 
 if TYPE_CHECKING:
@@ -43,9 +44,11 @@ async def run_mode(env: HermesAgentBaseEnv, mode: str) -> None:
         wandb_use.finish()
 
 
-def _describe(env: HermesAgentBaseEnv) -> str:
-    """Return who works where. Raises UsageError for a model without an endpoint, a sandbox or toolset that does not
-    exist."""
+async def _prepare(env: HermesAgentBaseEnv) -> None:
+    """Say who works where, and find out what would keep all rollouts from working.
+
+    Raises UsageError for a model without an endpoint, a sandbox or a toolset that does not exist, and Refused.
+    """
     env._resolve_tools_for_group()
     if env.config.distribution is not None:
         log.warning("env.distribution has no effect: distributions over toolsets are not supported yet")
@@ -56,13 +59,9 @@ def _describe(env: HermesAgentBaseEnv) -> str:
     address = f" at {source.address}" if source.address else ""
     sandbox = sandbox_choice(env.config)
     sandbox.check()
-    return f"{env.name or type(env).__name__}: model {source.name}{address}, sandbox {sandbox.describe()}"
-
-
-async def _prepare(env: HermesAgentBaseEnv) -> None:
-    """Say who works where, and find out what would keep all rollouts from working. Raises UsageError, Refused."""
-    log.info("%s", _describe(env))
-    for dialect in await env.runner.source.prepare():
+    name = env.name or type(env).__name__
+    log.info("%s: model %s%s, sandbox %s", name, source.name, address, sandbox.describe())
+    for dialect in await source.prepare():
         log.info("asked by token ids (%s); trained on are those it samples", dialect)
 
 
@@ -78,7 +77,7 @@ async def serve(env: HermesAgentBaseEnv) -> None:
     await env.trainer.api.find()
     try:
         await env.ending.until_stopped(env.env_manager())
-        if env.eval_runner is not None and env.is_evaluating:
+        if is_evaluating(env):
             log.info("waiting for the evaluation at step %s to end", env.curr_step)
             await env.eval_runner
     finally:

@@ -20,9 +20,14 @@ log = logging.getLogger("pytest_hermes.atropos")
 _IDLE = 50
 
 
+def is_evaluating(env: HermesAgentBaseEnv) -> bool:
+    """Return whether an evaluation runs beside the training."""
+    return env.eval_runner is not None and not env.eval_runner.done()
+
+
 def end_if_idle(env: HermesAgentBaseEnv) -> None:
     """End the run when nothing has been worked on for a while, and the trainer waits for groups."""
-    busy = env.workers or env.backlog or env.is_evaluating or env.status_dict["queue_size"] > 0
+    busy = env.workers or env.backlog or is_evaluating(env) or env.status_dict["queue_size"] > 0
     env.idle_rounds = 0 if busy else env.idle_rounds + 1
     if env.idle_rounds >= _IDLE:
         env.ending.stop(RunFailed("get_next_item() gives nothing more to work on, and the trainer is not done"))
@@ -46,7 +51,7 @@ def _is_due(every: int, before: int, now: int) -> bool:
 
 
 def _start_evaluation(env: HermesAgentBaseEnv) -> None:
-    if env.is_evaluating:
+    if is_evaluating(env):
         log.warning("no evaluation at step %s: the one before goes on still", env.curr_step)
         return
     env.eval_runner = asyncio.create_task(_evaluate(env))
