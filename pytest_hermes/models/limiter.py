@@ -12,7 +12,7 @@ class CallLimiter:
     """Additive increase, multiplicative decrease, as TCP does it (Chiu and Jain 1989).
 
     Shared by all rollouts that ask one endpoint. All of it happens on one event loop; other threads may read
-    `limit`, `in_flight` and `lowest`.
+    `limit` and `in_flight`.
     """
 
     def __init__(self, maximum: int = 256) -> None:
@@ -20,8 +20,6 @@ class CallLimiter:
         #: Calls that may be in flight now.
         self.limit = maximum
         self.in_flight = 0
-        #: What the limit was cut to when it was at its lowest; None while it was never cut.
-        self.lowest: int | None = None
         self._peak = 0
         # Calls that started before the last cut say nothing about the limit since.
         self._epoch = 0
@@ -78,7 +76,6 @@ class CallLimiter:
         self._successes = 0
         # A limit that was never reached is not what the endpoint complained about.
         self.limit = max(1, min(self.limit, self._peak) // 2)
-        self.lowest = min(self.limit, self.lowest or self.limit)
 
     def grow(self, epoch: int) -> None:
         """Count a success; as many as the limit make it grow by one."""
