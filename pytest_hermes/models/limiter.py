@@ -32,11 +32,14 @@ class CallLimiter:
         return self.in_flight >= self.limit or bool(self._waiting)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[Slot]:
-        """Wait, first come, first served, until one more call may be in flight, and count it until the block ends."""
+    async def slot(self) -> AsyncIterator[int]:
+        """Wait, first come, first served, until one more call may be in flight, and count it until the block ends.
+
+        Yields what `succeeded` and `overloaded` are to be given when the call ends so.
+        """
         await self._enter()
         try:
-            yield Slot(self, self._epoch)
+            yield self._epoch
         finally:
             self._leave()
 
@@ -68,7 +71,7 @@ class CallLimiter:
                 self._count_one()
                 turn.set_result(None)
 
-    def cut(self, epoch: int) -> None:
+    def overloaded(self, epoch: int) -> None:
         """Halve the limit, unless that was done since the call of `epoch` started: once a round trip is enough."""
         if epoch != self._epoch:
             return
@@ -77,7 +80,7 @@ class CallLimiter:
         # A limit that was never reached is not what the endpoint complained about.
         self.limit = max(1, min(self.limit, self._peak) // 2)
 
-    def grow(self, epoch: int) -> None:
+    def succeeded(self, epoch: int) -> None:
         """Count a success; as many as the limit make it grow by one."""
         if epoch != self._epoch or self.limit >= self.maximum:
             return
@@ -86,20 +89,6 @@ class CallLimiter:
             self._successes = 0
             self.limit += 1
             self._wake()
-
-
-class Slot:
-    """One call in flight, to be told how it ended; nothing means neither."""
-
-    def __init__(self, limiter: CallLimiter, epoch: int) -> None:
-        self._limiter = limiter
-        self._epoch = epoch
-
-    def succeeded(self) -> None:
-        self._limiter.grow(self._epoch)
-
-    def overloaded(self) -> None:
-        self._limiter.cut(self._epoch)
 
 
 class CallLimiters:

@@ -19,12 +19,12 @@ MESSAGES = [{"role": "user", "content": "Hi"}]
 
 
 async def call(limiter: CallLimiter, outcome: str, go: asyncio.Event) -> None:
-    async with limiter.slot() as slot:
+    async with limiter.slot() as epoch:
         await go.wait()
         if outcome == "succeeded":
-            slot.succeeded()
+            limiter.succeeded(epoch)
         elif outcome == "overloaded":
-            slot.overloaded()
+            limiter.overloaded(epoch)
 
 
 async def round_trip(limiter: CallLimiter, *outcomes: str) -> int:
