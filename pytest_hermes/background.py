@@ -45,6 +45,10 @@ class BorrowedLoop:
         self.loop = loop
         self.selector: BusySelector | None = None
 
+    @property
+    def alive(self) -> bool:
+        return not self.loop.is_closed()
+
     def submit(self, coro: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         return asyncio.run_coroutine_threadsafe(coro, self.loop)
 

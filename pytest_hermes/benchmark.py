@@ -40,6 +40,8 @@ class Benchmark:
     description: ClassVar[str] = ""
     #: The run's configuration, as the user set it; it is there from before `setup()` on.
     config: EnvConfig = EnvConfig.model_validate({})
+    #: How many tasks are wanted at most, set before `setup()`; None: all. The first ones are taken in any case.
+    limit: int | None = None
     #: Fields of `config` that this benchmark itself obeys; the others' effect is not its business.
     config_fields: ClassVar[frozenset[str]] = frozenset()
     #: The revision of the dataset, as far as there is one; it stands in every record.
@@ -75,8 +77,10 @@ class Benchmark:
     reward_range: ClassVar[tuple[float, float] | None] = None
     #: Whether there is no end of tasks, so that somebody has to say how many are wanted.
     endless: ClassVar[bool] = False
-    #: How many tasks are wanted at most, set before `setup()`; None: all. The first ones are taken in any case.
-    limit: int | None = None
+
+    def configure(self, config: EnvConfig, limit: int | None = None) -> None:
+        """Take the run's configuration. Called once, before `setup()`, in every process of the run."""
+        self.config, self.limit = config, limit
 
     async def setup(self) -> None:
         """Load what `tasks()` needs: a dataset, an index. Does nothing by default."""

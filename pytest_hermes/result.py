@@ -77,6 +77,20 @@ def dollars(amount: Decimal) -> str:
     return f"${int(whole):,}.{cents.rstrip('0').ljust(2, '0')}"
 
 
+@dataclass(frozen=True)
+class AgentRun:
+    """One of several runs of an agent that make up one result."""
+
+    #: How many of the result's messages are of this run.
+    messages: int
+    turns_used: int
+    stop_reason: str
+    usage: Usage
+    seconds: float
+    #: Kind and message of the infrastructure error that it ended with.
+    error: str | None = None
+
+
 @dataclass
 class AgentResult:
     """What `HermesAgentLoop.run` returns."""
@@ -96,6 +110,8 @@ class AgentResult:
     #: was cut off); empty while the loop runs.
     stop_reason: str = ""
     usage: Usage = field(default_factory=Usage)
+    #: Where several runs make up this result, each of them, in their order.
+    runs: list[AgentRun] = field(default_factory=list)
 
     @property
     def managed_state(self) -> dict[str, Any] | None:

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from pytest_hermes.benchmark import Benchmark
 from pytest_hermes.config.fields import SECTIONS, EnvConfig, EvalHandling, Network
-from pytest_hermes.config.of_benchmark import benchmark_settings
 from pytest_hermes.config.settings import Config, Layer, Origin, Setting, resolve
 from pytest_hermes.config.unused import describe_unused
 from pytest_hermes.config.yaml_text import parse_assignment, read_settings
 from pytest_hermes.errors import UsageError
+from pytest_hermes.runs.benchmark_settings import benchmark_settings
 
 #: The example of the reference's "YAML Configuration".
 REFERENCE = """\
@@ -309,7 +309,9 @@ def test_what_a_benchmark_says_of_itself(tmp_path: Path) -> None:
 
 def test_the_defaults_file_of_a_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "default.yaml").write_text("env:\n  terminal_backend: docker\n  max_agent_turns: 60\n")
-    monkeypatch.setattr("pytest_hermes.config.of_benchmark.inspect.getfile", lambda cls: str(tmp_path / "module.py"))
+    monkeypatch.setattr(
+        "pytest_hermes.runs.benchmark_settings.inspect.getfile", lambda cls: str(tmp_path / "module.py")
+    )
     monkeypatch.setattr(Small, "default_config", "default.yaml")
     config = resolve(benchmark_settings(Small()))
     assert (config.env.terminal_backend, config.env.max_agent_turns) == ("docker", 60)

@@ -12,8 +12,11 @@ import pytest_hermes
 
 ROOT = Path(pytest_hermes.__file__).parent
 
-#: From the doors down. Modules directly below the package stand on the ground floor.
-FLOORS = ("plugin", "atropos", "report", "rollout", "verifier", "tools", "models", "dataset", "sandbox")
+#: From the doors down. The other modules directly below the package stand on the ground floor.
+FLOORS = (
+    "plugin", "atropos", "report", "runs", "rollout", "verifier", "tools", "models", "dataset", "sandbox", "benchmark",
+    "config",
+)  # fmt: skip
 #: Below all of them, the ground floor included.
 BASEMENT = "core"
 #: Who may import what only the doors may.

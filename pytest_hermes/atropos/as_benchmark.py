@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..benchmark import Benchmark
 from ..config.fields import EnvConfig
 from ..errors import UsageError
-from .env_benchmark import EnvBenchmark
+from .env_benchmark import EnvBenchmark, name_of
 
 if TYPE_CHECKING:
     from ..result import AgentResult
@@ -38,22 +37,14 @@ def adapt(cls: type) -> type[Benchmark] | None:
     if f"{__package__}.base_env" not in sys.modules:
         return None
     from .base_env import HermesAgentBaseEnv
+    from .benchmark_env import BenchmarkEnv
 
     if not issubclass(cls, HermesAgentBaseEnv):
         return None
-    if issubclass(cls, _with_benchmark()):
+    if issubclass(cls, BenchmarkEnv):
         return type(cls.load_benchmark())
-    return type(f"{cls.__name__}Benchmark", (_Adapted,), {"env_class": cls, "name": _name(cls), "__doc__": cls.__doc__})
-
-
-def _with_benchmark() -> type:
-    from .benchmark_env import BenchmarkEnv
-
-    return BenchmarkEnv
-
-
-def _name(cls: Any) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", cls.name or cls.__name__)
+    name = name_of(cls.name, cls)
+    return type(f"{cls.__name__}Benchmark", (_Adapted,), {"env_class": cls, "name": name, "__doc__": cls.__doc__})
 
 
 class _Adapted(EnvBenchmark):

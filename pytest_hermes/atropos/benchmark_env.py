@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any, ClassVar
 from atroposlib.envs.server_handling.server_baseline import APIServerConfig, ServerBaseline
 
 from ..benchmark import Benchmark
-from ..config.of_benchmark import benchmark_settings
 from ..config.settings import resolve
 from ..config.unused import why_not_obeyed
 from ..result import AgentResult
-from ..rollout.catalog import load_benchmark
-from ..rollout.plan import PlannedTask, enumerate_tasks, select, set_up
+from ..rollout.plan import PlannedTask
+from ..runs.benchmark_settings import benchmark_settings
+from ..runs.catalog import load_benchmark
+from ..runs.tasks import enumerate_tasks, select, set_up
 from ..tools.context import ToolContext
 from ..verdict import Verdict
 from .base_env import HermesAgentBaseEnv
@@ -34,7 +36,7 @@ class BenchmarkEnv(HermesAgentBaseEnv):
     def __init__(self, config: HermesAgentEnvConfig, server_configs: Any, *arguments: Any, **named: Any) -> None:
         self.benchmark: Benchmark = self.load_benchmark()
         self.tasks: list[PlannedTask] = []
-        self._cycle: Iterator[PlannedTask] | None = None
+        self._cycle: Iterator[PlannedTask] = iter(())
         super().__init__(config, server_configs, *arguments, **named)
 
     @classmethod
@@ -58,24 +60,19 @@ class BenchmarkEnv(HermesAgentBaseEnv):
         return config.env, [ServerConfig(model_name=model) if model else ServerConfig()]
 
     async def setup(self) -> None:
-        for key, why in why_not_obeyed(self.benchmark).items():
+        for key, why in why_not_obeyed(self.benchmark.name, self.benchmark.config_fields).items():
             if key.removeprefix("env.") in self.config.model_fields_set:
                 log.warning("%s has no effect: %s", key, why)
         await set_up(self.benchmark)
-        self._as_benchmark.follow(self.benchmark)
+        self.as_benchmark.follow(self.benchmark)
         self.tasks = select(
             await enumerate_tasks(self.benchmark), self.config.task_filter or (), self.config.skip_tasks or ()
         )
+        self._cycle = itertools.cycle(self.tasks)
 
     async def get_next_item(self) -> Any:
         """Return the items in order, again and again."""
-        if self._cycle is None:
-            self._cycle = self._forever()
         return next(self._cycle).item
-
-    def _forever(self) -> Iterator[PlannedTask]:
-        while True:
-            yield from self.tasks
 
     def format_prompt(self, item: Any) -> str:
         return self.benchmark.format_prompt(item)
@@ -106,9 +103,6 @@ class EvalOnlyEnv(BenchmarkEnv):
 
     async def collect_trajectories(self, item: Any) -> tuple[Any, list[Any]]:
         return None, []
-
-    async def score(self, rollout_group_data: Any) -> None:
-        return None
 
 
 class TerminalTestEnv(BenchmarkEnv):

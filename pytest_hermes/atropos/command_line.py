@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import inspect
 import json
 import logging
 import os
@@ -19,12 +20,12 @@ from atroposlib.envs.base import BaseEnvConfig
 from pydantic import BaseModel, SecretStr
 
 from ..config.fields import EnvConfig, Schema, types_of
-from ..config.options import plain
+from ..config.options import comma_list, plain
 from ..config.settings import Config, Layer, Origin, Setting, check_key, resolve
 from ..config.yaml_text import parse_value, read_settings
 from ..errors import HermesError, UsageError
 from ..redact import Redactor
-from ..rollout.configured import endpoint_of
+from ..runs.configuration import endpoint_of
 from .env_config import MANAGER_KEYS, HermesAgentEnvConfig, as_list, one_server, schema_of, server_values
 from .flags import with_flags
 from .modes import run_mode
@@ -48,7 +49,7 @@ over the file, the file over the environment's own defaults. Lists are JSON or h
 OPENAI_API_KEY, PYTEST_HERMES_API_KEY).
 """
 
-_FLAGS = "[--config FILE] [--env.FIELD VALUE …] [--openai.FIELD VALUE …]"
+_ALL_MODES = "|".join(_MODES)
 
 #: Exit codes.
 FAILED, USAGE = 1, 2
@@ -85,7 +86,7 @@ def _run_given(given: _Given) -> int:
 
 
 async def _run(env: HermesAgentBaseEnv, mode: str) -> int:
-    with ended_by_signals(env) as received:
+    with ended_by_signals(env.runner) as received:
         try:
             await run_mode(env, mode)
         except asyncio.CancelledError:
@@ -98,44 +99,41 @@ async def _run(env: HermesAgentBaseEnv, mode: str) -> int:
 class _Given:
     """What was given on the command line, in the file, and by the environment's class."""
 
-    def __init__(self, cls: type[HermesAgentBaseEnv], mode: str, config_file: str | None, flags: list[Setting]) -> None:
-        self.mode = mode
+    def __init__(self, cls: type[HermesAgentBaseEnv]) -> None:
+        self.mode = ""
         self._cls = cls
-        if mode not in cls.modes:
-            raise UsageError(f"{cls.__name__} is for {', '.join(cls.modes)}, not for {mode}")
         config, servers = cls.config_init()
         if not isinstance(config, HermesAgentEnvConfig):
             raise UsageError(f"{cls.__name__}.config_init() must return a HermesAgentEnvConfig first")
+        self.config = config
+        self.schema = schema_of(type(config))
         self._servers = as_list(servers)
-        self._schema = schema_of(type(config))
         origin = Origin(Layer.BENCHMARK, f"{cls.__name__}.config_init()")
-        settings = [Setting(f"env.{name}", getattr(config, name), origin) for name in sorted(config.model_fields_set)]
+        own = [(f"env.{name}", getattr(config, name)) for name in sorted(config.model_fields_set)]
         if len(self._servers) == 1:
-            settings += [Setting(f"openai.{k}", v, origin) for k, v in server_values(self._servers[0]).items()]
-        if config_file is not None:
-            settings += read_settings(_config_path(cls, config_file), config_file, schema=self._schema)
-        self._settings = settings + flags
+            own += [(f"openai.{name}", value) for name, value in server_values(self._servers[0]).items()]
+        self.settings = [Setting(key, value, origin) for key, value in own]
 
     def secrets(self) -> list[str]:
         keys = [getattr(server, "api_key", None) for server in self._servers]
-        lists = [s.value for s in self._settings if s.key == "openai" and isinstance(s.value, list)]
-        settings = [*self._settings, *(setting for servers in lists for server in servers for setting in server)]
+        lists = [s.value for s in self.settings if s.key == "openai" and isinstance(s.value, list)]
+        settings = [*self.settings, *(setting for servers in lists for server in servers for setting in server)]
         given = [setting.value for setting in settings if setting.key == "openai.api_key"]
         keys += [value.get_secret_value() if isinstance(value, SecretStr) else str(value or "") for value in given]
         return [key for key in keys if key]
 
     def environment(self) -> HermesAgentBaseEnv:
         """Return the environment, configured. Raises UsageError for what does not fit."""
-        config = resolve(self._settings, self._schema)
+        config = resolve(self.settings, self.schema)
         assert isinstance(config.env, HermesAgentEnvConfig)
-        manager = {setting.key: bool(setting.value) for setting in self._settings if setting.key in MANAGER_KEYS}
+        manager = {setting.key: bool(setting.value) for setting in self.settings if setting.key in MANAGER_KEYS}
         return self._cls(config.env, self._server_list(config), **manager)
 
     def _server_list(self, config: Config) -> list[Any]:
-        of_file = next((setting for setting in self._settings if setting.key == "openai"), None)
+        of_file = next((setting for setting in self.settings if setting.key == "openai"), None)
         if of_file is None and len(self._servers) == 1:
             return [self._one_server(config)]
-        if chosen := [s for s in self._settings if s.key.startswith("openai.") and s.origin.layer > Layer.BENCHMARK]:
+        if chosen := [s for s in self.settings if s.key.startswith("openai.") and s.origin.layer > Layer.BENCHMARK]:
             where = of_file.origin if of_file is not None else f"{self._cls.__name__}.config_init()"
             raise UsageError(
                 f"{chosen[0].origin}: {chosen[0].key} cannot be set for all of the servers that {where} lists"
@@ -143,13 +141,13 @@ class _Given:
         if of_file is None:
             return self._servers
         assert isinstance(of_file.value, list)
-        base = [setting for setting in self._settings if setting.origin.layer is Layer.BENCHMARK]
-        return [one_server(resolve([*base, *settings], self._schema)) for settings in of_file.value]
+        base = [setting for setting in self.settings if setting.origin.layer is Layer.BENCHMARK]
+        return [one_server(resolve([*base, *settings], self.schema)) for settings in of_file.value]
 
     def _one_server(self, config: Config) -> Any:
         if endpoint_of(config) is None and config.openai.base_url is not None:
             elsewhere = ("openai.base_url", "openai.api_key")
-            config = resolve([setting for setting in self._settings if setting.key not in elsewhere], self._schema)
+            config = resolve([setting for setting in self.settings if setting.key not in elsewhere], self.schema)
         model, url = config.origin("openai.model_name"), config.origin("openai.base_url")
         if url.layer > model.layer and model.layer is Layer.BENCHMARK and config.openai.model_name in ("oracle", "nop"):
             raise UsageError(f"{url}: a base URL needs a model as well: add --openai.model_name=NAME")
@@ -158,8 +156,6 @@ class _Given:
 
 def _config_path(cls: type[HermesAgentBaseEnv], name: str) -> Path:
     """Return the file: in this folder, or else the benchmark's own of that name."""
-    import inspect
-
     path = Path(name)
     benchmark = cls.load_benchmark() if hasattr(cls, "load_benchmark") else None
     if not path.exists() and benchmark is not None and benchmark.default_config == name:
@@ -168,43 +164,34 @@ def _config_path(cls: type[HermesAgentBaseEnv], name: str) -> Path:
 
 
 def _parse(cls: type[HermesAgentBaseEnv], arguments: list[str], program: str | None) -> _Given:
-    config, _ = cls.config_init()
-    schema = schema_of(type(config))
+    given = _Given(cls)
+    modes = {mode: text for mode, text in _MODES.items() if mode in cls.modes}
+    about = (cls.__doc__ or "").strip().split("\n\n")[0]
     parser = argparse.ArgumentParser(
         prog=program or Path(sys.argv[0]).name,
-        description=(cls.__doc__ or "").strip().split("\n\n")[0] or None,
+        description="\n".join([about, "", *(f"  {mode:10}{text}" for mode, text in modes.items())]).lstrip("\n"),
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        usage=f"%(prog)s serve|process|evaluate {_FLAGS}",
+        usage=f"%(prog)s {_ALL_MODES} [--config FILE] [--env.FIELD VALUE …] [--openai.FIELD VALUE …]",
     )
-    modes = parser.add_subparsers(dest="mode", metavar="serve|process|evaluate", required=True)
-    for mode, text in _MODES.items():
-        if mode in cls.modes:
-            of_mode = modes.add_parser(
-                mode,
-                prog=f"{parser.prog} {mode}",
-                help=text,
-                description=text,
-                epilog=_EPILOG,
-                allow_abbrev=False,
-                usage=f"%(prog)s {_FLAGS}",
-            )
-            _add_flags(of_mode, schema, config)
-    given, unknown = parser.parse_known_args(_with_values(arguments))
-    flags: list[Setting] = []
+    parser.add_argument("mode", choices=list(modes), metavar=_ALL_MODES, help="what to do")
+    _add_flags(parser, given.schema, given.config)
+    values, unknown = parser.parse_known_args(_with_values(arguments))
     for flag in unknown:
         if flag.startswith("--"):
-            check_key(flag[2:].partition("=")[0], Origin(Layer.COMMAND_LINE, "command line"), schema)
+            check_key(flag[2:].partition("=")[0], Origin(Layer.COMMAND_LINE, "command line"), given.schema)
         raise UsageError(f"what is {flag!r}? a flag is --env.FIELD VALUE or --openai.FIELD VALUE; see --help")
-    for key, text in vars(given).items():
-        if key in ("mode", "config") or text is None:
-            continue
-        origin = Origin(Layer.COMMAND_LINE, f"--{key}")
+    texts = {key: text for key, text in vars(values).items() if text is not None}
+    given.mode = texts.pop("mode")
+    if (file := texts.pop("config", None)) is not None:
+        given.settings += read_settings(_config_path(cls, file), file, schema=given.schema)
+    for key, text in texts.items():
         section, _, name = key.partition(".")
-        value = _value(schema.sections[section], name, text, f"--{key}") if name else parse_value(text, f"--{key}")
-        flags.append(Setting(key, value, origin))
-    return _Given(cls, given.mode, given.config, flags)
+        model = given.schema.sections.get(section)
+        value = parse_value(text, f"--{key}") if model is None else _value(model, name, text, f"--{key}")
+        given.settings.append(Setting(key, value, Origin(Layer.COMMAND_LINE, f"--{key}")))
+    return given
 
 
 def _with_values(arguments: Sequence[str]) -> list[str]:
@@ -263,19 +250,13 @@ def _value(model: type[BaseModel], name: str, text: str, flag: str) -> object:
     if text in ("None", "null") and type(None) in kinds:
         return None
     if any(kind in kinds for kind in (list, tuple, set)):
-        return _list(text, flag)
+        # A list of numbers makes numbers of them.
+        return _json(text, flag) if text.lstrip().startswith("[") else comma_list(text)
     if dict in kinds:
         return _json(text, flag)
     if str in kinds or not {bool, int, float} & set(kinds):
         return text
     return parse_value(text, flag)
-
-
-def _list(text: str, flag: str) -> object:
-    if text.lstrip().startswith("["):
-        return _json(text, flag)
-    # A list of numbers makes numbers of them.
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _json(text: str, flag: str) -> object:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import inspect
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from ..benchmark import Benchmark
+from ..core.awaiting import awaited
 from ..task import SandboxSpec, Task
 
 if TYPE_CHECKING:
@@ -38,12 +38,11 @@ class EnvBenchmark(Benchmark):
 
     def __init__(self, env: HermesAgentBaseEnv) -> None:
         self._env = env
-        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", env.name or type(env).__name__).lstrip("-.0123456789")
-        self.__dict__["name"] = name or type(env).__name__
+        self.__dict__["name"] = name_of(env.name, type(env)).lstrip("-.0123456789") or type(env).__name__
         self.__dict__["reward_range"] = env.reward_range
-        self.config = env.config
+        self.configure(env.config)
         if env.benchmark is not None:
-            env.benchmark.config = env.config
+            env.benchmark.configure(env.config)
 
     def follow(self, benchmark: Benchmark) -> None:
         """Take over what holds for the environment's benchmark, once that is set up."""
@@ -81,10 +80,13 @@ class EnvBenchmark(Benchmark):
             await super().prepare(item, ctx)
 
     async def compute_reward(self, item: Any, result: AgentResult, ctx: ToolContext) -> float | Verdict:
-        reward: Any = self._env.compute_reward(item, result, ctx)
-        if inspect.isawaitable(reward):
-            reward = await reward
-        return cast("float | Verdict", reward)
+        # It may be written without `async`.
+        return cast("float | Verdict", await awaited(self._env.compute_reward(item, result, ctx)))
+
+
+def name_of(name: str | None, cls: type) -> str:
+    """Return the name of an environment, or of its class, in the form of a benchmark's."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name or cls.__name__)
 
 
 def _id_of(item: Any, prompt: str) -> str:

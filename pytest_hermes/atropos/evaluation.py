@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,10 @@ from ..errors import UsageError
 from ..report.numbers import duration
 from ..report.statistics import estimate_mean, mean_score
 from ..rewards import final_response, tools_used
-from ..rollout.results_file import ResultsFile
-from .sending import RunFailed
+from ..rollout.places import sandbox_choice
+from ..tools.bridge import bridged
+from ..tools.registry import PlaceDefaults, place_defaults
+from .ending import RunFailed
 from .trajectory_file import free_path
 
 if TYPE_CHECKING:
@@ -37,9 +39,16 @@ SAMPLES_FILE = "samples.jsonl"
 _GROUPS = ("category", "difficulty")
 
 
+async def run_evaluation(env: HermesAgentBaseEnv, evaluation: Coroutine[Any, Any, None]) -> None:
+    """Run what `evaluate` returned, so that what it builds by task id is of the environment's sandboxes and holds up
+    nobody."""
+    with place_defaults(PlaceDefaults(sandbox_choice(env.config), env.config.terminal_timeout)):
+        await bridged(evaluation)
+
+
 async def rollout_sample(env: HermesAgentBaseEnv, item: Any) -> dict[str, Any]:
     """Return one rollout of an item as a line of samples.jsonl."""
-    rollout = await env.rollout(item, results=results_of(env))
+    rollout = await env.rollout(item, folder=folder_of(env))
     record, result = rollout.record, rollout.result
     return {
         "task": record.task,
@@ -77,13 +86,13 @@ async def evaluate_items(env: BenchmarkEnv, items: Sequence[Any]) -> dict[str, f
         if done == len(items) or done % max(1, len(items) // 20) == 0:
             log.info("%s", _progress(samples, len(items), time.time() - started))
 
-    tasks = [asyncio.create_task(one(item)) for item in items]
     try:
-        await asyncio.gather(*tasks)
+        async with asyncio.TaskGroup() as tasks:
+            for item in items:
+                tasks.create_task(one(item))
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         metrics = metrics_of(samples)
         if len(samples) < len(items):  # it was ended
             metrics["eval/unfinished"] = len(items) - len(samples)
@@ -166,16 +175,6 @@ def folder_of(env: HermesAgentBaseEnv) -> Path | None:
     return base / f"step-{env.curr_step}" if env.mode == "serve" else base
 
 
-def results_of(env: HermesAgentBaseEnv) -> ResultsFile | None:
-    """Return the file in which the rollouts of the running evaluation are recorded as they end."""
-    folder = folder_of(env)
-    if folder is None:
-        return None
-    if folder not in env.results_files:
-        env.results_files[folder] = ResultsFile(folder, env.redactor)
-    return env.results_files[folder]
-
-
 def write_evaluation(
     env: HermesAgentBaseEnv,
     metrics: Mapping[str, Any],
@@ -204,7 +203,7 @@ def write_evaluation(
     parameters = {"max_new_tokens": env.config.max_token_length, "temperature": env.config.agent_temperature}
     content = {
         "config_general": {
-            "model_name": model_name or _model(env),
+            "model_name": model_name or env.runner.source.name,
             "total_evaluation_time_seconds": str(ended - started),
             "generation_parameters": {**parameters, **(generation_parameters or {})},
         },
@@ -217,10 +216,6 @@ def write_evaluation(
         text = "".join(line + "\n" for line in lines)
         free_path(folder / SAMPLES_FILE).write_text(text, encoding="utf-8", errors="replace")
     log.info("evaluation written to %s", folder)
-
-
-def _model(env: HermesAgentBaseEnv) -> str:
-    return str(getattr(getattr(env.server.servers[0], "config", None), "model_name", ""))
 
 
 def write_config(env: HermesAgentBaseEnv, folder: Path) -> None:

@@ -12,8 +12,12 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ..core.awaiting import awaited
+
 #: What can be appended to in place, and is therefore copied.
 _CONTAINERS = (list, dict, set, deque, Counter)
+#: What is the same when it is equal; of other things nobody knows what equality is.
+_VALUES = (*_CONTAINERS, int, float, str, bytes)
 
 
 class EvaluationView:
@@ -25,23 +29,28 @@ class EvaluationView:
         self._before = self._own(env)
         self._copy = self._copied(env)
         #: Names of what compute_reward changed.
-        self._rewards: set[str] = set()
+        self._rewards = {"compute_reward"}
         self._copy.compute_reward = self._watched(type(env).compute_reward)
 
     async def run(self, evaluate: Callable[[Any], Awaitable[Any]]) -> None:
         """Call `evaluate`, a function of the environment's class; one that raises leaves nothing."""
         await evaluate(self._copy)
-        self._keep()
+        for name in self._changed(self._before, self._copy) - self._rewards:
+            _merge(self._env, name, self._before.get(name), vars(self._copy)[name])
 
     def _own(self, env: Any) -> dict[str, Any]:
-        return {name: _snapshot(value) for name, value in vars(env).items() if name not in self._framework}
+        """Return the user's attributes as they are now."""
+        own = ((name, value) for name, value in vars(env).items() if name not in self._framework)
+        return {name: copy.copy(value) if isinstance(value, _CONTAINERS) else value for name, value in own}
 
     def _copied(self, env: Any) -> Any:
         twin = copy.copy(env)
-        for name, value in vars(env).items():
-            if name not in self._framework and isinstance(value, _CONTAINERS):
-                setattr(twin, name, copy.copy(value))
+        vars(twin).update(self._own(env))
         return twin
+
+    def _changed(self, before: dict[str, Any], env: Any) -> set[str]:
+        now = self._own(env)
+        return {name for name, value in now.items() if name not in before or not _is_same(before[name], value)}
 
     def _watched(self, compute_reward: Callable[..., Any]) -> Callable[..., Any]:
         async def watched(*arguments: Any, **named: Any) -> Any:
@@ -49,44 +58,18 @@ class EvaluationView:
             mine = self._copied(self._copy)
             del mine.compute_reward
             before = self._own(mine)
-            reward = compute_reward(mine, *arguments, **named)
-            if isinstance(reward, Awaitable):
-                reward = await reward
-            for name, value in self._own(mine).items():
-                if name not in before or before[name] != value:
-                    self._rewards.add(name)
-                    # `evaluate` may read it there.
-                    _merge(self._copy, name, before.get(name), vars(mine)[name])
+            reward = await awaited(compute_reward(mine, *arguments, **named))
+            for name in self._changed(before, mine):
+                self._rewards.add(name)
+                # `evaluate` may read it there.
+                _merge(self._copy, name, before.get(name), vars(mine)[name])
             return reward
 
         return watched
 
-    def _keep(self) -> None:
-        for name, value in vars(self._copy).items():
-            if name in self._framework or name in self._rewards or name == "compute_reward":
-                continue
-            if name not in self._before or self._before[name] != _snapshot(value):
-                _merge(self._env, name, self._before.get(name), value)
 
-
-def _snapshot(value: Any) -> Any:
-    return copy.copy(value) if isinstance(value, _CONTAINERS) else _Same(value)
-
-
-class _Same:
-    """Equal to what is the same object, or an equal number or text."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Same):
-            return NotImplemented
-        if isinstance(self.value, int | float | str | bytes | bool):
-            return type(self.value) is type(other.value) and bool(self.value == other.value)
-        return self.value is other.value
+def _is_same(before: Any, now: Any) -> bool:
+    return before is now or (type(before) is type(now) and isinstance(now, _VALUES) and bool(before == now))
 
 
 def _merge(target: Any, name: str, before: Any, after: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..rollout.catalog import installed_benchmarks, load_class
+from ..runs.catalog import installed_benchmarks, load_class
 
 _USAGE = """\
 usage: hermes-env NAME serve|process|evaluate [--config FILE] [--env.FIELD VALUE …] [--openai.FIELD VALUE …]

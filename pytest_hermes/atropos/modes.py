@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..report.numbers import duration
-from ..rollout.run import RUNS_DIR, new_run_id
+from ..rollout.places import sandbox_choice
+from ..runs.run_id import RUNS_DIR, new_run_id
 from . import wandb_use
-from .evaluation import METRICS_FILE, write_config
-from .sending import RunFailed
-from .trajectory_file import free_path
+from .ending import RunFailed
+from .evaluation import METRICS_FILE, run_evaluation, write_config
+from .standing import in_words
+from .trajectory_file import TrajectoryFile, free_path
 
 if TYPE_CHECKING:
     from .base_env import HermesAgentBaseEnv
@@ -32,8 +34,9 @@ async def run_mode(env: HermesAgentBaseEnv, mode: str) -> None:
     """
     env.mode = mode
     try:
+        env.runner.prepare_loop()
         # An environment's own code may ask a judge outside of any rollout.
-        with env.new_judging().current():
+        with env.runner.judging().current():
             await {"serve": serve, "process": process, "evaluate": evaluate}[mode](env)
     finally:
         await env.close()
@@ -49,14 +52,17 @@ def _describe(env: HermesAgentBaseEnv) -> str:
     configs = [server.config for server in env.server.servers if hasattr(server, "config")]
     if any("health_check" in config.model_fields_set and config.health_check for config in configs):
         log.info("openai.health_check has no effect: what fails is asked again by itself")
-    address = f" at {env.source.address}" if env.source.address else ""
-    return f"{env.name or type(env).__name__}: model {env.source.name}{address}, sandbox {env.describe_sandbox()}"
+    source = env.runner.source
+    address = f" at {source.address}" if source.address else ""
+    sandbox = sandbox_choice(env.config)
+    sandbox.check()
+    return f"{env.name or type(env).__name__}: model {source.name}{address}, sandbox {sandbox.describe()}"
 
 
 async def _prepare(env: HermesAgentBaseEnv) -> None:
     """Say who works where, and find out what would keep all rollouts from working. Raises UsageError, Refused."""
     log.info("%s", _describe(env))
-    for dialect in await env.source.prepare():
+    for dialect in await env.runner.source.prepare():
         log.info("asked by token ids (%s); trained on are those it samples", dialect)
 
 
@@ -65,13 +71,14 @@ async def serve(env: HermesAgentBaseEnv) -> None:
     await _prepare(env)
     if env.tokenizer is None:
         raise UsageError(f"serve needs a tokenizer: {env.tokenizers.problem}")
-    env.open_sent_groups()
-    env.open_trajectories()
-    env.prepare_loop(asyncio.get_running_loop())
-    await env.api.find()
+    if env.config.sent_groups is not None:
+        env.ledger.open_notes(Path(env.config.sent_groups))
+    if env.config.data_path_to_save_groups is not None:
+        env.trajectories = _open_trajectories(env)
+    await env.trainer.api.find()
     try:
-        await env.until_stopped(env.env_manager())
-        if env.eval_runner is not None and not env.eval_runner.done():
+        await env.ending.until_stopped(env.env_manager())
+        if env.eval_runner is not None and env.is_evaluating:
             log.info("waiting for the evaluation at step %s to end", env.curr_step)
             await env.eval_runner
     finally:
@@ -79,11 +86,17 @@ async def serve(env: HermesAgentBaseEnv) -> None:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        if hasattr(env, "env_id"):
-            await env.api.disconnect(env.env_id)
-    log.info("done at step %s: %s", env.curr_step, env.standing())
+        await env.trainer.disconnect()
+    log.info("done at step %s: %s", env.curr_step, in_words(env))
     if env.failed_evaluations:
         log.error("%s evaluations failed, see above", env.failed_evaluations)
+
+
+def _open_trajectories(env: HermesAgentBaseEnv) -> TrajectoryFile:
+    """Open the file that `data_path_to_save_groups` names. Raises UsageError when that is not possible."""
+    return TrajectoryFile(
+        Path(env.config.data_path_to_save_groups), env.redactor, env=env.as_benchmark.name, stop=env.ending.stop
+    )
 
 
 async def process(env: HermesAgentBaseEnv) -> None:
@@ -97,22 +110,20 @@ async def process(env: HermesAgentBaseEnv) -> None:
     await asyncio.to_thread(lambda: env.tokenizer)
     await env.setup()
     wanted = _groups_wanted(env)
-    env.open_trajectories()
-    assert env.trajectories is not None
-    if wandb_use.wanted(env.config):
-        wandb_use.start(env.config, name=env.config.wandb_name or env.name)
+    trajectories = env.trajectories = _open_trajectories(env)
+    wandb_use.start(env.config, name=env.config.wandb_name or env.name)
     log.info(
         "%s groups of %s, %s at once, to %s",
-        wanted, env.config.group_size, min(wanted, env.groups_at_once), env.trajectories.path,
+        wanted, env.config.group_size, min(wanted, env.runner.groups_at_once), trajectories.path,
     )  # fmt: skip
-    run = _Processing(env, wanted)
+    run = _Processing(env, wanted, trajectories)
     try:
-        await env.until_stopped(run.run())
-        if not env.trajectories.lines:
+        await env.ending.until_stopped(run.run())
+        if not trajectories.lines:
             raise RunFailed(f"no trajectory was made: {run.why_nothing}")
     finally:  # what was made before a run was ended is kept as well
-        if env.trajectories.lines:
-            log.info("%s trajectories in %s", env.trajectories.lines, env.trajectories.path)
+        if trajectories.lines:
+            log.info("%s trajectories in %s", trajectories.lines, trajectories.path)
 
 
 def _groups_wanted(env: HermesAgentBaseEnv) -> int:
@@ -126,9 +137,10 @@ def _groups_wanted(env: HermesAgentBaseEnv) -> int:
 
 
 class _Processing:
-    def __init__(self, env: HermesAgentBaseEnv, wanted: int) -> None:
+    def __init__(self, env: HermesAgentBaseEnv, wanted: int, trajectories: TrajectoryFile) -> None:
         self._env = env
         self._wanted = wanted
+        self._trajectories = trajectories
         self._done = 0
         self._empty = 0
         self._rewards: list[float] = []
@@ -136,33 +148,26 @@ class _Processing:
         self.why_nothing = "get_next_item() gave no item"
 
     async def run(self) -> None:
-        running: set[asyncio.Task[None]] = set()
-        started = 0
+        places = asyncio.Semaphore(self._env.runner.groups_at_once)
         try:
-            while started < self._wanted or running:
-                while started < self._wanted and len(running) < self._env.groups_at_once:
+            async with asyncio.TaskGroup() as groups:
+                for started in range(self._wanted):
+                    await places.acquire()
                     item = await self._env.get_next_item()
                     if item is None:
                         self._wanted = started
                         break
-                    running.add(asyncio.create_task(self._group(item)))
-                    started += 1
-                if running:
-                    done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                    failures = [error for task in done if (error := task.exception()) is not None]
-                    if failures:
-                        raise failures[0]
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+                    groups.create_task(self._group(item)).add_done_callback(lambda task: places.release())
+        except BaseExceptionGroup as failures:
+            # One failure ends the others, and is what a user should read.
+            raise failures.exceptions[0] from None
 
     async def _group(self, item: Any) -> None:
         env = self._env
         group, _ = await env.collect_trajectories(item)
         if group:
             group = await env.postprocess_histories(group)
-        before = env.trajectories.lines if env.trajectories is not None else 0
+        before = self._trajectories.lines
         if group:
             await env.handle_send_to_api(group, item, do_send_to_api=False, abort_on_any_max_length_exceeded=False)
             for one in group if isinstance(group, list) else [group]:
@@ -170,21 +175,20 @@ class _Processing:
         self._done += 1
         env.curr_step = self._done
         await env.wandb_log({})
-        written = env.trajectories.lines - before if env.trajectories is not None else 0
-        self._tell(written)
+        self._tell(self._trajectories.lines - before)
 
     def _tell(self, written: int) -> None:
         if not written:
             self._empty += 1
             self.why_nothing = "every group came to nothing, see above"
             if self._empty >= _EMPTY_GROUPS and not self._rewards:
-                self._env.stop(RunFailed(f"the first {self._empty} groups came to nothing"))
+                self._env.ending.stop(RunFailed(f"the first {self._empty} groups came to nothing"))
         mean = f", mean reward {sum(self._rewards) / len(self._rewards):.3f}" if self._rewards else ""
-        lines = self._env.trajectories.lines if self._env.trajectories else 0
-        by_heuristic = self._env.rewards_by_heuristic
+        by_heuristic = self._env.runner.rewards_by_heuristic
         log.info(
             "%s/%s groups, %s trajectories%s%s%s (%s)",
-            self._done, self._wanted, lines, mean, f", {self._empty} groups empty" if self._empty else "",
+            self._done, self._wanted, self._trajectories.lines, mean,
+            f", {self._empty} groups empty" if self._empty else "",
             f", {by_heuristic} rewards by the heuristic" if by_heuristic else "", duration(time.time() - self._started),
         )  # fmt: skip
 
@@ -192,7 +196,7 @@ class _Processing:
 async def evaluate(env: HermesAgentBaseEnv) -> None:
     """Measure: set up, call the environment's `evaluate`, and leave its files where they can be found."""
     if env.config.data_dir_to_save_evals is None:
-        run_id = new_run_id([env.name or type(env).__name__], env.source.name)
+        run_id = new_run_id([env.name or type(env).__name__], env.runner.source.name)
         env.config.data_dir_to_save_evals = str(RUNS_DIR / run_id)
     folder = Path(env.config.data_dir_to_save_evals)
     if (folder / "metrics.json").exists() or (folder / "results.jsonl").exists():
@@ -201,8 +205,7 @@ async def evaluate(env: HermesAgentBaseEnv) -> None:
     await _prepare(env)
     await env.setup()
     write_config(env, folder)
-    if wandb_use.wanted(env.config):
-        wandb_use.start(env.config, name=env.config.wandb_name or env.name)
-    await env.until_stopped(env.run_evaluation())
+    wandb_use.start(env.config, name=env.config.wandb_name or env.name)
+    await env.ending.until_stopped(run_evaluation(env, env.evaluate()))
     if not (folder / METRICS_FILE).exists():
         log.warning("evaluate() of %s wrote no metrics; see evaluate_log", type(env).__name__)

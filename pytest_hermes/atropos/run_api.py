@@ -9,6 +9,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import aiohttp
+
 from ..errors import InfrastructureError, UsageError
 
 #: Seconds between tries, after a connection that broke or an error of the server: 22 in all.
@@ -28,7 +30,7 @@ class RunApi:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._session: Any = None
+        self._session: aiohttp.ClientSession | None = None
         self._reached = False
 
     async def find(self) -> None:
@@ -40,7 +42,7 @@ class RunApi:
 
     async def get(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Return the JSON that the server answers. Raises what `post` raises."""
-        return await self.ask("GET", path, body)
+        return await self._ask("GET", path, body)
 
     async def post(self, path: str, body: Any, *, once: bool = False) -> Any:
         """Return the JSON that the server answers, to one of several tries.
@@ -49,12 +51,9 @@ class RunApi:
         Raises UsageError when no server was ever there, or another one, InfrastructureError when it is gone or refuses
         the request.
         """
-        return await self.ask("POST", path, body, once=once)
+        return await self._ask("POST", path, body, once=once)
 
-    async def ask(self, method: str, path: str, body: Any, *, once: bool = False) -> Any:
-        """Return what `post` or `get` return."""
-        import aiohttp
-
+    async def _ask(self, method: str, path: str, body: Any, *, once: bool = False) -> Any:
         waits = iter(_WAITS if self._reached else _FIRST_WAITS)
         while True:
             try:
@@ -100,8 +99,6 @@ class RunApi:
         await self._quickly("POST", "/disconnect-env", {"env_id": env_id})
 
     async def _quickly(self, method: str, path: str, body: Any) -> bool:
-        import aiohttp
-
         try:
             async with asyncio.timeout(_SHORT):
                 status, _ = await self._once(method, path, body)
@@ -110,8 +107,6 @@ class RunApi:
         return status < 400
 
     async def _once(self, method: str, path: str, body: Any) -> tuple[int, str]:
-        import aiohttp
-
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT))
         headers, content = {}, None
@@ -126,8 +121,8 @@ class RunApi:
 
     async def close(self) -> None:
         if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+            await self._session.close()
+            self._session = None
 
 
 def _cause(error: Exception) -> str:

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from ..models.tokens.trace import IGNORED, Segment
+from .scored_rollout import MADE_OF, ScoredGroup, group_in
 
 #: Fields with one row a token.
 _PER_TOKEN = ("advantages", "ref_logprobs", "inference_logprobs")
@@ -26,6 +27,9 @@ _PER_ROLLOUT = (
     "distill_logprobs",
 )
 
+#: Fields of a sequence that is one of several segments.
+_OF_SEGMENT = ("tokens", "masks", "inference_logprobs")
+
 #: What Atropos's trainers know a row by that is not to be trained on (example_trainer/data.py).
 _UNTRAINED = {"set_advantage_to_zero": True}
 
@@ -33,23 +37,27 @@ _UNTRAINED = {"set_advantage_to_zero": True}
 SENT = frozenset({*_PER_ROLLOUT, "generation_params", "group_overrides", "images", "env_id"})
 
 
-def join(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def join(
+    items: Sequence[Mapping[str, Any]], *, id: str, tools: Sequence[dict[str, Any]], padded: int = 0
+) -> dict[str, Any]:
     """Return the group of the scored rollouts in `items`, each in the form of Atropos's `ScoredDataItem`.
 
-    A field that only some of them have is left out, since a row could not be told from another's.
+    A field that only some of them have is left out, since a row could not be told from another's. `padded` rows, which
+    stand for no rollout, are added to it.
     """
+    made_of = ScoredGroup(id, tools, [item.get(MADE_OF) for item in items], padded)
+    items = [*items, *padding(items, padded)]
     group: dict[str, Any] = {name: [item[name] for item in items] for name in ("tokens", "masks", "scores")}
     for name in (*_PER_TOKEN, "messages", "images", "distill_token_ids", "distill_logprobs"):
         rows = [item.get(name) for item in items]
-        group[name] = rows if rows and all(row is not None for row in rows) else None
+        group[name] = rows if all(row is not None for row in rows) else None
     overrides = [item.get("overrides") for item in items]
     group["overrides"] = [row or {} for row in overrides] if any(row is not None for row in overrides) else None
     group["group_overrides"] = {}
     for item in items:
         group["group_overrides"].update(item.get("group_overrides") or {})
-    parameters = [item["generation_params"] for item in items if item.get("generation_params")]
-    group["generation_params"] = parameters[0] if parameters else None
-    return group
+    group["generation_params"] = next(filter(None, (item.get("generation_params") for item in items)), None)
+    return {**group, MADE_OF: made_of}
 
 
 def padding(items: Sequence[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:
@@ -64,12 +72,10 @@ def padding(items: Sequence[Mapping[str, Any]], count: int) -> list[dict[str, An
     # Of equal numbers the mean may be another one, and a group of two scores would not be one without a signal.
     mean = scores[0] if len(set(scores)) == 1 else fmean(scores)
     shortest = min(items, key=lambda item: len(item["tokens"]))
-    kept = {name: value for name, value in shortest.items() if not name.startswith("hermes_")}
-    if kept.get("messages") is not None:
-        kept["messages"] = []
-    return [
-        {**kept, "scores": mean, "overrides": {**(kept.get("overrides") or {}), **_UNTRAINED}} for _ in range(count)
-    ]
+    row = {**shortest, "scores": mean, "overrides": {**(shortest.get("overrides") or {}), **_UNTRAINED}}
+    if row.get("messages") is not None:
+        row["messages"] = []
+    return [row] * count
 
 
 def further_segments(group: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -79,21 +85,19 @@ def further_segments(group: Mapping[str, Any]) -> list[dict[str, Any]]:
     whichever group it stands. A rollout that has no further segment is there as a sequence that is not trained on.
     None for a group with values for each token that only its maker knows.
     """
-    further = group.get("hermes_segments") or []
-    rounds = max(map(len, further), default=0)
+    made_of = group_in(group)
+    further = [rollout.further if rollout else () for rollout in made_of.rollouts] + [()] * made_of.padded
     theirs = ("advantages", "ref_logprobs", "distill_token_ids", "distill_logprobs")
-    if not rounds or len(further) != len(group["tokens"]) or any(group.get(name) is not None for name in theirs):
+    if len(further) != len(group["tokens"]) or any(group.get(name) is not None for name in theirs):
         return []
     if group.get("inference_logprobs") is None:
         return []
-    shared = {
-        name: value for name, value in group.items() if name in ("scores", "group_overrides") and value is not None
-    }
+    shared = {name: group[name] for name in ("scores", "group_overrides") if group.get(name) is not None}
     overrides = group.get("overrides") or [{}] * len(further)
     parts = []
-    for index in range(rounds):
+    for index in range(max(map(len, further), default=0)):
         rows = [_segment_row(group, row, index, segments) for row, segments in enumerate(further)]
-        part: dict[str, Any] = {name: [row[name] for row in rows] for name in ("tokens", "masks", "inference_logprobs")}
+        part: dict[str, Any] = {name: [row[name] for row in rows] for name in _OF_SEGMENT}
         trained = [index < len(segments) for segments in further]
         part["overrides"] = [own if on else {**own, **_UNTRAINED} for own, on in zip(overrides, trained, strict=True)]
         part["generation_params"] = {**(group.get("generation_params") or {}), "segment": index + 1}
@@ -102,7 +106,7 @@ def further_segments(group: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _segment_row(group: Mapping[str, Any], row: int, index: int, segments: Sequence[Segment]) -> dict[str, Any]:
-    own = {name: group[name][row] for name in ("tokens", "masks", "inference_logprobs")}
+    own = {name: group[name][row] for name in _OF_SEGMENT}
     rows = [
         {"tokens": one.tokens, "masks": one.masks, "inference_logprobs": one.inference_logprobs()} for one in segments
     ]
@@ -117,15 +121,37 @@ def as_sent(group: Mapping[str, Any]) -> dict[str, Any]:
     return sent
 
 
-def problems(group: Mapping[str, Any], size: int | None, *, trained: bool = True) -> list[str]:
-    """Return what is wrong with a group of `size` rollouts (None: of any number); nothing for one that may be used.
+def why_not(
+    group: Mapping[str, Any], *, size: int | None, below: int | None, scores_differ: bool
+) -> tuple[str, str] | None:
+    """Return why a group is not used, as a kind that is counted and the details; None if it is.
 
-    `trained`: each rollout must have tokens to train on.
+    `size` is what `problems` takes. Sequences must stay `below` that many tokens (None: no limit). With `scores_differ`
+    not all scores may be the same.
     """
-    return list(_problems(group, size, trained))
+    if wrong := problems(group, size):
+        return "invalid", "; ".join(wrong[:5])
+    if scores_differ and len(set(group["scores"])) == 1:
+        return "with equal scores", f"all {len(group['scores'])} rollouts have {group['scores'][0]:g}"
+    longest = max(len(row) for row in group["tokens"])
+    if below is not None and longest >= below:
+        details = (
+            f"a sequence of {longest} tokens, and the trainer takes fewer than {below} (its max_token_len); lower "
+            "env.max_token_length or env.max_agent_turns, or raise the trainer's"
+        )
+        return "too long", details
+    return None
 
 
-def _problems(group: Mapping[str, Any], size: int | None, trained: bool) -> Iterator[str]:
+def problems(group: Mapping[str, Any], size: int | None) -> list[str]:
+    """Return what is wrong with a group of `size` rollouts; nothing for one that may be used.
+
+    None: of any number, which need no tokens to train on.
+    """
+    return list(_problems(group, size))
+
+
+def _problems(group: Mapping[str, Any], size: int | None) -> Iterator[str]:
     tokens = group.get("tokens")
     if not isinstance(tokens, list) or not tokens:
         yield "no tokens"
@@ -140,7 +166,7 @@ def _problems(group: Mapping[str, Any], size: int | None, trained: bool) -> Iter
             yield f"{len(tokens)} rows of tokens, {len(rows) if isinstance(rows, list) else 'no'} of {name}"
             return
     for row, sequence in enumerate(tokens):
-        yield from (f"rollout {row}: {problem}" for problem in _of_row(group, row, sequence, trained))
+        yield from (f"rollout {row}: {problem}" for problem in _of_row(group, row, sequence, size is not None))
 
 
 def _of_row(group: Mapping[str, Any], row: int, tokens: Any, trained: bool) -> Iterator[str]:

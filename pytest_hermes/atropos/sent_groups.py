@@ -7,21 +7,18 @@ ones it has. It keeps the environment of a process that was killed as well, so h
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import fcntl
 import hashlib
 import json
 import os
 import uuid
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..append import append_whole
 from ..errors import UsageError
 
 _FORMAT = "pytest-hermes sent groups 1"
@@ -63,17 +60,6 @@ class Registration:
         return grows and (self.url, name) == (earlier.url, same) and int(count) > int(before)
 
 
-#: The draw whose group the running code makes or sends.
-DRAW: ContextVar[Draw | None] = ContextVar("hermes_draw", default=None)
-
-
-@dataclass(frozen=True, eq=False)
-class _Working:
-    item: Any
-    draw: Draw
-    task: asyncio.Task[Any] | None
-
-
 class SentGroups:
     """The notes of one training run, which several processes may write one after the other."""
 
@@ -82,17 +68,11 @@ class SentGroups:
         self.path = path
         self._noted: dict[tuple[str, int], State] = {}
         self._drawn: Counter[str] = Counter()
-        self._torn = False
         self._registration: Registration | None = None
-        #: Draws that wait for their rollouts, by their item, which is kept so that its id stays its own.
-        self._waiting: dict[int, tuple[Any, deque[Draw]]] = {}
-        self._working: list[_Working] = []
+        self._file = -1
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise _cannot_write(path, error) from error
-        try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._run = self._read()
         except BlockingIOError:
@@ -100,38 +80,36 @@ class SentGroups:
             raise UsageError(f"env.sent_groups: another run is writing to {path}; give each its own file") from None
         except OSError as error:
             self.close()
-            raise _cannot_write(path, error) from error
+            raise UsageError(f"env.sent_groups: cannot write {path}: {error.strerror}") from error
         except UsageError:
             self.close()
             raise
 
     def _read(self) -> str:
-        size = os.fstat(self._file).st_size
-        content = os.pread(self._file, size, 0)
-        if content and not content.endswith(b"\n"):
+        content = os.pread(self._file, os.fstat(self._file).st_size, 0)
+        if not content:
+            run = uuid.uuid4().hex[:12]
+            self._write({"format": _FORMAT, "run": run})
+            return run
+        if not content.endswith(b"\n"):
             # A machine that lost power may have left half a line.
             os.write(self._file, b"\n")
-        lines = list(_objects(content))
-        if not size:
-            run = uuid.uuid4().hex[:12]
-            try:
-                self._write({"format": _FORMAT, "run": run})
-            except OSError:
-                os.ftruncate(self._file, 0)  # so that it is a new one still
-                raise
-            return run
-        if not lines or lines[0].get("format") != _FORMAT:
+        first, *lines = list(_objects(content)) or [{}]
+        if first.get("format") != _FORMAT:
             raise UsageError(f"env.sent_groups: {self.path} is not a file of sent groups; name another one")
-        for line in lines[1:]:
+        for line in lines:
             if isinstance(line.get("task"), str) and isinstance(line.get("number"), int):
                 self._noted[line["task"], line["number"]] = line.get("state", "sending")
             elif isinstance(line.get("registered"), dict):
                 self._registration = Registration(**line["registered"])
-        return str(lines[0].get("run"))
+        return str(first.get("run"))
 
     def __len__(self) -> int:
         """How many groups were noted, by this process and those before."""
         return len(self._noted)
+
+    def __contains__(self, draw: Draw) -> bool:
+        return (draw.task, draw.number) in self._noted
 
     @property
     def in_doubt(self) -> int:
@@ -148,72 +126,23 @@ class SentGroups:
         """Return the next draw of a task; None when its group was noted before this process began."""
         number = self._drawn[task]
         self._drawn[task] += 1
-        if (task, number) in self._noted:
-            return None
         name = hashlib.sha256(f"{self._run}\0{task}\0{number}".encode()).hexdigest()
-        return Draw(task, number, name[:12])
-
-    def wait(self, item: Any, draw: Draw) -> None:
-        """Keep a draw for the next rollouts of `item`."""
-        self._waiting.setdefault(id(item), (item, deque()))[1].append(draw)
-
-    @contextmanager
-    def worked_on(self, item: Any, task: str) -> Iterator[Draw]:
-        """Take the draw that waits for `item`, or else a new one; broken off before it is noted, it waits again."""
-        _, waiting = self._waiting.get(id(item), (item, deque()))
-        draw = waiting.popleft() if waiting else self._taken_over(item)
-        if not waiting:
-            self._waiting.pop(id(item), None)
-        while draw is None:
-            draw = self.draw(task)
-        token = DRAW.set(draw)
-        working = _Working(item, draw, asyncio.current_task())
-        self._working.append(working)
-        done = False
-        try:
-            yield draw
-            done = True
-        finally:
-            DRAW.reset(token)
-            if working in self._working:
-                self._working.remove(working)
-                if not done and not self._is_noted(draw):
-                    self.wait(item, draw)
-
-    def _taken_over(self, item: Any) -> Draw | None:
-        """Return the draw of one that works on `item`, was cancelled before it was noted, and is closing sandboxes."""
-        for working in self._working:
-            cancelled = working.task is not None and working.task.cancelling() > 0
-            if working.item is item and cancelled and not self._is_noted(working.draw):
-                self._working.remove(working)
-                return working.draw
-        return None
-
-    def _is_noted(self, draw: Draw) -> bool:
-        return (draw.task, draw.number) in self._noted
+        draw = Draw(task, number, name[:12])
+        return None if draw in self else draw
 
     def note(self, draw: Draw, state: State) -> None:
         """Write down what becomes of a draw's group. Raises OSError when the disk does not take it."""
-        self._write({"task": draw.task, "number": draw.number, "group": draw.group, "state": state})
-        if state == "sending":
-            os.fsync(self._file)
+        # What is sent must be known to the next process, also when this machine loses its power.
+        self._write({**vars(draw), "state": state}, sync=state == "sending")
         self._noted[draw.task, draw.number] = state
 
-    def _write(self, line: dict[str, Any]) -> None:
-        data = json.dumps(line).encode() + b"\n"
-        if self._torn or os.write(self._file, data) < len(data):
-            # What came after half a line could not be read.
-            self._torn = True
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def _write(self, line: dict[str, Any], *, sync: bool = False) -> None:
+        append_whole(self._file, json.dumps(line).encode() + b"\n", sync=sync)
 
     def close(self) -> None:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-
-def _cannot_write(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"env.sent_groups: cannot write {path}: {error.strerror}")
 
 
 def _objects(content: bytes) -> Iterator[dict[str, Any]]:

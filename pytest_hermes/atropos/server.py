@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from atroposlib.envs.server_handling.server_baseline import APIServer, APIServerConfig
 
@@ -19,7 +19,7 @@ from ..errors import InfrastructureError, Refused, UsageError
 from ..models.clock import request_waits
 from ..models.embedded import EMBEDDED
 from ..models.endpoint import Endpoint
-from ..models.keys import OPENAI, Address, find_address
+from ..models.keys import AGENT, OPENAI, find_address
 from ..models.limiter import CallLimiter
 from ..models.protocol import Model, ModelSource
 from ..models.retry import RetryPolicy
@@ -131,15 +131,13 @@ def model_source(
     model, base_url = config.model_name, config.base_url or None
     if base_url is None and model in EMBEDDED:
         return EMBEDDED[model]()
+    environ = dict(environ)
     if config.api_key:
-        address = Address((base_url or environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/"), config.api_key)
-        # Checked as any other.
-        find_address(model, address.base_url, {"PYTEST_HERMES_API_KEY": config.api_key})
-    else:
-        address = find_address(model, base_url, environ)
+        base_url = base_url or environ.get("OPENAI_BASE_URL") or OPENAI
+        environ[AGENT.api_key] = config.api_key
     endpoint = Endpoint(
         model,
-        address,
+        find_address(model, base_url, environ),
         calls=CallLimiter(config.num_max_requests_at_once),
         policy=RetryPolicy(request_timeout=config.timeout, first_contact_tries=_FIRST_CONTACT),
     )
@@ -180,7 +178,8 @@ class ServedSource:
     def for_task(self, task: Task) -> Model:
         source = self._first
         if isinstance(source, Endpoint):
-            return _Routed(self._manager.chat_completion)
+            # Which asks the one that is least busy.
+            return cast(Model, self._manager)
         if tellers := self._tellers:
             # One after the other, and each rollout with one of them, which has its beginning in its cache.
             self._started += 1
@@ -203,11 +202,3 @@ class ServedSource:
         for server in self._manager.servers:
             if isinstance(server, HermesServer):
                 await server.close()
-
-
-class _Routed:
-    def __init__(self, ask: Callable[..., Any]) -> None:
-        self._ask = ask
-
-    async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Any:
-        return await self._ask(messages=messages, **parameters)

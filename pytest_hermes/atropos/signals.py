@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..rollout.watchdog import Overrun
 
 if TYPE_CHECKING:
-    from .base_env import HermesAgentBaseEnv
+    from .rollouts import RolloutRunner
 
 log = logging.getLogger("pytest_hermes.atropos")
 
@@ -28,7 +28,7 @@ _PATIENCE = 5.0
 
 
 @contextmanager
-def ended_by_signals(env: HermesAgentBaseEnv) -> Iterator[list[int]]:
+def ended_by_signals(runner: RolloutRunner) -> Iterator[list[int]]:
     """Let a signal cancel the running task; yields the list of those that came.
 
     Code that blocks the loop gets an exception. Where that does not reach it, in a call into C, records of what is in
@@ -50,20 +50,20 @@ def ended_by_signals(env: HermesAgentBaseEnv) -> Iterator[list[int]]:
 
     def end_what_blocks(number: int, frame: FrameType | None) -> None:
         """Raise in code that blocks the loop, on which `stop` is never called before that code has ended."""
-        if env.watchdog is not None and env.watchdog.blocked is not None:
-            env.watchdog.admit_no_more()
+        if runner.watchdog is not None and runner.watchdog.blocked is not None:
+            runner.watchdog.admit_no_more()
             raise Overrun
 
     for number in _NUMBERS:
         loop.add_signal_handler(number, stop, number)
         # The loop hears of signals by a file descriptor all the same.
         signal.signal(number, end_what_blocks)
-    with _heard_by_a_thread(env):
+    with _heard_by_a_thread(runner):
         yield received
 
 
 @contextmanager
-def _heard_by_a_thread(env: HermesAgentBaseEnv) -> Iterator[None]:
+def _heard_by_a_thread(runner: RolloutRunner) -> Iterator[None]:
     """Read the file descriptor that tells of signals in a thread, which hands them on to the loop's own.
 
     Handlers in Python run in the main thread only, and there not before a call into C returns.
@@ -77,7 +77,7 @@ def _heard_by_a_thread(env: HermesAgentBaseEnv) -> Iterator[None]:
             with suppress(OSError):  # the loop has closed
                 os.write(loops, numbers)
             if set(numbers) & set(_NUMBERS):
-                _end_if_blocked(env, numbers[0])
+                _end_if_blocked(runner, numbers[0])
 
     thread = threading.Thread(target=listen, name="hermes-signals", daemon=True)
     thread.start()
@@ -90,12 +90,12 @@ def _heard_by_a_thread(env: HermesAgentBaseEnv) -> Iterator[None]:
         ours.close()
 
 
-def _end_if_blocked(env: HermesAgentBaseEnv, number: int) -> None:
+def _end_if_blocked(runner: RolloutRunner, number: int) -> None:
     end = time.monotonic() + _PATIENCE
-    while env.watchdog is not None and (blocked := env.watchdog.blocked) is not None:
+    while runner.watchdog is not None and (blocked := runner.watchdog.blocked) is not None:
         if time.monotonic() > end:
             why = f"the run ended while {blocked} blocked the event loop"
-            env.abandon(why)
+            runner.abandon(why)
             log.error("%s: %s; its sandboxes end with it", signal.Signals(number).name, why)
             os._exit(128 + number)
         time.sleep(0.1)

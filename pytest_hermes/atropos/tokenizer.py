@@ -6,9 +6,11 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import atroposlib.envs.base as atropos_base
+from atroposlib.envs.server_handling.server_baseline import APIServerConfig
 
 from ..errors import UsageError
 from ..models.embedded import EMBEDDED
@@ -18,17 +20,11 @@ from .env_config import HermesAgentEnvConfig
 _HUB_SECONDS = 10
 
 
-class _Later:
-    @staticmethod
-    def from_pretrained(name: object, *arguments: Any, **options: Any) -> None:
-        return None
-
-
 @contextlib.contextmanager
 def no_tokenizer_yet() -> Iterator[None]:
     """Keep Atropos's constructor from loading a tokenizer: most environments are evaluated without one."""
     loader = atropos_base.AutoTokenizer
-    atropos_base.AutoTokenizer = _Later
+    atropos_base.AutoTokenizer = SimpleNamespace(from_pretrained=lambda name: None)
     try:
         yield
     finally:
@@ -38,42 +34,51 @@ def no_tokenizer_yet() -> Iterator[None]:
 class EnvTokenizer:
     """The tokenizer of an environment, or why there is none."""
 
-    def __init__(self, config: HermesAgentEnvConfig, server: Any) -> None:
+    def __init__(self, config: HermesAgentEnvConfig, server: APIServerConfig) -> None:
         self._name, self._chosen = _named(config, server)
-        self._loaded = False
+        self._found: tuple[Any, str] | None = None
         # Each server of a model loads it in a thread of its own.
         self._loading = threading.Lock()
-        self._tokenizer: Any = None
-        self._problem = ""
+
+    def use(self, tokenizer: Any) -> None:
+        """Take this one, which an environment's own code has loaded."""
+        self._found = tokenizer, ""
 
     def find(self) -> Any:
-        """Return the tokenizer, or None when the model has none that can be had; `problem` then says why.
+        """Return the tokenizer, loaded at first use, or None when the model has none that can be had.
 
         Raises UsageError for one that the user named and that cannot be loaded.
         """
-        with self._loading:
-            if not self._loaded:
-                self._loaded = True
-                self._tokenizer, self._problem = _load(self._name)
-                if self._tokenizer is None and self._chosen:
-                    raise UsageError(f"tokenizer_name: {self._problem}")
-            return self._tokenizer
+        return self._find()[0]
+
+    def needed(self) -> Any:
+        """Return the tokenizer. Raises UsageError when there is none."""
+        tokenizer, problem = self._find()
+        if tokenizer is None:
+            raise UsageError(f"a model that is asked by token ids needs a tokenizer: {problem}")
+        return tokenizer
 
     @property
     def problem(self) -> str:
-        self.find()
-        return self._problem
+        """Why there is none."""
+        return self._find()[1]
+
+    def _find(self) -> tuple[Any, str]:
+        with self._loading:
+            if self._found is None:
+                self._found = tokenizer, problem = _load(self._name)
+                if tokenizer is None and self._chosen:
+                    raise UsageError(f"tokenizer_name: {problem}")
+            return self._found
 
 
-def _named(config: HermesAgentEnvConfig, server: Any) -> tuple[str, bool]:
+def _named(config: HermesAgentEnvConfig, server: APIServerConfig) -> tuple[str, bool]:
     """Return the tokenizer's name, and whether the user chose it."""
     if config.tokenizer_name is not None:
         return config.tokenizer_name, True
-    fields = getattr(server, "config", None)
-    of_server = getattr(fields, "tokenizer_name", "none")
-    if of_server != "none":
-        return str(of_server), True
-    return str(getattr(fields, "model_name", "")), False
+    if server.tokenizer_name != "none":
+        return str(server.tokenizer_name), True
+    return str(server.model_name), False
 
 
 def _load(name: str) -> tuple[Any, str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..append import append_whole
-from ..errors import UsageError
+from ..errors import HermesError, UsageError
 from ..redact import Redactor
+from .ending import RunFailed
+from .scored_rollout import group_in
 
 #: Raised by one when a field changes its meaning or goes.
 SCHEMA_VERSION = 1
@@ -47,33 +49,33 @@ def free_path(path: Path) -> Path:
     return free
 
 
-def trajectory_lines(
-    group: Mapping[str, Any], *, env: str, tools: Sequence[dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
+def trajectory_lines(group: Mapping[str, Any], *, env: str) -> Iterator[dict[str, Any]]:
     """Yield one line for each rollout of a scored group.
 
     `tokens`, `masks` and `inference_logprobs` have one entry a token; `token_source` says what the tokens are. `trace`
     is the whole token trace, which `TokenTrace.from_json` reads, where there is one.
     """
-    records = group.get("hermes_records") or [{}] * len(group["scores"])
+    made_of = group_in(group)
     source = (group.get("generation_params") or {}).get("token_source")
-    traces = group.get("hermes_traces") or []
-    rollouts = len(group["scores"]) - (group.get("hermes_padded") or 0)
-    for row, score in enumerate(group["scores"][:rollouts]):
-        record = records[row] if len(records) == len(group["scores"]) else {}
+    rows = len(group["scores"]) - made_of.padded
+    # What a subclass has made of a group may have other rows.
+    rollouts = made_of.rollouts if len(made_of.rollouts) == rows else [None] * rows
+    for row, rollout in enumerate(rollouts):
+        record = {} if rollout is None else rollout.record.model_dump(mode="json", include={"task", *_METADATA})
+        trace = None if rollout is None or rollout.trace is None else rollout.trace.to_json()
         yield {
             "schema_version": SCHEMA_VERSION,
             "env": env,
             "task": record.get("task"),
-            "group": group.get("hermes_group"),
-            "reward": score,
+            "group": made_of.id,
+            "reward": group["scores"][row],
             "messages": _row(group, "messages", row),
-            "tools": list(tools),
+            "tools": list(made_of.tools),
             "token_source": source,
             "tokens": group["tokens"][row],
             "masks": group["masks"][row],
             "inference_logprobs": _row(group, "inference_logprobs", row),
-            "trace": traces[row] if row < len(traces) else None,
+            "trace": trace,
             "metadata": {name: record[name] for name in _METADATA if name in record},
         }
 
@@ -83,13 +85,15 @@ def _row(group: Mapping[str, Any], name: str, row: int) -> Any:
 
 
 class TrajectoryFile:
-    """Appends the lines of whole groups."""
+    """Appends the rollouts of whole groups of the environment `env`. `stop` ends the run when it cannot."""
 
-    def __init__(self, path: Path, redactor: Redactor) -> None:
+    def __init__(self, path: Path, redactor: Redactor, *, env: str, stop: Callable[[HermesError], None]) -> None:
         """Make the file, under another name if there is one already. Raises UsageError when that is not possible."""
         self.path = free_path(path)
-        self._redactor = redactor
         self.lines = 0
+        self._redactor = redactor
+        self._env = env
+        self._stop = stop
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -98,12 +102,17 @@ class TrajectoryFile:
                 f"cannot write trajectories to {path}: {error.strerror}; see --env.data_path_to_save_groups"
             ) from error
 
-    def append(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Write the lines of one group. Raises OSError when the disk does not take them whole."""
-        texts = [json.dumps(self._redactor.value(line), ensure_ascii=False, default=str) for line in lines]
-        data = b"".join(text.encode("utf-8", "replace") + b"\n" for text in texts)
-        append_whole(self._file, data, sync=True)
-        self.lines += len(lines)
+    def save(self, group: Mapping[str, Any]) -> None:
+        """Write one line for each rollout of a scored group."""
+        lines = [self._redactor.value(line) for line in trajectory_lines(group, env=self._env)]
+        texts = [json.dumps(line, ensure_ascii=False, default=str) + "\n" for line in lines]
+        try:
+            append_whole(self._file, "".join(texts).encode("utf-8", "replace"), sync=True)
+        except OSError as error:
+            # Atropos's worker would tell it and go on, with a group that is neither written nor sent.
+            self._stop(RunFailed(f"cannot write trajectories to {self.path}: {error.strerror}"))
+        else:
+            self.lines += len(lines)
 
     def close(self) -> None:
         if self._file >= 0:

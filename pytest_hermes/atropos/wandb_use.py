@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import netrc
 import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .env_config import HermesAgentEnvConfig
+    from .tokenizer import EnvTokenizer
 
 log = logging.getLogger("pytest_hermes.atropos")
 
@@ -41,10 +43,37 @@ def _why_not() -> str | None:
 def start(
     config: HermesAgentEnvConfig, *, name: str | None, project: str | None = None, group: str | None = None
 ) -> None:
-    """Begin a run, with the configuration, which holds no key."""
+    """Begin a run, with the configuration, which holds no key, if one is wanted."""
+    if not wanted(config):
+        return
     import wandb
 
     wandb.init(name=name, project=project, group=group, config=config.model_dump(mode="json"))
+
+
+def add_to_table(
+    table: list[list[tuple[str, float]]],
+    group: Mapping[str, Any],
+    config: HermesAgentEnvConfig,
+    show: Callable[[Any], str],
+    tokenizers: EnvTokenizer,
+) -> None:
+    """Keep rollouts of a scored group, with their scores, for the table of those that were made last.
+
+    `show` makes a text of a conversation; without any, they are the texts of the tokens.
+    """
+    shown = config.num_rollouts_per_group_for_logging
+    rows = group.get("messages")
+    try:
+        if not rows:
+            rows, show = group["tokens"], getattr(tokenizers.find(), "decode", lambda tokens: f"{len(tokens)} tokens")
+        texts = list(map(show, rows))
+    except Exception as error:  # of an environment's own `format`; a table must not cost the group
+        log.error("a group is in no table: %s: %s", type(error).__name__, error, exc_info=error)
+        return
+    scored = list(zip(texts, group["scores"], strict=False))
+    table.append(scored if shown == -1 else scored[:shown])
+    del table[: -config.num_rollouts_to_keep]
 
 
 def finish() -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from ..benchmark import Benchmark
 from .fields import TRAINING_KEYS
 from .settings import Setting
 
@@ -26,13 +25,13 @@ _SPECIAL = {
 BENCHMARK_KEYS = tuple(f"env.{name}" for names in _SPECIAL.values() for name in names)
 
 
-def why_not_obeyed(benchmark: Benchmark) -> dict[str, str]:
-    """Return, by key, why a benchmark takes no notice of a field that others obey."""
+def why_not_obeyed(benchmark: str, obeyed: Collection[str]) -> dict[str, str]:
+    """Return, by key, why a benchmark, which obeys these fields, takes no notice of one that others obey."""
     return {
-        f"env.{name}": f"{benchmark.name} {reason}"
+        f"env.{name}": f"{benchmark} {reason}"
         for reason, names in _SPECIAL.items()
         for name in names
-        if name not in benchmark.config_fields
+        if name not in obeyed
     }
 
 

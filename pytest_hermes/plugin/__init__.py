@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ..config.options import DEFAULT_IN_FLIGHT
+from ..runs.selection import Selection
 from . import hookspecs
 from .distribution import (
     check_n_is_known,
@@ -20,7 +21,7 @@ from .distribution import (
     set_processes,
 )
 from .fixtures import (  # noqa: F401  pytest finds fixtures in the plugin's module
-    _hermes_own_place,
+    _hermes_test_sandbox,
     hermes_agent,
     hermes_score,
     hermes_task,
@@ -30,7 +31,7 @@ from .fixtures import (  # noqa: F401  pytest finds fixtures in the plugin's mod
 )
 from .halts import halts_of
 from .items import CALL, RUN
-from .node_ids import Selection, parse_node_id
+from .node_ids import parse_node_id
 from .options import Options, add_options, check_flags, check_without_benchmark, read_options
 
 
@@ -113,7 +114,7 @@ def _take_selections(config: pytest.Config, options: Options) -> list[Selection]
 
 
 def _is_installed(bench: str) -> bool:
-    from ..rollout.catalog import installed_benchmarks
+    from ..runs.catalog import installed_benchmarks
 
     return bench in installed_benchmarks()
 
@@ -124,20 +125,16 @@ def pytest_configure_node(node: Any) -> None:
 
     That is the id of the run, so that all workers' own tests write to one results file, and where they share a budget.
     """
-    from ..rollout.run import new_run_id
+    from .agent_report import agent_run_id, report_agents
 
     config: pytest.Config = node.config
     halts_of(config)  # what ends a worker is said here
-    options = read_options(config)
-    run_id = config.stash.setdefault(_OWN_RUN_ID, new_run_id(["tests"], options.model or ""))
-    node.workerinput["hermes_run_id"] = run_id
-    if RUN in config.stash or options.has_budget:
-        from .shared_folder import share_folder
+    node.workerinput["hermes_run_id"] = agent_run_id(config)
+    report_agents(config)
+    if RUN in config.stash or read_options(config).has_budget:
+        from .shared_folder import tell_of_folder
 
-        share_folder(config).tell(node.workerinput)
-
-
-_OWN_RUN_ID: pytest.StashKey[str] = pytest.StashKey()
+        tell_of_folder(config, node.workerinput)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -168,10 +165,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "hermes: an attempt of a benchmark's task (set by pytest-hermes)")
     request = config.stash.get(_REQUEST, None)
     if request is None:
-        if read_options(config).configures and not hasattr(config, "workerinput"):
-            from .own_tests import register_config_header
+        if (options := read_options(config)).configures and not hasattr(config, "workerinput"):
+            from .agent_session import register_config_header
 
-            register_config_header(config)
+            register_config_header(config, options)
         return
     from ..errors import UsageError
     from .start import start_run

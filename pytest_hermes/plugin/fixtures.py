@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .items import TaskItem
-from .outcomes import AttemptNotScored
+from .outcomes import AttemptNotScored, properties_of
 from .rollouts import LOOP, ROLLOUT
 from .separate_prints import add_sections
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..rollout.attempt import Rollout
     from ..task import Task
     from ..tools.context import ToolContext
-    from .own_tests import AgentFixture, OwnPlace
+    from .agent_fixture import AgentFixture, TestSandbox
 
 SCORE: pytest.StashKey[float] = pytest.StashKey()
 
@@ -34,7 +34,7 @@ def _task_item(request: pytest.FixtureRequest, fixture: str) -> TaskItem:
 @pytest.fixture
 def hermes_task(request: pytest.FixtureRequest) -> Task:
     """The task of this benchmark item."""
-    return _task_item(request, "hermes_task").planned_item.planned.task
+    return _task_item(request, "hermes_task").attempt.planned.task
 
 
 @pytest.fixture
@@ -46,18 +46,7 @@ def rollout(request: pytest.FixtureRequest) -> Rollout:
     item = _task_item(request, "rollout")
     rollout = item.config.stash[LOOP].take(item)
     record = rollout.record
-    item.user_properties.extend(
-        (name, value)
-        for name, value in (
-            ("reward", record.reward),
-            ("turns", record.turns_used),
-            ("tokens", record.usage.total_tokens),
-            ("cost", str(record.usage.cost) if record.usage.cost is not None and record.usage.cost_source else None),
-            ("attempt", record.attempt),
-            ("error_kind", record.error.kind if record.error else None),
-        )
-        if value is not None
-    )
+    item.user_properties.extend(properties_of(record))
     item.stash[ROLLOUT] = rollout
     add_sections(item, rollout)
     item.ihook.pytest_hermes_rollout(item=item, rollout=rollout)
@@ -75,21 +64,21 @@ def tool_context(request: pytest.FixtureRequest) -> ToolContext:
         _check_held(request.node, "tool_context")
         finished: Rollout = request.getfixturevalue("rollout")
         return finished.context
-    place: OwnPlace = request.getfixturevalue("_hermes_own_place")
-    return place.context
+    own: TestSandbox = request.getfixturevalue("_hermes_test_sandbox")
+    return own.context
 
 
 @pytest.fixture
 def sandbox(request: pytest.FixtureRequest) -> Any:
     """The sandbox of this item's attempt, or one for a test of your own; its methods are awaited in any loop."""
-    from .own_tests import SandboxFixture
+    from .agent_fixture import SandboxFixture
 
     if isinstance(request.node, TaskItem):
         _check_held(request.node, "sandbox")
         finished: Rollout = request.getfixturevalue("rollout")
         return SandboxFixture(finished.place)
-    place: OwnPlace = request.getfixturevalue("_hermes_own_place")
-    return SandboxFixture(place.place)
+    own: TestSandbox = request.getfixturevalue("_hermes_test_sandbox")
+    return SandboxFixture(own.place)
 
 
 def _check_held(item: TaskItem, fixture: str) -> None:
@@ -102,24 +91,24 @@ def _check_held(item: TaskItem, fixture: str) -> None:
 
 
 @pytest.fixture
-def _hermes_own_place(request: pytest.FixtureRequest) -> Iterator[OwnPlace]:
-    from .own_tests import own_tests
+def _hermes_test_sandbox(request: pytest.FixtureRequest) -> Iterator[TestSandbox]:
+    from .agent_fixture import TestSandbox
 
-    place = own_tests(request.config).open_place(request.node)
-    yield place
-    place.close()
+    own = TestSandbox(request.node)
+    yield own
+    own.close()
 
 
 @pytest.fixture
-def hermes_agent(request: pytest.FixtureRequest, _hermes_own_place: OwnPlace) -> Iterator[AgentFixture]:
+def hermes_agent(request: pytest.FixtureRequest, _hermes_test_sandbox: TestSandbox) -> Iterator[AgentFixture]:
     """An agent for a test of your own: `result = await hermes_agent.run("…")`.
 
     It works in the test's own sandbox, which `tool_context` and `sandbox` look into, and is answered by
     `--hermes-model`. What it did is recorded in results.jsonl like an attempt of a benchmark.
     """
-    from .own_tests import AgentFixture
+    from .agent_fixture import AgentFixture
 
-    agent = AgentFixture(request.node, _hermes_own_place)
+    agent = AgentFixture(request.node, _hermes_test_sandbox)
     yield agent
     agent.record(request.node.stash.get(SCORE, None))
 

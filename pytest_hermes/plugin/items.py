@@ -13,7 +13,8 @@ from .outcomes import AttemptFailed
 
 if TYPE_CHECKING:
     from ..rollout.attempt import Rollout
-    from .bench_run import BenchRun, PlannedItem
+    from ..runs.plan import PlannedAttempt
+    from ..runs.run import Run
 
 
 def test_task(rollout: Rollout) -> None:
@@ -33,11 +34,11 @@ def test_nop(rollout: Rollout) -> None:
 class TaskItem(pytest.Function):
     """One attempt of one task."""
 
-    def __init__(self, *, planned_item: PlannedItem, **arguments: Any) -> None:
-        self.planned_item = planned_item
-        self._bench = planned_item.planned.benchmark.name
+    def __init__(self, *, attempt: PlannedAttempt, **arguments: Any) -> None:
+        self.attempt = attempt
+        self._bench = attempt.planned.benchmark.name
         super().__init__(**arguments)
-        task = planned_item.planned.task
+        task = attempt.planned.task
         # For -k: `-k "easy and not unicode"`.
         self.extra_keyword_matches.update(
             word for word in (self._bench, task.category, task.difficulty, *task.tags) if word
@@ -82,19 +83,19 @@ class Benchmarks(pytest.Module):
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         return list(self._items(self.config.stash[RUN]))
 
-    def _items(self, run: BenchRun) -> Iterator[TaskItem]:
-        for planned_item in run.items():
-            model = planned_item.loaded.source.name if planned_item.validates else None
+    def _items(self, run: Run) -> Iterator[TaskItem]:
+        for attempt in run.plan.attempts():
+            model = attempt.loaded.source.name if attempt.validates else None
             yield TaskItem.from_parent(
                 self,
-                name=item_name(planned_item.planned.task.id, planned_item.number, planned_item.of, model),
+                name=item_name(attempt.planned.task.id, attempt.number, attempt.of, model),
                 callobj=test_nop if model == "nop" else test_task,
                 originalname=FUNCTION,
-                planned_item=planned_item,
+                attempt=attempt,
             )
 
 
-RUN: pytest.StashKey[BenchRun] = pytest.StashKey()
+RUN: pytest.StashKey[Run] = pytest.StashKey()
 #: How the call of any test ended: `passed`, `failed` or `skipped`.
 CALL: pytest.StashKey[str] = pytest.StashKey()
 

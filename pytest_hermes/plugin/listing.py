@@ -10,9 +10,10 @@ import pytest
 from ..background import BackgroundLoop
 from ..benchmark import Benchmark
 from ..errors import UsageError
-from ..rollout.catalog import installed_benchmarks, load_benchmark
-from ..rollout.plan import PlannedTask, first, load_tasks
-from .configuration import Configuration
+from ..rollout.plan import PlannedTask
+from ..runs.catalog import installed_benchmarks, load_benchmark
+from ..runs.configuration import Configuration
+from ..runs.tasks import first, load_tasks
 from .options import Options, read_options
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
@@ -13,7 +13,8 @@ from ..report.numbers import compact, duration
 from ..report.spending import known_cost
 
 if TYPE_CHECKING:
-    from .bench_run import BenchRun
+    from ..runs.distributed import DistributedRun
+    from ..runs.run import Run
 
 #: Seconds between two plain lines where stdout is not a terminal.
 PLAIN_EVERY = 60.0
@@ -25,7 +26,19 @@ class LiveLine:
     #: Seconds between two looks at the run.
     interval = 0.25
 
-    def __init__(self, run: BenchRun, total: int, reporter: pytest.TerminalReporter | None) -> None:
+    def __init__(
+        self,
+        run: Run | DistributedRun,
+        total: int,
+        reporter: pytest.TerminalReporter | None,
+        *,
+        at_once: int | None = None,
+        terminal: TextIO | None = None,
+    ) -> None:
+        """`at_once` attempts run side by side; None: as many as the run has in flight.
+
+        `terminal` is where to draw while stdout is captured, which a plain line would be as well.
+        """
         self._run = run
         self._total = total
         self._reporter = reporter
@@ -34,8 +47,10 @@ class LiveLine:
         self._erase = ""
         self._blocked = 0
         self._drawn = ""
-        self._file = None
-        if reporter is not None and reporter.isatty:
+        self._at_once = at_once or run.plan.in_flight
+        self._captured = terminal is not None
+        self._file = terminal
+        if terminal is None and reporter is not None and reporter.isatty:
             # Beside the reporter's own writing, which counts columns and must not see the line come and go.
             self._file = getattr(reporter.config.get_terminal_writer(), "_file", None)
 
@@ -43,7 +58,9 @@ class LiveLine:
         """Draw the line, or what has changed of it."""
         if self._reporter is None or self._reporter.verbosity < -1:
             return
-        self._show_blocked(self._reporter)
+        self._run.refresh()
+        if not self._captured:
+            self._show_blocked(self._reporter)
         if self._file is None:
             self._show_plain()
             return
@@ -70,7 +87,7 @@ class LiveLine:
 
     def _show_blocked(self, reporter: pytest.TerminalReporter) -> None:
         """Write each line about code that blocks the event loop once, at once: the run stands still meanwhile."""
-        lines = self._run.standing.blocked
+        lines = self._run.progress.blocked
         if lines[self._blocked :]:
             self.hide()
             reporter.ensure_newline()
@@ -92,22 +109,22 @@ class LiveLine:
         """Return the line: how many are done, how they stand, what runs, what it took, how long it may go on."""
         records = self._run.records
         counts = Counter(record.status for record in records)
-        standing = self._run.standing
-        cut = "" if standing.calls_cut_to is None else f" (model calls cut to {standing.calls_cut_to})"
+        progress = self._run.progress
+        cut = "" if progress.calls_cut_to is None else f" (model calls cut to {progress.calls_cut_to})"
         parts = [
             f"{len(records)}/{self._total} done",
             f"{counts['passed']} passing",
             *([f"{counts['error']} error{'s' * (counts['error'] > 1)}"] if counts["error"] else []),
-            f"{standing.in_flight} in flight{cut}",
+            f"{progress.in_flight} in flight{cut}",
         ]
-        if standing.activities:
-            more = f" and {len(standing.activities) - 1} more" if standing.activities[1:] else ""
-            parts.append(f"{standing.activities[0]}{more}")
-        if tokens := standing.spent.total_tokens:
+        if progress.activities:
+            more = f" and {len(progress.activities) - 1} more" if progress.activities[1:] else ""
+            parts.append(f"{progress.activities[0]}{more}")
+        if tokens := progress.spent.total_tokens:
             parts.append(f"{compact(tokens)} tokens")
-        if (cost := known_cost(standing.spent, records)) is not None:
+        if (cost := known_cost(progress.spent, records)) is not None:
             parts.append(cost)
-        left = self._seconds_left(standing.in_flight)
+        left = self._seconds_left(progress.in_flight)
         if left is not None:
             parts.append(f"about {duration(left)} left")
         return f"hermes: {', '.join(parts)} ({duration(time.monotonic() - self._started)})"
@@ -119,4 +136,4 @@ class LiveLine:
             return None
         mean = math.fsum(record.seconds.total for record in records) / len(records)
         # Those in flight are half done, on average.
-        return mean * max(remaining - in_flight / 2, 0.5) / min(self._run.in_flight, remaining)
+        return mean * max(remaining - in_flight / 2, 0.5) / min(self._at_once, remaining)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from ..runs.selection import Selection
 
 FUNCTION = "test_task"
 
@@ -16,18 +17,6 @@ _VALIDATORS = "|".join(VALIDATORS)
 _NODE_ID = re.compile(
     rf"(?:\.\./)*(?P<bench>[A-Za-z_][A-Za-z0-9_.-]*)::{FUNCTION}(?:\[(?P<task>[^\]@]+)(?:@(?:(?P<attempt>\d+)|{_VALIDATORS}))?\])?"
 )
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What a pasted node id asks for. None: all tasks; all attempts."""
-
-    bench: str
-    task: str | None = None
-    attempt: int | None = None
-
-    def covers(self, bench: str, task: str) -> bool:
-        return self.bench == bench and self.task in (None, task)
 
 
 def item_name(task: str, attempt: int, attempts: int, validator: str | None = None) -> str:

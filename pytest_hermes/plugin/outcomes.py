@@ -52,6 +52,20 @@ class AttemptNotScored(Exception):
         super().__init__(describe_error(rollout))
 
 
+def properties_of(record: AttemptRecord) -> list[tuple[str, object]]:
+    """Return what stands of an attempt in its test's report, by name: the properties of JUnit's XML."""
+    cost = record.usage.cost if record.usage.cost_source else None
+    values = {
+        "reward": record.reward,
+        "turns": record.turns_used,
+        "tokens": record.usage.total_tokens,
+        "cost": None if cost is None else str(cost),
+        "attempt": record.attempt,
+        "error_kind": record.error.kind if record.error else None,
+    }
+    return [(name, value) for name, value in values.items() if value is not None]
+
+
 def describe_failure(record: AttemptRecord) -> str:
     """Return why an attempt failed: first a line that says it all, then what to look at."""
     why = f"{record.reason}; reward {record.reward:g}" if record.reason else f"reward {record.reward:g}"

@@ -13,13 +13,15 @@ import pytest
 from ..report.spending import judge_usages, unrecorded_text, usages
 from ..report.summary import summary_lines
 from ..report.validation import validation_lines
-from ..rollout.resume import is_unfinished, key_of
+from ..runs.resume import is_unfinished, key_of
+from .header import header_lines
 from .items import TaskItem
 from .outcomes import AttemptFailed, AttemptNotScored, Said
 from .rollouts import ROLLOUT
 
 if TYPE_CHECKING:
-    from .bench_run import BenchRun
+    from ..runs.distributed import DistributedRun
+    from ..runs.run import Run
 
 #: Problems beside the records that are listed.
 _PROBLEMS = 5
@@ -28,36 +30,22 @@ _PROBLEMS = 5
 class BenchReport:
     """Header, durations, sections and summary of a run of benchmarks."""
 
-    def __init__(self, run: BenchRun, planned: Counter[tuple[str, str]] | None = None) -> None:
+    def __init__(
+        self, run: Run | DistributedRun, processes: int = 1, planned: Counter[tuple[str, str]] | None = None
+    ) -> None:
         """`planned` is how many items each benchmark has with each model; None: as many as this session collects."""
         self._run = run
+        self._plan = run.plan
+        self._processes = processes
         self._planned = planned
 
     def pytest_report_header(self) -> list[str]:
-        run = self._run
-        lines = []
-        for loaded in run.benchmarks:
-            source = loaded.source
-            where = f" at {source.address}" if source.address else ""
-            if loaded.chose_its_model:
-                where += " (the default; choose with --hermes-model)"
-            tasks = f"{len(loaded.tasks)} task{'' if len(loaded.tasks) == 1 else 's'}"
-            if loaded.benchmark.revision:
-                tasks += f" of revision {loaded.benchmark.revision[:12]}"
-            attempts = f" × {run.attempts} attempts" if run.attempts > 1 else ""
-            lines.append(f"hermes: {loaded.benchmark.name}, {tasks}{attempts}, model {source.name}{where}")
-        if (judge := run.judge_source) is not None:
-            lines.append(f"hermes: judge {judge.name} at {judge.address}")
-        if run.options.resume is not None:
-            lines.append(f"hermes: resuming {run.options.resume}: {len(run.finished)} attempts are finished")
-        processes = "1 process" if run.processes == 1 else f"{run.processes} processes"
-        lines.append(f"hermes: sandbox {run.isolation}, {run.in_flight} in flight in {processes}")
-        return lines + run.configuration.header([(loaded.config, loaded.benchmark) for loaded in run.benchmarks])
+        return header_lines(self._plan, self._processes)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if self._planned is None:
             self._planned = Counter(
-                (item.planned_item.planned.benchmark.name, item.planned_item.loaded.source.name)
+                (item.attempt.planned.benchmark.name, item.attempt.loaded.source.name)
                 for item in session.items
                 if isinstance(item, TaskItem)
             )
@@ -74,7 +62,7 @@ class BenchReport:
             own.traceback = type(own.traceback)([])
         report = yield
         if own is not None:
-            report.longrepr = Said(self._run.redactor.text(str(own.value)))  # type: ignore[assignment]
+            report.longrepr = Said(self._plan.redactor.text(str(own.value)))  # type: ignore[assignment]
         rollout = item.stash.get(ROLLOUT, None)
         if rollout is not None:
             # The item only waited for its rollout, and that mostly before it was its turn.
@@ -88,18 +76,19 @@ class BenchReport:
         run.refresh()
         if config.option.collectonly or run.results_path is None:
             return
-        for title, lines in self._validations() if run.options.validate else self._summaries():
+        for title, lines in self._validations() if self._plan.options.validate else self._summaries():
             terminalreporter.write_sep("=", title, bold=True)
             for line in lines:
                 terminalreporter.write_line(line)
-        paid = [record for record in run.records if key_of(record) not in run.finished]
-        standing = run.standing
-        for whose, spent, of in (("", standing.spent, usages), ("the judge's ", standing.spent_by_judge, judge_usages)):
+        finished = self._plan.folder.finished if self._plan.folder is not None else {}
+        paid = [record for record in run.records if key_of(record) not in finished]
+        progress = run.progress
+        for whose, spent, of in (("", progress.spent, usages), ("the judge's ", progress.spent_by_judge, judge_usages)):
             if (unrecorded := unrecorded_text(spent, paid, of)) is not None:
                 terminalreporter.write_line(f"besides   {whose}{unrecorded}")
-        problems = standing.problems
+        problems = progress.problems
         for problem in problems[:_PROBLEMS]:
-            terminalreporter.write_line(f"problem   {run.redactor.text(problem)}", yellow=True)
+            terminalreporter.write_line(f"problem   {self._plan.redactor.text(problem)}", yellow=True)
         if len(problems) > _PROBLEMS:
             terminalreporter.write_line(f"problem   and {len(problems) - _PROBLEMS} more", yellow=True)
         for said in config.hook.pytest_hermes_summary(config=config, records=run.records):
@@ -111,7 +100,7 @@ class BenchReport:
 
     def _how_to_go_on(self, folder: Path) -> str | None:
         """Return what runs the attempts that came to no result, None when a new run would do as well."""
-        options = self._run.options
+        options = self._plan.options
         records = [record for record in self._run.records if not is_unfinished(record)]
         errors = any(record.status == "error" for record in records)
         finished = any(record.status != "error" for record in records)
@@ -128,13 +117,13 @@ class BenchReport:
 
     def _summaries(self) -> Iterator[tuple[str, Iterable[str]]]:
         planned = self._planned or Counter()
-        for loaded in self._run.benchmarks:
+        for loaded in self._plan.benchmarks:
             name, model = loaded.benchmark.name, loaded.source.name
             records = [record for record in self._run.records if record.benchmark == name]
             yield f"{name}, {model}", summary_lines(records, planned[name, model])
 
     def _validations(self) -> Iterator[tuple[str, Iterable[str]]]:
-        for name in dict.fromkeys(loaded.benchmark.name for loaded in self._run.benchmarks):
+        for name in dict.fromkeys(loaded.benchmark.name for loaded in self._plan.benchmarks):
             records = [record for record in self._run.records if record.benchmark == name]
             yield f"{name}, validation", validation_lines(records)
 

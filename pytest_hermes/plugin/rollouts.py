@@ -4,41 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .items import TaskItem
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from ..rollout.attempt import Rollout
-    from .bench_run import BenchRun
-
-
-class Handle(Protocol):
-    """One submitted rollout."""
-
-    @property
-    def future(self) -> Future[Rollout]: ...
-
-    def release(self) -> None:
-        """Let a held sandbox close."""
+    from ..runs.run import Handle, Run
 
 
 class Rollouts:
     """A plugin that knows which item waits for which rollout."""
 
-    def __init__(self, run: BenchRun) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
         self._handles: dict[TaskItem, Handle] = {}
 
     def submit(self, item: TaskItem) -> Handle:
         """Queue the item's rollout; one that this run finished already, in a worker that died, is not run again."""
-        handle = self._run.submit(item.planned_item, item.nodeid, hold=item.holds_sandbox)
+        handle = self._submit(item)
         self._handles[item] = handle
         return handle
+
+    def _submit(self, item: TaskItem) -> Handle:
+        return self._run.submit(item.attempt, item.nodeid, hold=item.holds_sandbox)
 
     def is_submitted(self, item: TaskItem) -> bool:
         return item in self._handles
@@ -57,7 +48,7 @@ class Rollouts:
         try:
             return handle.future.result()
         except CancelledError:
-            reason = self._run.redactor.text(self._run.engine.fatal or "the run was stopped")
+            reason = self._run.plan.redactor.text(self._run.engine.fatal or "the run was stopped")
             pytest.exit(reason, returncode=pytest.ExitCode.INTERRUPTED)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -77,9 +68,12 @@ class Rollouts:
         from ..errors import UsageError
 
         try:
-            _ = self._run.engine
+            self._start()
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
+
+    def _start(self) -> None:
+        self._run.start()
 
 
 LOOP: pytest.StashKey[Rollouts] = pytest.StashKey()

@@ -20,14 +20,13 @@ from .rollouts import Rollouts
 from .separate_prints import separate_prints
 
 if TYPE_CHECKING:
-    from .bench_run import BenchRun
-    from .rollouts import Handle
+    from ..runs.run import Handle, Run
 
 
 class RunLoop(Rollouts):
     """Replaces pytest's own loop while benchmark items are among the session's."""
 
-    def __init__(self, run: BenchRun) -> None:
+    def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._finished: queue.SimpleQueue[TaskItem] = queue.SimpleQueue()
 

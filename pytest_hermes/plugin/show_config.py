@@ -16,8 +16,8 @@ from ..config.settings import Config
 from ..config.unused import BENCHMARK_KEYS, why_not_obeyed, why_unused
 from ..errors import UsageError
 from ..redact import REDACTED, Redactor, without_secret_fields
-from ..rollout.catalog import load_benchmark
-from .configuration import Configuration
+from ..runs.catalog import load_benchmark
+from ..runs.configuration import Configuration
 from .options import read_option, read_options
 
 OWN_TESTS = "tests with hermes_agent"
@@ -33,7 +33,10 @@ def show_config(config: pytest.Config) -> None:
         configs: dict[str, tuple[Config, dict[str, str]]] = {}
         for spec in dict.fromkeys(options.bench or ()):
             benchmark = load_benchmark(spec, cwd)
-            configs[benchmark.name] = configuration.of(benchmark), why_not_obeyed(benchmark)
+            configs[benchmark.name] = (
+                configuration.of(benchmark),
+                why_not_obeyed(benchmark.name, benchmark.config_fields),
+            )
         if not configs:
             configs[OWN_TESTS] = configuration.of_own_tests(), dict.fromkeys(BENCHMARK_KEYS, "no benchmark runs")
         redactor = Redactor.from_environment(os.environ, configuration.secrets)

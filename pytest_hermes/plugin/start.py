@@ -7,18 +7,21 @@ from typing import Any
 
 import pytest
 
-from .bench_run import BenchRun
-from .distributed_run import ControllerRun, WorkerRun
+from ..background import BackgroundLoop
+from ..runs.distributed import DistributedRun, WorkerRun
+from ..runs.loading import load_run
+from ..runs.plan import RunPlan
+from ..runs.run import Run
+from ..runs.selection import Selection
 from .halts import halts_of
 from .items import RUN, BenchmarkCollection
-from .node_ids import Selection
 from .options import Options
 from .reporting import BenchReport
 from .rollouts import LOOP, Rollouts
-from .run_limits import RunLimits
 from .run_loop import RunLoop
 from .shared_folder import share_folder, shared_folder
 from .slow_start import announced
+from .user_outcomes import meaning_of
 from .xdist_controller import Controller
 from .xdist_worker import WorkerRollouts
 
@@ -28,41 +31,53 @@ def start_run(config: pytest.Config, options: Options, selections: list[Selectio
 
     Raises UsageError for what does not exist or does not fit.
     """
-    cwd = Path(config.invocation_params.dir)
     workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
+    shared = shared_folder(config)
+    loop = BackgroundLoop(name="hermes-engine")
+    if workerinput is not None and shared is not None:
+        plan = _loaded(config, options, selections, workerinput["hermes_in_flight"], loop, shared.index)
+        worker = WorkerRun(plan, loop, shared, workerinput["workerid"], classify=meaning_of)
+        run = worker.run
+        rollouts: Rollouts = WorkerRollouts(worker)
+    else:
+        with announced(config, ", ".join(dict.fromkeys(options.bench or [each.bench for each in selections]))):
+            run = Run(_loaded(config, options, selections, in_flight, loop), loop, classify=meaning_of)
+        rollouts = RunLoop(run)
     plugins: list[object] = [BenchmarkCollection()]
-    what = ", ".join(dict.fromkeys(options.bench or [selection.bench for selection in selections]))
-    run: BenchRun
-    if workerinput is not None and (shared := shared_folder(config)) is not None:
-        run = WorkerRun(
-            options,
-            selections=selections,
-            in_flight=workerinput["hermes_in_flight"],
-            cwd=cwd,
-            shared=shared,
-            worker=workerinput["workerid"],
-        )
-        rollouts: Rollouts = WorkerRollouts(run)
+    processes = getattr(config.option, "numprocesses", None)
+    if workerinput is None and processes:
+        try:
+            distributed = DistributedRun(run, share_folder(config), processes)
+        except BaseException:
+            run.close()
+            raise
+        plugins += [Controller(distributed), BenchReport(distributed, processes, planned=distributed.planned)]
+    else:
         config.stash[LOOP] = rollouts
         plugins += [rollouts, BenchReport(run)]
-    elif processes := getattr(config.option, "numprocesses", None):
-        with announced(config, what):
-            run = controller = ControllerRun(
-                options,
-                selections=selections,
-                in_flight=in_flight,
-                cwd=cwd,
-                processes=processes,
-                shared=share_folder(config),
-            )
-        plugins += [Controller(controller), BenchReport(run, planned=controller.planned())]
-    else:
-        with announced(config, what):
-            run = BenchRun(options, selections=selections, in_flight=in_flight, cwd=cwd)
-        rollouts = config.stash[LOOP] = RunLoop(run)
-        plugins += [rollouts, BenchReport(run)]
-    plugins.append(RunLimits(run))
     halts_of(config).add(lambda: run.halted)
     config.stash[RUN] = run
     for plugin in plugins:
         config.pluginmanager.register(plugin, f"hermes-{type(plugin).__name__.lower()}")
+
+
+def _loaded(
+    config: pytest.Config,
+    options: Options,
+    selections: list[Selection],
+    in_flight: int,
+    loop: BackgroundLoop,
+    index: Path | None = None,
+) -> RunPlan:
+    try:
+        return load_run(
+            options,
+            loop,
+            cwd=Path(config.invocation_params.dir),
+            in_flight=in_flight,
+            selections=selections,
+            index=index,
+        )
+    except BaseException:
+        loop.close()
+        raise

@@ -20,7 +20,8 @@ from .run_loop import sigterm_as_interrupt
 from .separate_prints import separate_prints
 
 if TYPE_CHECKING:
-    from .bench_run import BenchRun
+    from ..runs.distributed import WorkerRun
+    from ..runs.run import Handle
 
 #: Seconds after which a scheduler may ask again for items that cannot be given away.
 _REFUSAL = 1.0
@@ -32,10 +33,21 @@ _LOOK = 0.2
 class WorkerRollouts(Rollouts):
     """Starts the rollouts of items that are queued for this worker, as many as it may have in flight."""
 
-    def __init__(self, run: BenchRun) -> None:
-        super().__init__(run)
+    def __init__(self, worker: WorkerRun) -> None:
+        super().__init__(worker.run)
+        self._worker = worker
         self._interactor: Any = None
         self._items: list[pytest.Item] = []
+
+    def _start(self) -> None:
+        self._worker.start()
+
+    def _submit(self, item: TaskItem) -> Handle:
+        return self._worker.submit(item.attempt, item.nodeid, hold=item.holds_sandbox)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        self._worker.tell()  # once more: now the run is over
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -60,13 +72,13 @@ class WorkerRollouts(Rollouts):
             self._look_ahead(item)
         if future.cancelled() and (why := self._run.engine.fatal) is not None:
             # It ended with the run, before it had an outcome. A worker that exits instead counts as one that has died.
-            item.session.shouldstop = self._run.redactor.text(why)
+            item.session.shouldstop = self._run.plan.redactor.text(why)
             return True
         return None
 
     def _look_ahead(self, current: pytest.Item) -> None:
         """Start queued rollouts, the next ones first, until as many are unfinished as may be in flight."""
-        free = self._run.in_flight - self.unfinished
+        free = self._run.plan.in_flight - self.unfinished
         for index in [None, *_queued(self._interactor)]:
             item = current if index is None else self._items[index]
             if free > 0 and isinstance(item, TaskItem) and item.is_to_run and not self.is_submitted(item):

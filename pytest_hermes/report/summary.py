@@ -60,15 +60,16 @@ def _score_lines(records: Sequence[AttemptRecord], planned: int) -> Iterator[str
     scored = counts["passed"] + counts["failed"]
     scores = _scores(records)
     estimate = estimate_mean(scores, reward_range=_reward_range(records))
-    if estimate is None:
+    if estimate is None and not scored:
         yield _row("score", "none: no attempt was scored")
-    else:
+    if estimate is not None:
         interval = "bootstrap interval" if estimate.method == "bootstrap" else "interval"
         over = f", {len(scores)} tasks" if len(scores) != estimate.n else ""
         yield _row(
             "score",
             f"{estimate.mean:.3f}  (95 % {interval} {estimate.low:.3f} to {estimate.high:.3f}, n = {estimate.n}{over})",
         )
+    if scored:
         yield _row("passed", f"{counts['passed']} of {scored} ({counts['passed'] / scored:.1%})")
     yield _row("errors", _errors(records, scored))
     if counts["skipped"]:

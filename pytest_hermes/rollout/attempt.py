@@ -13,12 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..benchmark import REWARD_RANGE, Benchmark
-from ..config.fields import EnvConfig
 from ..core.checks import number
 from ..core.one_line import shown
 from ..errors import InfrastructureError, Refused
 from ..judging import Judging
-from ..models.protocol import Equipped, ModelSource
+from ..models.protocol import Equipped
 from ..result import AgentResult, Usage
 from ..task import SandboxSpec
 from ..tools.context import ToolContext
@@ -26,12 +25,12 @@ from ..tools.dispatch import ToolOutcome, dispatch
 from ..tools.place import Place
 from ..tools.tool import Tool
 from ..verdict import Verdict
+from .agent import AgentModel, AgentTask, AgentTools, BuiltinAgent, NoWork
 from .boundary import Ending, unrecordable
 from .budget import Budget, EndedByBudget
 from .limits import attempt_limits
-from .loop import HermesAgentLoop
 from .places import attempt_place
-from .plan import PlannedTask
+from .plan import AttemptPlan
 from .prints import Prints
 from .record import AttemptRecord, EarlierError, Seconds, UsageInfo, VerifierInfo
 from .user_code import BenchmarkFault, UserCode
@@ -39,37 +38,11 @@ from .user_code import BenchmarkFault, UserCode
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from .agent import AgentWork
     from .watchdog import Watchdog
 
 #: Characters of the verifier's output that a record keeps.
 VERIFIER_TAIL = 4000
-
-
-@dataclass(frozen=True)
-class AttemptPlan:
-    """What one attempt is made of."""
-
-    planned: PlannedTask
-    #: From 1.
-    number: int
-    source: ModelSource
-    config: EnvConfig
-    #: What the agent may call.
-    tools: tuple[Tool, ...] = ()
-    #: Keep the sandbox open after verification until it is released.
-    hold: bool = False
-    #: What names the attempt, taken down when it is planned: code that runs later may change the objects.
-    benchmark: str = field(init=False)
-    task: str = field(init=False)
-    revision: str | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        for name, value in (
-            ("benchmark", self.planned.benchmark.name),
-            ("task", self.planned.task.id),
-            ("revision", self.planned.benchmark.revision),
-        ):
-            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -125,15 +98,24 @@ class Attempt:
         self._key = key
         self._user_code = UserCode(plan.task, watchdog)
         self._on_undeclared_reward = on_undeclared_reward
-        self.place = attempt_place(plan.config, key, self._sandbox_spec)
+        self.place = plan.place or attempt_place(plan.config, key, self._sandbox_spec)
         self.context = ToolContext(key, place=self.place)
         self.context.verifier_seconds = self._limits.verifier_seconds
-        self.context.judging = self._judging = judging
-        self.result = AgentResult()
-        self._loop: HermesAgentLoop | None = None
+        self.context.judging = self._judging = plan.judging or judging
+        self._result: AgentResult | None = None
+        self._model: AgentModel | None = None
         self._seconds = {"queue": queued, "sandbox_start": 0.0, "verifier": 0.0}
         self._spec: SandboxSpec | None = None
         self._verdict: Verdict | None = None
+
+    @property
+    def result(self) -> AgentResult:
+        """What the agent left, or has done so far."""
+        return self._result or self._work.result
+
+    @property
+    def _work(self) -> AgentWork:
+        return self._model.work if self._model is not None else NoWork()
 
     async def work(self) -> Ending:
         """Do everything but close the sandbox, and return how it ended.
@@ -142,17 +124,15 @@ class Attempt:
         """
         try:
             with self._judging.current():
-                reward = await self._scored()
+                self._result = await self._agent_at_work()
+                return await (self.plan.ending or self._scored)(self._result)
         except InfrastructureError as failure:
             if failure.kind == "image" and self._shares_image():
                 raise Refused(f"{failure}; name another with --hermes-image", kind=failure.kind) from failure
             raise
-        return Ending("passed" if reward >= self.plan.planned.task.threshold else "failed", reward)
 
     def rollout(self, ending: Ending, prints: Prints) -> Rollout:
         """Return the attempt as it ended. A record that cannot be made of what there is says so."""
-        if self._loop is not None:
-            self.result = self._loop.result
         if ending.status == "failed" and ending.reason is not None and ending.reward is not None:
             low, high = self._parts()[0].reward_range or REWARD_RANGE
             ending = replace(ending, reward=min(max(ending.reward, low), high))
@@ -163,7 +143,8 @@ class Attempt:
         files = self._verdict.files if self._verdict is not None else {}
         return Rollout(record, self.result, self.context, self.place, prints, ending.restartable, files)
 
-    async def _scored(self) -> float:
+    async def _agent_at_work(self) -> AgentResult:
+        """Make the sandbox ready, and let the agent work in it."""
         benchmark, item, task = self._parts()
         async with self._phase("sandbox_start"):
             # First, and whoever answers: what is wrong with a task, or cannot run here, is said of it in any case.
@@ -171,7 +152,7 @@ class Attempt:
         model = self.plan.source.for_task(task)
         tools, config = self.plan.tools, self.plan.config
         async with self._phase("sandbox_start"):
-            if tools:
+            if tools and self.plan.place is None:
                 # Now, not at the first tool call: a sandbox that cannot start must cost no tokens, and an image
                 # that takes minutes is not the agent's time.
                 await self.place.start()
@@ -185,24 +166,14 @@ class Attempt:
             prompt = await self._set_up(benchmark.format_prompt, item)
             if not isinstance(prompt, str | list):
                 raise BenchmarkFault(f"format_prompt returned {shown(prompt)}; it must return a text", kind="setup")
-        self._loop = HermesAgentLoop(
-            model,
-            [tool.schema for tool in tools],
-            {tool.name for tool in tools},
-            max_turns=self._limits.turns,
-            task_id=self._key,
-            temperature=config.agent_temperature,
-            max_tokens=config.max_token_length,
-            extra_body=config.extra_body,
-            seconds=self._limits.agent_seconds,
-            token_budget=self._limits.tokens,
-            cost_budget=self._limits.cost,
-            budget=self._budget,
-            priced=self.plan.source.priced,
-            run_tool=self._run_tool,
-        )
-        messages = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
-        self.result = await self._loop.run([*messages, {"role": "user", "content": prompt}])
+        self._model = AgentModel.configured(model, config, budget=self._budget, priced=self.plan.source.priced)
+        agent = self.plan.agent or BuiltinAgent()
+        asked = AgentTask(task.id, prompt, config.system_prompt)
+        return await agent.run(asked, self.place, self._model, AgentTools(tools, self._run_tool), self._limits)
+
+    async def _scored(self, result: AgentResult) -> Ending:
+        """Say how the attempt ended, by the benchmark's reward."""
+        benchmark, item, task = self._parts()
         async with self._phase("verifier"):
             seconds = None if benchmark.verifier_times_itself else self._limits.verifier_seconds
             reward: float = await self._user_code.call(
@@ -210,15 +181,16 @@ class Attempt:
                 self._rewarded,
                 benchmark.compute_reward,
                 item,
+                result,
                 seconds=seconds,
                 longest_step=self._limits.verifier_seconds,
                 name="compute_reward",
             )
-        return reward
+        return Ending("passed" if reward >= task.threshold else "failed", reward)
 
-    async def _rewarded(self, compute_reward: Callable[..., Any], item: Any) -> float:
+    async def _rewarded(self, compute_reward: Callable[..., Any], item: Any, result: AgentResult) -> float:
         """Return the reward as a number; turning it into one may run code of its own."""
-        reward = compute_reward(item, self.result, self.context)
+        reward = compute_reward(item, result, self.context)
         if inspect.isawaitable(reward):
             reward = await reward
         if isinstance(reward, Verdict):
@@ -285,7 +257,7 @@ class Attempt:
 
     def _record(self, ending: Ending) -> AttemptRecord:
         benchmark, _, task = self._parts()
-        loop, verdict = self._loop, self._verdict
+        work, verdict = self._work, self._verdict
         return AttemptRecord(
             run_id=self._run_id,
             benchmark=self.plan.benchmark,
@@ -308,12 +280,12 @@ class Attempt:
             **AttemptRecord.fields_of_judging(self._judging, ending.reward),
             seconds=Seconds(
                 **self._seconds,
-                model=loop.model_seconds if loop else 0.0,
-                backoff=loop.clock.backoff if loop else 0.0,
-                tools=loop.tool_seconds if loop else 0.0,
+                model=work.model_seconds,
+                backoff=work.backoff,
+                tools=work.tool_seconds,
                 total=time.perf_counter() - self._clock,
             ),
-            retries=loop.clock.retries if loop else 0,
+            retries=work.retries,
             earlier_errors=self._earlier_errors,
             verifier_output=self.context.output_tail(VERIFIER_TAIL) if verdict is None else _tail(verdict.output),
             verifier=None if verdict is None else VerifierInfo.of(verdict),

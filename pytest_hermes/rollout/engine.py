@@ -6,8 +6,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, Literal
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from ..background import LoopElsewhere
 from ..core.one_line import described
@@ -15,7 +16,7 @@ from ..errors import InfrastructureError
 from ..judging import Judging
 from ..sandbox.steadfast import Steadfast
 from ..tools.bridge import install_bridge
-from .attempt import Attempt, AttemptPlan, Rollout
+from .attempt import Attempt, Rollout
 from .boundary import (
     Classify,
     Ending,
@@ -30,13 +31,30 @@ from .boundary import (
 )
 from .budget import Budget
 from .handle import Handle
+from .plan import AttemptPlan
 from .prints import CURRENT
 from .record import AttemptRecord, EarlierError
-from .results_file import ResultsFile
 from .user_code import traceback_of
 from .watchdog import Watchdog
 
 log = logging.getLogger("pytest_hermes")
+
+
+class Results(Protocol):
+    """Where records are written."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def append(self, record: AttemptRecord) -> None:
+        """Write one record. Raises OSError when it is not taken whole."""
+
+    def keep_files(self, record: AttemptRecord, files: Mapping[str, bytes]) -> None:
+        """Write what a verifier left, beside the records."""
+
+    def sync(self) -> None:
+        """Wait until what was appended is safe."""
+
 
 #: Why a run was ended before all of it was done.
 FatalKind = Literal["refused", "budget", "results", "stopped"]
@@ -63,7 +81,7 @@ class Engine:
         *,
         limit: int,
         run_id: str,
-        results: ResultsFile | None,
+        results: Results | None,
         on_record: Callable[[AttemptRecord], object],
         loop: LoopElsewhere,
         task_timeout: float | None = None,
@@ -158,7 +176,7 @@ class Engine:
 
     async def _close(self, handle: Handle) -> None:
         """Close the sandbox of the attempt's last start, unless that is done."""
-        if handle.attempt is not None and not handle.attempt.place.closed:
+        if handle.attempt is not None and handle.plan.place is None and not handle.attempt.place.closed:
             fault = await contain(handle.attempt.place.close(), handle.is_stopped)
             if isinstance(fault, Fault) and not fault.stopped:
                 self._tell_problem(handle, fault.error)
@@ -269,7 +287,7 @@ class Engine:
                 self._tell_problem(handle, error)
             handle.future.set_result(rollout)
 
-    def _written(self, handle: Handle, rollout: Rollout, results: ResultsFile) -> Rollout:
+    def _written(self, handle: Handle, rollout: Rollout, results: Results) -> Rollout:
         try:
             results.append(rollout.record)
         except OSError as error:

@@ -13,8 +13,9 @@ from ..result import AgentResult
 from ..sandbox.protocol import Sandbox
 from ..tools.context import ToolContext
 from ..tools.place import Place
-from .attempt import Attempt, AttemptPlan, Rollout, bare_record
+from .attempt import Attempt, Rollout, bare_record
 from .boundary import INTERRUPTED, Ending
+from .plan import AttemptPlan
 from .prints import Prints
 from .record import EarlierError
 

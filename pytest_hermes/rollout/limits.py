@@ -18,14 +18,14 @@ from ..task import Task
 class AttemptLimits:
     #: Model calls.
     turns: int
-    #: Seconds for the agent.
-    agent_seconds: float
-    #: Seconds for the verifier.
-    verifier_seconds: float
+    #: Seconds for the agent; None: as many as the other limits let.
+    agent_seconds: float | None = None
+    #: Seconds for the verifier; None where there is none.
+    verifier_seconds: float | None = None
     #: Prompt and completion tokens of all model calls; None: as many as the other limits let.
-    tokens: int | None
+    tokens: int | None = None
     #: Dollars for all model calls.
-    cost: Decimal | None
+    cost: Decimal | None = None
 
 
 def attempt_limits(benchmark: Benchmark, config: EnvConfig, task: Task, task_timeout: float | None) -> AttemptLimits:

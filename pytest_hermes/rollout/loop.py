@@ -75,6 +75,16 @@ class HermesAgentLoop:
         self._wire: list[dict[str, Any]] = []
         self._asking = False
 
+    @property
+    def backoff(self) -> float:
+        """Seconds lost to an endpoint's faults, which are in neither of the two above."""
+        return self.clock.backoff
+
+    @property
+    def retries(self) -> int:
+        """Requests that were made again after such faults."""
+        return self.clock.retries
+
     async def run(self, messages: list[dict[str, Any]]) -> AgentResult:
         """Work on `messages` (not changed) until the agent ends, and return what it left.
 

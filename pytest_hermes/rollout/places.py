@@ -5,11 +5,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 
-from ..config.fields import EnvConfig
+from ..config.fields import EnvConfig, Network
+from ..sandbox.choice import SandboxChoice
 from ..sandbox.protocol import Sandbox
 from ..task import SandboxSpec
 from ..tools.place import Place
-from .configured import sandbox_choice
+
+
+def sandbox_choice(env: EnvConfig) -> SandboxChoice:
+    """Return where commands run, unchecked."""
+    return SandboxChoice(
+        backend=env.terminal_backend,
+        image=env.terminal_image,
+        network=False if env.terminal_network is Network.NONE else None,
+        options=env.terminal_options or {},
+    )
 
 
 def attempt_place(env: EnvConfig, key: str, spec: Callable[[], Awaitable[SandboxSpec]]) -> Place:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from ..benchmark import REWARD_RANGE
 from ..errors import Status
 from ..judging import Judging, Scorer
-from ..result import AgentResult, Usage
+from ..result import AgentResult, AgentRun, Usage
 from ..verdict import Verdict
 
 #: Raised by one when a field changes its meaning or goes; new fields alone do not raise it.
@@ -68,6 +68,23 @@ class UsageInfo(_Values):
 
 #: Of what was never asked, which cost nothing.
 NO_USAGE = UsageInfo.of(Usage())
+
+
+class RunInfo(_Values):
+    """One of the runs of an agent in one attempt, of a test that ran it itself."""
+
+    #: How many of the record's messages are of this run.
+    messages: int
+    turns_used: int = 0
+    stop_reason: str | None = None
+    usage: UsageInfo = UsageInfo()
+    seconds: float = 0.0
+    #: Kind and message of the infrastructure error that it ended with.
+    error: str | None = None
+
+    @classmethod
+    def of(cls, run: AgentRun) -> RunInfo:
+        return cls(**{**vars(run), "usage": UsageInfo.of(run.usage), "stop_reason": run.stop_reason or None})
 
 
 class Seconds(_Values):
@@ -144,6 +161,8 @@ class AttemptRecord(_Values):
     messages: list[dict[str, Any]] = Field(default_factory=list)
     reasoning_per_turn: list[str | None] = Field(default_factory=list)
     tool_errors: list[ToolErrorInfo] = Field(default_factory=list)
+    #: Of a test that ran an agent itself: each run, in their order.
+    runs: list[RunInfo] = Field(default_factory=list)
     usage: UsageInfo = UsageInfo()
     #: Who gave the reward, where a judge was asked: the heuristic as soon as one score of several is its.
     reward_source: Scorer | None = None
@@ -172,6 +191,7 @@ class AttemptRecord(_Values):
             "messages": result.messages,
             "reasoning_per_turn": result.reasoning_per_turn,
             "tool_errors": [ToolErrorInfo(**asdict(tool_error)) for tool_error in result.tool_errors],
+            "runs": [RunInfo.of(run) for run in result.runs],
             "usage": UsageInfo.of(result.usage),
         }
 

@@ -13,9 +13,10 @@ import stat
 import tempfile
 import threading
 
+from ..core.processes import has_ended, start_of
 from .supervisor import empty
 
-_NAME = re.compile(r"hermes-(\d+)-(\d+)-[0-9a-f]{8}")
+_NAME = re.compile(r"hermes-(\d+)-([\w.]*)-[0-9a-f]{8}")
 _sweeping = threading.Lock()
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class OwnedFolder:
 
     def __init__(self) -> None:
         pid = os.getpid()
-        name = f"hermes-{pid}-{_own_start_time(pid)}-{secrets.token_hex(4)}"
+        name = f"hermes-{pid}-{_own_start(pid)}-{secrets.token_hex(4)}"
         self.path = os.path.join(os.path.realpath(tempfile.gettempdir()), name)
         self._lock = -1
 
@@ -100,28 +101,12 @@ def _is_left_over(entry: os.DirEntry[str]) -> bool:
         return False
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         return False
-    pid = int(match[1])
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except OSError:
-        pass
-    return int(match[2]) != _start_time(pid)
-
-
-def _start_time(pid: int) -> int:
-    """Clock ticks from boot to the start of a process; 0 where the system does not tell."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return 0
+    return has_ended(int(match[1]), match[2])
 
 
 @functools.cache
-def _own_start_time(pid: int) -> int:
-    return _start_time(pid)
+def _own_start(pid: int) -> str:
+    return start_of(pid)
 
 
 def _sweep_once(parent: str) -> None:

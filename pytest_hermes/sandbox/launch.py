@@ -1,11 +1,13 @@
-"""Starts an interpreter that executes the supervisor's file."""
+"""Starts and ends an interpreter that executes the supervisor's file."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import marshal
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from pathlib import Path
 
 from . import supervisor
 from .memory_file import memory_file
+
+_END_TIMEOUT = 5.0  # seconds
 
 
 def launch(
@@ -38,6 +42,24 @@ def launch(
         )
     finally:
         os.close(program)
+
+
+def kill(popen: subprocess.Popen[bytes]) -> None:
+    """Kill what was launched, and its children first: bubblewrap's is the init of all that runs in a sandbox."""
+    for child in supervisor.children(popen.pid) if popen.poll() is None else []:
+        with contextlib.suppress(OSError):
+            os.kill(child, signal.SIGKILL)
+    popen.kill()
+
+
+def reap(popen: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of what was launched; it is killed when that does not come in time. Blocks."""
+    try:
+        popen.wait(_END_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        kill(popen)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            popen.wait(_END_TIMEOUT)
 
 
 def interpreter() -> str:

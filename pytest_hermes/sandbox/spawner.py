@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import array
 import asyncio
 import collections
 import contextlib
 import marshal
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -17,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ..errors import InfrastructureError
 from . import supervisor
 from .fork_server import ForkServer
-from .launch import launch
+from .launch import kill, launch, reap
 from .memory_file import memory_file
 from .pipes import PipeReader
 from .steadfast import Steadfast
@@ -170,7 +168,7 @@ class Spawner:
             self._kill_hard(self.pid)
             await steadfast.wait(self._ended, _END_TIMEOUT)
         if self._popen is not None:
-            await steadfast.wait(self._loop.run_in_executor(None, self._reap, self._popen))
+            await steadfast.wait(self._loop.run_in_executor(None, reap, self._popen))
         self._finish()
         server, self._server = self._server, None
         if server is not None:
@@ -180,24 +178,12 @@ class Spawner:
                 steadfast.remember(error)
         steadfast.release()
 
-    def _reap(self, popen: subprocess.Popen[bytes]) -> None:
-        try:
-            popen.wait(_END_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self._kill_hard(popen.pid)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                popen.wait(_END_TIMEOUT)
-
     def _kill_hard(self, pid: int) -> None:
         """End a supervisor that does not end by itself; its shepherds see it die, or it is the init of all."""
-        if self._popen is None:
-            if self._server is not None:
-                self._server.kill(pid)
-            return
-        for child in supervisor.children(pid) if self._popen.poll() is None else []:
-            with contextlib.suppress(OSError):
-                os.kill(child, signal.SIGKILL)
-        self._popen.kill()
+        if self._popen is not None:
+            kill(self._popen)
+        elif self._server is not None:
+            self._server.kill(pid)
 
     def _finish(self) -> None:
         self._end()
@@ -223,10 +209,12 @@ class Spawner:
         assert self._channel is not None
         while self._outbox:
             frame, fds = self._outbox[0]
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
             try:
                 # So small a frame is sent whole or not at all.
-                self._channel.sendmsg([frame], rights)
+                if fds:
+                    socket.send_fds(self._channel, [frame], fds)
+                else:
+                    self._channel.send(frame)
             except BlockingIOError:
                 self._loop.add_writer(self._channel, self._flush)
                 return

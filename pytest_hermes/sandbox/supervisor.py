@@ -18,10 +18,8 @@ that has no descendants left may be given another command: forking one costs as 
 
 At the end of the socket everything is killed and the sandbox's folder emptied.
 
-As a fork server it forks supervisors for sandboxes that are not isolated, and is sent 5-byte frames of its own:
-
-    F 0   fork one: its socket, the descriptor of its output, and a file with the path of its folder are attached
-    K n   kill the one with process id n, if it has not ended
+As a fork server it forks supervisors for sandboxes that are not isolated, one for each frame `F 0` that it is sent: its
+socket, the descriptor of its output, and a file with the path of its folder are attached.
 """
 
 # ruff: noqa: SIM105 - contextlib would take a millisecond to import
@@ -111,36 +109,31 @@ def supervise(channel: socket.socket, folder: str) -> None:
 class ForkServer:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
-        self._supervisors: set[int] = set()
 
     def serve(self) -> None:
         """Fork supervisors until the engine goes away. They go with it, and with this process."""
-        signal.signal(signal.SIGCHLD, self._reap)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
         signal.signal(_END, lambda *_: os._exit(0))
         if _LINUX:
             _prctl(_PR_SET_PDEATHSIG, _END)
-        self._channel.sendall(b"R")
         while True:
             try:
                 data, fds = _take(self._channel)
             except ConnectionError:
-                data = b""
-            if len(data) < FRAME_IN:
                 break
-            # Which of the processes have ended must not change before it is used.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-            try:
-                if data[:1] == b"F":
-                    self._fork(*fds)
-                elif (pid := int.from_bytes(data[1:], "big")) in self._supervisors:
-                    os.kill(pid, signal.SIGKILL)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            if not data:
+                break
+            self._fork(*fds)
             for fd in fds:
                 os.close(fd)
+        # They end: who waits for this process waits for all.
         deadline = time.monotonic() + _PATIENCE
-        while self._supervisors and time.monotonic() < deadline:
-            time.sleep(0.001)  # they end: who waits for this process waits for all
+        while time.monotonic() < deadline:
+            try:
+                os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            time.sleep(0.001)
 
     def _fork(self, channel: int, diagnostics: int, path: int) -> None:
         parent = os.getpid()
@@ -150,7 +143,6 @@ class ForkServer:
             _complain(diagnostics, f"no process can be started: {error.strerror}")
             return
         if pid:
-            self._supervisors.add(pid)
             return
         try:
             if _LINUX:
@@ -162,23 +154,11 @@ class ForkServer:
             os.dup2(diagnostics, 1)
             os.dup2(diagnostics, 2)
             os.close(diagnostics)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, [])
             supervise(socket.socket(fileno=channel), _path_in(path))
         except BaseException as error:
             _complain(2, f"{type(error).__name__}: {error}")
         finally:
             os._exit(0)
-
-    def _reap(self, *_: object) -> None:
-        while True:
-            try:
-                pid, _status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            self._supervisors.discard(pid)
 
 
 class Supervisor:

@@ -6,8 +6,7 @@ import asyncio
 import os
 import posixpath
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from ..core.suggest import unknown
@@ -17,20 +16,30 @@ from ..sandbox.protocol import Sandbox
 from ..sandbox.transfer import download_dir, download_file, upload_dir, upload_file
 from .bridge import wait_for_sync
 from .dispatch import BadCall, check_arguments, run_tool
-from .paths import FileProblem, in_sandbox
+from .paths import in_sandbox
 from .place import Place
 from .reading import as_text, read_whole
 from .registry import place_for, release
 from .searching import find_lines
 from .terminal import TerminalArguments, run_command
+from .tool import ToolProblem
 from .toolsets import resolve_toolsets
 from .writing import write_whole
 
 T = TypeVar("T")
-Transfer = Callable[[Sandbox, Path, str], Awaitable[None]]
 
 #: Characters of the terminal's output that are remembered for `output_tail`.
 _REMEMBERED = 100_000
+
+
+def _not_yet(name: str) -> Callable[..., NoReturn]:
+    """Return a method that other Hermes environments have."""
+
+    def method(self: ToolContext, *args: object, **kwargs: object) -> NoReturn:
+        """Not in this version: raises UsageError."""
+        raise UsageError(f"ctx.{name}() is not part of this version yet; there are terminal and file tools")
+
+    return method
 
 
 class ToolContext:
@@ -90,22 +99,29 @@ class ToolContext:
 
         Raises OSError when there is no `local`.
         """
-        return self._wait(self._upload(upload_file, local, remote))
+        os.stat(local)  # a mistake of the caller, unlike what goes wrong from here on
+        return self._wait(self._copy(lambda sandbox, path: upload_file(sandbox, local, path), remote))
 
     def upload_dir(self, local: str | os.PathLike[str], remote: str) -> dict[str, Any]:
         """Copy the content of a folder into the folder `remote`. Returns and raises like `upload_file`."""
-        return self._wait(self._upload(upload_dir, local, remote))
+        os.stat(local)
+        return self._wait(self._copy(lambda sandbox, path: upload_dir(sandbox, local, path), remote))
 
     def download_file(self, remote: str, local: str | os.PathLike[str]) -> dict[str, Any]:
         """Copy a file out of the sandbox; return `success` and `error`."""
-        return self._wait(self._download_file(remote, local))
+        return self._wait(self._copy(lambda sandbox, path: download_file(sandbox, path, local), remote))
 
     def download_dir(self, remote: str, local: str | os.PathLike[str]) -> dict[str, Any]:
         """Copy the content of a folder into the folder `local`; return `success`, `error` and `left_out`.
 
         `left_out` names what is not copied, because it is not safe on the host: devices, links that lead outside.
         """
-        return self._wait(self._download_dir(remote, local))
+        left_out: list[str] = []
+
+        async def copy(sandbox: Sandbox, path: str) -> None:
+            left_out.extend(await download_dir(sandbox, path, local))
+
+        return {**self._wait(self._copy(copy, remote)), "left_out": left_out}
 
     def call_tool(self, name: str, args: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Call any installed tool and return its result, or `error` when it cannot be called like that."""
@@ -152,21 +168,10 @@ class ToolContext:
         """Return the end of what `terminal` was asked and answered so far."""
         return "\n".join(self._outputs)[-characters:] if characters > 0 else ""
 
-    def web_search(self, query: str) -> NoReturn:
-        """Not in this version: raises UsageError."""
-        _not_yet("web_search")
-
-    def web_extract(self, urls: Sequence[str]) -> NoReturn:
-        """Not in this version: raises UsageError."""
-        _not_yet("web_extract")
-
-    def browser_navigate(self, url: str) -> NoReturn:
-        """Not in this version: raises UsageError."""
-        _not_yet("browser_navigate")
-
-    def browser_snapshot(self) -> NoReturn:
-        """Not in this version: raises UsageError."""
-        _not_yet("browser_snapshot")
+    web_search = _not_yet("web_search")
+    web_extract = _not_yet("web_extract")
+    browser_navigate = _not_yet("browser_navigate")
+    browser_snapshot = _not_yet("browser_snapshot")
 
     def _place(self) -> Place:
         if self._own is None:
@@ -189,63 +194,36 @@ class ToolContext:
     async def _read_file(self, path: str) -> dict[str, Any]:
         try:
             return {"content": as_text(await read_whole(self._place(), path), path), "error": None}
-        except FileProblem as problem:
+        except ToolProblem as problem:
             return {"content": None, "error": str(problem)}
 
     async def _write_file(self, path: str, content: str | bytes) -> dict[str, Any]:
         data = content.encode() if isinstance(content, str) else content
         try:
             created = await write_whole(self._place(), path, data)
-        except FileProblem as problem:
+        except ToolProblem as problem:
             return {"error": str(problem)}
         return {"path": path, "bytes_written": len(data), "created": created, "error": None}
 
     async def _search(self, query: str, path: str, file_glob: str | None, limit: int) -> dict[str, Any]:
         try:
             found = await find_lines(self._place(), query, path, file_glob, limit)
-        except FileProblem as problem:
+        except ToolProblem as problem:
             return {"matches": [], "error": str(problem)}
         return {"matches": found.matches, "more": found.more, "error": None}
 
-    async def _absolute(self, remote: str) -> str:
+    async def _copy(self, copy: Callable[[Sandbox, str], Awaitable[None]], remote: str) -> dict[str, Any]:
         shell = await self._place().shell()
-        return posixpath.join(await shell.cwd(), in_sandbox(remote, self._place().sandbox.home))
-
-    async def _upload(self, copy: Transfer, local: str | os.PathLike[str], remote: str) -> dict[str, Any]:
-        os.stat(local)  # a mistake of the caller, unlike what goes wrong below
-        path = await self._absolute(remote)
+        sandbox = self._place().sandbox
+        path = posixpath.join(await shell.cwd(), in_sandbox(remote, sandbox.home))
         try:
-            await copy(self._place().sandbox, Path(local), path)
+            await copy(sandbox, path)
         except OSError as error:
-            return {"success": False, "error": _told(error)}
+            return {"success": False, "error": f"{type(error).__name__}: {error}"}
         return {"success": True, "error": None}
-
-    async def _download_file(self, remote: str, local: str | os.PathLike[str]) -> dict[str, Any]:
-        path = await self._absolute(remote)
-        try:
-            await download_file(self._place().sandbox, path, Path(local))
-        except OSError as error:
-            return {"success": False, "error": _told(error)}
-        return {"success": True, "error": None}
-
-    async def _download_dir(self, remote: str, local: str | os.PathLike[str]) -> dict[str, Any]:
-        path = await self._absolute(remote)
-        try:
-            left_out = await download_dir(self._place().sandbox, path, Path(local))
-        except OSError as error:
-            return {"success": False, "error": _told(error), "left_out": []}
-        return {"success": True, "error": None, "left_out": left_out}
 
     def _remember(self, text: str) -> None:
         self._outputs.append(text)
         self._remembered += len(text)
         while self._remembered > _REMEMBERED and len(self._outputs) > 1:
             self._remembered -= len(self._outputs.popleft())
-
-
-def _told(error: OSError) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _not_yet(name: str) -> NoReturn:
-    raise UsageError(f"ctx.{name}() is not part of this version yet; there are terminal and file tools")

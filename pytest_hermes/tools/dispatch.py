@@ -15,7 +15,7 @@ from ..background import on_loop
 from ..core.suggest import unknown
 from ..errors import HermesError
 from .content import as_content
-from .tool import Tool
+from .tool import Tool, ToolProblem
 
 if TYPE_CHECKING:
     from .place import Place
@@ -64,11 +64,14 @@ async def run_tool(tool: Tool, arguments: BaseModel, place: Place) -> ToolOutcom
     async def run() -> dict[str, Any]:
         function: Callable[..., Any] = tool.run
         said: Any
-        if inspect.iscoroutinefunction(function):
-            said = function(place, arguments)
-        else:
-            said = await asyncio.to_thread(function, place, arguments)
-        result: dict[str, Any] = await said if inspect.isawaitable(said) else said
+        try:
+            if inspect.iscoroutinefunction(function):
+                said = function(place, arguments)
+            else:
+                said = await asyncio.to_thread(function, place, arguments)
+            result: dict[str, Any] = await said if inspect.isawaitable(said) else said
+        except ToolProblem as problem:
+            return {"error": str(problem)}
         return result
 
     try:

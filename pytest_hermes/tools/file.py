@@ -1,34 +1,17 @@
-"""The toolset `file`: read, write, change and search files of the sandbox."""
+"""The toolset `file`: read, write, change and search files of the sandbox. All of them may raise ToolProblem."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from functools import wraps
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import Field
 
 from .patching import replace
-from .paths import FileProblem
 from .place import Place
 from .reading import as_text, read_whole, read_window
 from .searching import find_files, find_lines
 from .tool import Arguments, Tool, Toolset, Word
 from .writing import write_whole
-
-A = TypeVar("A", bound=Arguments)
-Run = Callable[[Place, A], Awaitable[dict[str, Any]]]
-
-
-def _tell_problems(run: Run[A]) -> Run[A]:
-    @wraps(run)
-    async def told(place: Place, arguments: A) -> dict[str, Any]:
-        try:
-            return await run(place, arguments)
-        except FileProblem as problem:
-            return {"error": str(problem)}
-
-    return told
 
 
 def _path(description: str) -> Any:
@@ -41,7 +24,6 @@ class ReadArguments(Arguments):
     limit: int = Field(default=500, ge=1, le=100_000, description="How many lines to read at most.")
 
 
-@_tell_problems
 async def read_file(place: Place, arguments: ReadArguments) -> dict[str, Any]:
     """Return `content`, `total_lines`, and a `hint` when there is more."""
     window = await read_window(place, arguments.path, arguments.offset, arguments.limit, place.output_limit)
@@ -67,7 +49,6 @@ class WriteArguments(Arguments):
     content: str = Field(description="The whole new content.")
 
 
-@_tell_problems
 async def write_file(place: Place, arguments: WriteArguments) -> dict[str, Any]:
     """Return `path`, `bytes_written`, and whether the file was `created`."""
     data = arguments.content.encode()
@@ -84,7 +65,6 @@ class PatchArguments(Arguments):
     replace_all: bool = Field(default=False, description="Replace every occurrence instead of the only one.")
 
 
-@_tell_problems
 async def patch(place: Place, arguments: PatchArguments) -> dict[str, Any]:
     """Return `path`, the number of `replacements` and the `first_line` that changed."""
     data = await read_whole(place, arguments.path)
@@ -109,7 +89,6 @@ class SearchArguments(Arguments):
     limit: int = Field(default=50, ge=1, le=1000, description="How many matches to return at most.")
 
 
-@_tell_problems
 async def search_files(place: Place, arguments: SearchArguments) -> dict[str, Any]:
     """Return `matches` (`path`, `line`, `text`) or `files`, and a `hint` when there are more."""
     find, key = (find_lines, "matches") if arguments.target == "content" else (find_files, "files")

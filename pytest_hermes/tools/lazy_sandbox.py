@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from ..errors import HermesError, InfrastructureError, UsageError
@@ -24,8 +23,6 @@ class LazySandbox:
         self._close: asyncio.Task[None] | None = None
         #: Whether nothing is left of it.
         self.released = False
-        #: Seconds that the start took; None while there was none that ended.
-        self.start_seconds: float | None = None
 
     @property
     def sandbox(self) -> Sandbox:
@@ -65,7 +62,6 @@ class LazySandbox:
         return self._close
 
     async def _start_now(self) -> None:
-        started = time.perf_counter()
         try:
             made = self._make()
             self._sandbox = await made if inspect.isawaitable(made) else made
@@ -76,8 +72,6 @@ class LazySandbox:
             raise InfrastructureError(
                 f"the sandbox did not start: {type(error).__name__}: {error}", kind="sandbox"
             ) from error
-        finally:
-            self.start_seconds = time.perf_counter() - started
 
     async def _close_now(self) -> None:
         if self._start is not None and not self._start.done():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from .paths import FileProblem
+from .tool import ToolProblem
 
 #: Lines up to which a close one is looked for: the search compares with each.
 _CLOSE_LINES = 5000
@@ -23,22 +23,22 @@ def replace(data: bytes, old: str, new: str, *, replace_all: bool) -> Patched:
     """Return `data` with `old` replaced by `new`, once, or everywhere with `replace_all`.
 
     Works on bytes, so that what is not UTF-8 around it stays as it is. In a file with CRLF line ends, an `old`
-    with plain ones matches as well. Raises FileProblem when there is no match, or more than one to choose from.
+    with plain ones matches as well. Raises ToolProblem when there is no match, or more than one to choose from.
     """
     if old == new:
-        raise FileProblem("old_string and new_string are the same; nothing to do")
+        raise ToolProblem("old_string and new_string are the same; nothing to do")
     find, put = old.encode(), new.encode()
     if find not in data and b"\r\n" in data:
         find, put = _with_crlf(find), _with_crlf(put)
     first = data.find(find)
     if first < 0:
-        raise FileProblem(f"old_string is not in the file{_closest(data, old)}")
+        raise ToolProblem(f"old_string is not in the file{_closest(data, old)}")
     if replace_all:
         return Patched(data.replace(find, put), data.count(find), _line(data, first))
     if data.find(find, first + 1) >= 0:
         lines = [str(_line(data, position)) for position in _positions(data, find)]
         shown = ", ".join(lines[:10]) + (", …" if len(lines) > 10 else "")
-        raise FileProblem(
+        raise ToolProblem(
             f"old_string is in the file {len(lines)} times (lines {shown}); "
             "add lines around it until it is unique, or set replace_all"
         )

@@ -7,29 +7,15 @@ from __future__ import annotations
 
 import re
 
+from ..sandbox.scripts import shell_script
 from .place import Place
+from .tool import ToolProblem
 
 #: Seconds a file tool may take.
 TIMEOUT = 60.0
 
-#: Exit code by which a script says that its output is a message for whoever called the tool.
+#: Exit code of `refuse` in begin.sh.
 _REFUSED = 90
-
-_PROLOGUE = f"""
-LC_ALL=C
-export LC_ALL
-refuse() {{ printf '%s' "$1"; exit {_REFUSED}; }}
-must_be_a_file() {{
-    [ -d "$1" ] && refuse 'it is a directory'
-    [ -e "$1" ] || refuse "there is no such file (the current directory is $PWD)"
-    [ -f "$1" ] || refuse 'it is a device, pipe or socket, not a regular file'
-    [ -r "$1" ] || refuse 'permission denied'
-}}
-"""
-
-
-class FileProblem(Exception):
-    """A file tool could not do what it was asked; the text is for whoever asked."""
 
 
 def in_sandbox(path: str, home: str) -> str:
@@ -42,16 +28,16 @@ def in_sandbox(path: str, home: str) -> str:
 
 
 async def run_script(
-    place: Place, script: str, path: str, *arguments: str | int, stdin: bytes = b"", max_output: int = 1 << 16
+    place: Place, name: str, path: str, *arguments: str | int, stdin: bytes = b"", max_output: int = 1 << 16
 ) -> bytes:
-    """Run a script on `path`, its `$1`, in the current directory of the place's shell; return what it wrote.
+    """Run the script `name` on `path`, its `$1`, in the current directory of the place's shell; return what it wrote.
 
-    Raises FileProblem when it refuses, fails or takes too long.
+    Raises ToolProblem when it refuses, fails or takes too long.
     """
     shell = await place.shell()
     target = in_sandbox(path, place.sandbox.home)
     result = await shell.script(
-        _PROLOGUE + script,
+        "\n".join(shell_script(part, __package__) for part in ("begin", name)),
         target,
         *(str(argument) for argument in arguments),
         stdin=stdin,
@@ -59,10 +45,10 @@ async def run_script(
         max_output=max_output,
     )
     if result.timed_out:
-        raise FileProblem(f"{path!r}: not done within {TIMEOUT:g} s")
+        raise ToolProblem(f"{path!r}: not done within {TIMEOUT:g} s")
     if result.exit_code:
         said = (result.stdout + result.stderr).decode("utf-8", "replace").strip()
         if result.exit_code != _REFUSED:
             said = f"exit code {result.exit_code}{': ' if said else ''}{said[-1000:]}"
-        raise FileProblem(f"{path!r}: {said}")
+        raise ToolProblem(f"{path!r}: {said}")
     return result.stdout

@@ -81,11 +81,6 @@ class Place:
         return self._lazy.sandbox
 
     @property
-    def start_seconds(self) -> float | None:
-        """Seconds that starting the sandbox took; None when it was not needed so far."""
-        return self._lazy.start_seconds
-
-    @property
     def closed(self) -> bool:
         return self._lazy.closed
 

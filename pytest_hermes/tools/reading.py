@@ -5,25 +5,12 @@ from __future__ import annotations
 import codecs
 from dataclasses import dataclass
 
-from .paths import FileProblem, run_script
+from .paths import run_script
 from .place import Place
+from .tool import ToolProblem
 
 #: Bytes of the largest file that is read as a whole.
 WHOLE_LIMIT = 10_000_000
-
-_WINDOW = """
-must_be_a_file "$1"
-lines=$(wc -l <"$1") && bytes=$(wc -c <"$1") || refuse 'it cannot be read'
-# A last line without its newline counts, too.
-[ -n "$(tail -c 1 <"$1" | tr '\\000' x)" ] && lines=$((lines + 1))
-echo "$lines" "$bytes"
-tail -n "+$2" <"$1" | head -n "$3" | head -c "$4"
-"""
-
-_WHOLE = """
-must_be_a_file "$1"
-head -c "$2" <"$1" || refuse 'it cannot be read'
-"""
 
 
 @dataclass(frozen=True)
@@ -44,27 +31,27 @@ class Window:
 async def read_window(place: Place, path: str, offset: int, limit: int, max_bytes: int) -> Window:
     """Return at most `limit` lines from line `offset` (1 is the first), and at most `max_bytes` of them.
 
-    Lines end with `\\n` only. Raises FileProblem.
+    Lines end with `\\n` only. Raises ToolProblem.
     """
-    said = await run_script(place, _WINDOW, path, offset, limit, max_bytes + 1, max_output=max_bytes + 200)
+    said = await run_script(place, "read_window", path, offset, limit, max_bytes + 1, max_output=max_bytes + 200)
     header, _, data = said.partition(b"\n")
     lines, size = (int(number) for number in header.split())
     return Window(data[:max_bytes], lines, size, len(data) > max_bytes)
 
 
 async def read_whole(place: Place, path: str, limit: int = WHOLE_LIMIT) -> bytes:
-    """Return all of a file. Raises FileProblem, also when it has more than `limit` bytes."""
-    data = await run_script(place, _WHOLE, path, limit + 1, max_output=limit + 2)
+    """Return all of a file. Raises ToolProblem, also when it has more than `limit` bytes."""
+    data = await run_script(place, "read_whole", path, limit + 1, max_output=limit + 2)
     if len(data) > limit:
-        raise FileProblem(f"{path!r}: it has more than {limit} bytes")
+        raise ToolProblem(f"{path!r}: it has more than {limit} bytes")
     return data
 
 
 def as_text(data: bytes, path: str, *, cut: bool = False) -> str:
     """Return `data` as text, with U+FFFD for what is not UTF-8; with `cut`, without half a character at its end.
 
-    Raises FileProblem for binary data, which is what contains NUL.
+    Raises ToolProblem for binary data, which is what contains NUL.
     """
     if b"\0" in data:
-        raise FileProblem(f"{path!r}: it is a binary file")
+        raise ToolProblem(f"{path!r}: it is a binary file")
     return codecs.getincrementaldecoder("utf-8")("replace").decode(data, final=not cut)

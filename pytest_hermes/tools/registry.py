@@ -21,8 +21,8 @@ SANDBOX_VARIABLE = "PYTEST_HERMES_SANDBOX"
 IMAGE_VARIABLE = "PYTEST_HERMES_IMAGE"
 NETWORK_VARIABLE = "PYTEST_HERMES_SANDBOX_NETWORK"
 
-#: Seconds that closing what was forgotten may take at exit, all together.
-_AT_EXIT = 20.0
+#: Seconds that closing what was forgotten may take, all together.
+_CLOSING = 20.0
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ def release(task_id: str) -> Place | None:
         return _places.pop(task_id, None)
 
 
-def close_made_here(timeout: float) -> None:
-    """Close the sandboxes of all places that `place_for` made and nobody released, and forget them.
+def cleanup_all_environments() -> None:
+    """Close the sandboxes of all places that `place_for` made and nobody released, for the end of an evaluation.
 
-    Blocks the calling thread until it is done. Raises TimeoutError when it is not after `timeout` seconds.
+    Blocks the calling thread until it is done. Raises TimeoutError when it is not after 20 seconds.
     """
 
     async def close_all() -> None:
@@ -117,14 +117,9 @@ def close_made_here(timeout: float) -> None:
         left = [_places.pop(task_id) for task_id in _made_here]
         _made_here.clear()
     if left:
-        default_loop().submit(close_all()).result(timeout)
-
-
-def cleanup_all_environments() -> None:
-    """Close what was made for task ids and not cleaned up, within 20 seconds; for the end of an evaluation."""
-    close_made_here(_AT_EXIT)
+        default_loop().submit(close_all()).result(_CLOSING)
 
 
 def _close_forgotten() -> None:
     with contextlib.suppress(Exception):
-        close_made_here(_AT_EXIT)
+        cleanup_all_environments()

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from .place import Place
 
 
+class ToolProblem(Exception):
+    """A tool could not do what it was asked; the text is for whoever asked, as the `error` of its result."""
+
+
 class Arguments(BaseModel):
     """Base for the arguments of a tool: no other fields than those named, and no conversions."""
 
@@ -38,8 +42,8 @@ class Tool:
     description: str
     #: Its fields are the parameters; the description of each field is part of the schema.
     arguments: type[BaseModel]
-    #: `run(place, arguments)` returns what the model gets to see, as JSON. A coroutine function runs on the place's
-    #: loop, any other in a thread, so that it holds up nobody.
+    #: `run(place, arguments)` returns what the model gets to see, as JSON, or raises ToolProblem. A coroutine function
+    #: runs on the place's loop, any other in a thread, so that it holds up nobody.
     run: Callable[[Place, Any], Awaitable[dict[str, Any]] | dict[str, Any]]
 
     @cached_property

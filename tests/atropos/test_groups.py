@@ -90,17 +90,17 @@ async def test_wandbs_tables_show_calls_and_results(env: Any, model_server: Mode
 async def test_a_table_costs_no_group_and_a_full_disk_ends_the_run(
     env: Any, model_server: ModelServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from pytest_hermes.atropos.serving import RunFailed
+    from pytest_hermes.atropos.ending import RunFailed
+    from pytest_hermes.atropos.trajectory_file import TrajectoryFile
 
-    env.config.data_path_to_save_groups = str(tmp_path / "out.jsonl")
-    env.open_trajectories()
+    path = tmp_path / "out.jsonl"
+    env.trajectories = TrajectoryFile(path, env.redactor, env="groups", stop=env.ending.stop)
     env.format = lambda messages: messages[99]
     answers(model_server, "1", "0", "1")
     group, _ = await env.collect_trajectories({"id": "one", "prompt": "Go."})
     await env.handle_send_to_api(group, do_send_to_api=False)
     assert env.trajectories.lines == 3
     assert "a group is in no table: IndexError" in caplog.text
-    path = env.trajectories.path
     whole = path.read_bytes()
     with full_disk(path, room=99), pytest.raises(RunFailed, match=r"cannot write .*out.jsonl: File too large"):
         await env.handle_send_to_api(group, do_send_to_api=False)
@@ -141,7 +141,7 @@ async def test_while_training_a_short_group_is_tried_once_more(
     env.mode = "serve"
     assert await env.collect_trajectories(item) == (None, [item])
     assert await env.collect_trajectories(item) == (None, [])
-    assert env.groups_dropped == {"short": 1}
+    assert env.trainer.groups_dropped == {"short": 1}
     assert "1 of the 3 rollouts of one failed: verifier: compute_reward raised LookupError" in caplog.text
     group, _ = await env.collect_trajectories(item)
     assert len(group["scores"]) == 3
@@ -161,12 +161,54 @@ async def test_groups_of_one_object_are_each_tried_once_more(env: Any, model_ser
     with pytest.raises(asyncio.CancelledError):
         await begun
     assert [await env.collect_trajectories(item) for _ in range(2)] == [(None, []), (None, [])]
-    assert env.groups_dropped == {"short": 2}
+    assert env.trainer.groups_dropped == {"short": 2}
     assert await env.collect_trajectories(item) == (None, [item])
 
 
+async def test_a_group_that_is_dropped_is_noted(
+    env: Any, model_server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one whose rollouts failed, or whose scores are equal; one that was not taken stays in doubt."""
+    env.mode, env.config.short_groups = "serve", "drop"
+    env.trainer.api.url = "http://127.0.0.1:9"
+    env.trainer.api._reached = True
+    monkeypatch.setattr("pytest_hermes.atropos.run_api._WAITS", ())
+    env.ledger.open_notes(tmp_path / "sent.jsonl")
+    for number, said in enumerate((["raise"], ["1"], ["0", "1"])):
+        answers(model_server, *said)
+        env.running_items[number] = {"item": {"id": str(number), "prompt": "Go."}}
+        await env.handle_env(number)
+    assert env.trainer.groups_dropped == {"short": 1, "with equal scores": 1, "not taken": 1}
+    lines = map(json.loads, (tmp_path / "sent.jsonl").read_text().splitlines())
+    states = {line["task"]: line["state"] for line in lines if "task" in line}
+    assert states == {"0": "dropped", "1": "dropped", "2": "sending"}
+
+
+async def test_a_subclass_may_change_a_row(env: Any, model_server: ModelServer, tmp_path: Path) -> None:
+    """What it was made of is known still, and so stands in the line that is written of it."""
+    from pytest_hermes.atropos.trajectory_file import TrajectoryFile
+
+    collect_trajectory = env.collect_trajectory
+
+    async def changed(item: Any) -> tuple[dict[str, Any], list[Any]]:
+        row, backlog = await collect_trajectory(item)
+        return {**row, "scores": row["scores"] + 1}, backlog
+
+    env.collect_trajectory = changed
+    path = tmp_path / "out.jsonl"
+    env.trajectories = TrajectoryFile(path, env.redactor, env="groups", stop=env.ending.stop)
+    answers(model_server, "0", "1", "1")
+    group, _ = await env.collect_trajectories({"id": "one", "prompt": "Go."})
+    await env.handle_send_to_api({**group}, do_send_to_api=False)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert sorted(line["reward"] for line in lines) == [1.0, 2.0, 2.0]
+    assert {(line["task"], line["metadata"]["stop_reason"]) for line in lines} == {("one", "finished")}
+    assert {line["group"] for line in lines} == {group["generation_params"]["group"]}
+    assert "terminal" in [tool["function"]["name"] for tool in lines[0]["tools"]]
+
+
 async def test_rollouts_that_all_fail_end_the_run(env: Any, model_server: ModelServer) -> None:
-    from pytest_hermes.atropos.sending import RunFailed
+    from pytest_hermes.atropos.ending import RunFailed
 
     model_server.script = lambda body: Reply(400, '{"error": {"message": "no tools here"}}')
     for _ in range(2):
@@ -191,7 +233,7 @@ async def test_a_users_own_trajectories_keep_their_logprobs(env: Any, run_api: R
 
     env.collect_trajectory = collect_trajectory
     env.mode = "serve"
-    env.api.url = run_api.url
+    env.trainer.api.url = run_api.url
     trained: Trainer = trainer(batches=1, batch_size=3)
     await env.register_env()
     await env.get_server_info()
@@ -214,13 +256,14 @@ async def test_a_users_own_trajectories_keep_their_logprobs(env: Any, run_api: R
         bad = copy.deepcopy(group)
         spoil(bad)
         await env.handle_send_to_api(bad, item)
-    assert env.groups_dropped == {"invalid": 4}
-    assert env.groups_sent == 1
+    assert env.trainer.groups_dropped == {"invalid": 4}
+    assert env.trainer.groups_sent == 1
     assert " 422 " not in run_api.log.read_text()
 
 
 async def test_sequences_that_are_all_too_long_end_the_run(env: Any) -> None:
-    from pytest_hermes.atropos.sending import DROPS_IN_A_ROW, RunFailed
+    from pytest_hermes.atropos.ending import RunFailed
+    from pytest_hermes.atropos.trainer import DROPS_IN_A_ROW
 
     env.max_token_len = 3
     group = {"tokens": [[1, 2, 3]] * 3, "masks": [[-100, 2, 3]] * 3, "scores": [0.0, 0.5, 1.0]}
@@ -228,7 +271,7 @@ async def test_sequences_that_are_all_too_long_end_the_run(env: Any) -> None:
         await env.handle_send_to_api(copy.deepcopy(group), None)
     # Equal scores are no fault of anybody.
     await env.handle_send_to_api({**group, "scores": [0.0] * 3}, None)
-    assert env.groups_dropped == {"too long": 7, "with equal scores": 1}
+    assert env.trainer.groups_dropped == {"too long": 7, "with equal scores": 1}
     with pytest.raises(RunFailed, match=r"the last 8 groups were all dropped; .* 3 tokens, and the trainer"):
         await env.handle_send_to_api(group, None)
 
@@ -253,10 +296,10 @@ async def test_without_a_run_api_one_is_told_at_once() -> None:
 async def test_a_run_api_that_was_started_anew_is_told(
     env: Any, run_api: RunApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_hermes.atropos.sending import RunFailed
+    from pytest_hermes.atropos.ending import RunFailed
 
     monkeypatch.setattr("pytest_hermes.atropos.run_api._WAITS", ())
-    env.api.url = run_api.url
+    env.trainer.api.url = run_api.url
     run_api.register_trainer(batch_size=3, max_token_len=1000, steps=10)
     run_api.get("/batch")
     await env.register_env()
@@ -264,10 +307,10 @@ async def test_a_run_api_that_was_started_anew_is_told(
     # Another environment may have its number by now, which it must not end.
     with pytest.raises(RunFailed, match=r"most likely since it was started anew \(step 0 after step 3\)"):
         await env.get_status()
-    assert not hasattr(env, "env_id")
+    assert env.trainer.env_id is None
     await env.register_env()
     with pytest.raises(UsageError, match="is no run-api: it says 'Reset successful'"):
-        await env.api.get("/reset_data")
+        await env.trainer.api.get("/reset_data")
     with pytest.raises(RunFailed, match=r"started anew \(.*HTTP 500.*\): start the trainer"):
         await env.get_status()
 

@@ -207,40 +207,47 @@ def test_only_ones_own_registration_is_ended(tmp_path: Path) -> None:
 
 
 async def test_notes(tmp_path: Path) -> None:
+    from pytest_hermes.atropos.ledger import GroupLedger
     from pytest_hermes.atropos.sent_groups import SentGroups
 
     path = tmp_path / "deep" / "sent.jsonl"
-    sent = SentGroups(path)
+    ledger = GroupLedger(lambda item: str(item["id"]), stop=lambda reason: None)
+    ledger.open_notes(path)
     with pytest.raises(UsageError, match="another run is writing to"):
         SentGroups(path)
     item = {"id": "a"}
-    with sent.worked_on(item, "a") as first:
-        sent.note(first, "sending")
+    with ledger.worked_on(item, noted=True) as first:
+        ledger.note("sending")
 
     def break_off(*, sending: bool) -> Any:
-        with contextlib.suppress(KeyError), sent.worked_on(item, "a") as draw:
+        with contextlib.suppress(KeyError), ledger.worked_on(item, noted=True) as group:
             if sending:
-                sent.note(draw, "sending")
+                ledger.note("sending")
             raise KeyError
-        return draw
+        return group
 
     broken_off = break_off(sending=True)
     # What was not noted is the same group when it is tried again.
     second = break_off(sending=False)
-    with sent.worked_on(item, "a") as again:
-        assert again == second
-    assert len({first.group, broken_off.group, second.group}) == 3
+    with ledger.worked_on(item, noted=True) as again:
+        assert again is second
+    assert len({first.id, broken_off.id, second.id}) == 3
+    # What an evaluation works on is none of these.
+    with ledger.worked_on(item) as other_one:
+        ledger.note("sending")
+        assert other_one.draw is None
 
     # Who is cancelled may take long to close its sandboxes; the next one to work on the item does not wait for that.
     async def work(until: asyncio.Event, closed: asyncio.Event) -> Any:
-        with sent.worked_on(other, "c") as draw:
-            draws.append(draw)
+        with ledger.worked_on(other, noted=True) as group:
+            assert group.draw is not None
+            numbers.append(group.draw.number)
             try:
                 await until.wait()
             finally:
                 await closed.wait()
 
-    other, draws, begun, closed = {"id": "c"}, [], asyncio.Event(), asyncio.Event()
+    other, numbers, begun, closed = {"id": "c"}, [], asyncio.Event(), asyncio.Event()
     cancelled = asyncio.create_task(work(asyncio.Event(), closed))
     beside = asyncio.create_task(work(begun, begun))
     await asyncio.sleep(0)
@@ -251,27 +258,55 @@ async def test_notes(tmp_path: Path) -> None:
     begun.set()
     closed.set()
     await asyncio.wait({cancelled, beside, next_one})
-    assert [draw.number for draw in draws] == [0, 1, 0]
-    with sent.worked_on(other, "c") as last:
-        assert last.number == 2
-    sent.close()
+    assert numbers == [0, 1, 0]
+    with ledger.worked_on(other, noted=True) as last:
+        assert last.draw is not None
+        assert last.draw.number == 2
+    ledger.close()
     with path.open("ab") as file:  # the power failed
         file.write(b'{"task": "b", "numb')
     sent = SentGroups(path)
     assert (len(sent), sent.in_doubt) == (2, 2)
-    assert [sent.draw("a") for _ in range(3)] == [None, None, second]
+    assert [sent.draw("a") for _ in range(3)] == [None, None, second.draw]
     sent.close()
-    other = tmp_path / "other.jsonl"
-    other.write_text('{"messages": []}\n')
+    other_file = tmp_path / "other.jsonl"
+    other_file.write_text('{"messages": []}\n')
     with pytest.raises(UsageError, match="is not a file of sent groups"):
-        SentGroups(other)
+        SentGroups(other_file)
+
+
+async def test_what_cannot_be_noted_ends_the_run(tmp_path: Path) -> None:
+    from pytest_hermes.atropos.ending import Ending, RunFailed
+    from pytest_hermes.atropos.ledger import GroupLedger
+
+    ending = Ending()
+    ledger = GroupLedger(lambda item: str(item), ending.stop)
+    ledger.open_notes(tmp_path / "sent.jsonl")
+    cleaned_up = []
+
+    async def work() -> None:
+        with ledger.worked_on("a", noted=True), full_disk(tmp_path / "sent.jsonl", room=9):
+            with pytest.raises(RunFailed):
+                ledger.note("sending")
+            try:
+                await asyncio.sleep(60)
+            finally:
+                cleaned_up.append(1)
+
+    with pytest.raises(RunFailed, match=r"cannot note in .*sent.jsonl what is sent: File too large"):
+        await ending.until_stopped(work())
+    assert cleaned_up == [1]
+    # With nothing that runs, whoever finds it is told.
+    with pytest.raises(RunFailed, match="again"):
+        ending.stop(RunFailed("again"))
+    ledger.close()
 
 
 def test_a_full_disk_loses_no_note(tmp_path: Path) -> None:
     from pytest_hermes.atropos.sent_groups import SentGroups
 
     path = tmp_path / "sent.jsonl"
-    with full_disk(path, room=9), pytest.raises(UsageError, match=r"sent_groups: cannot write .*: No space left"):
+    with full_disk(path, room=9), pytest.raises(UsageError, match=r"sent_groups: cannot write .*: File too large"):
         SentGroups(path)
     sent = SentGroups(path)
     first, second, third = (sent.draw("a") for _ in range(3))
@@ -279,18 +314,17 @@ def test_a_full_disk_loses_no_note(tmp_path: Path) -> None:
     assert second is not None
     assert third is not None
     sent.note(first, "sending")
-    with full_disk(path, room=9), pytest.raises(OSError, match="No space left"):
+    with full_disk(path, room=9), pytest.raises(OSError, match="File too large"):
         sent.note(second, "sending")
-    # There is room again, but half a line stands at the end.
-    with pytest.raises(OSError, match="No space left"):
-        sent.note(third, "sending")
+    # There is room again, and no half line in the way.
+    sent.note(third, "sending")
     sent.close()
     sent = SentGroups(path)
-    assert [sent.draw("a") for _ in range(3)] == [None, second, third]
+    assert [sent.draw("a") for _ in range(3)] == [None, second, None]
     sent.note(second, "sending")
     sent.close()
     sent = SentGroups(path)
-    assert [sent.draw("a") for _ in range(3)] == [None, None, third]
+    assert [sent.draw("a") for _ in range(3)] == [None, None, None]
     sent.close()
 
 

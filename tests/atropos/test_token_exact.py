@@ -9,8 +9,10 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ import pytest_asyncio
 
 from pytest_hermes.models.tokens.certificate import problems
 from pytest_hermes.models.tokens.trace import IGNORED, TokenTrace
+from pytest_hermes.rollout.record import AttemptRecord
 from tests.atropos.test_serve import ENV
 from tests.services.bench import Bench
 from tests.services.chat_families import FAMILIES
@@ -184,6 +187,8 @@ async def env(token_server: Any, qwen: Path) -> AsyncIterator[Any]:
 
 
 async def test_a_short_group_is_filled_up_with_what_teaches_nothing(env: Any) -> None:
+    from pytest_hermes.atropos.scored_rollout import group_in
+
     env.config.short_groups = "pad_none"
     texts = iter(["1<|im_end|>", "not a number<|im_end|>", "0.5<|im_end|>"])
     env.scripted.script = lambda prompt: next(texts)
@@ -194,7 +199,7 @@ async def test_a_short_group_is_filled_up_with_what_teaches_nothing(env: Any) ->
     # The run-api takes no None; so Atropos's trainers know a row that stands for nothing.
     assert group["overrides"] == [{}, {}, {"set_advantage_to_zero": True}]
     assert group["messages"][2] == []
-    assert (backlog, group["hermes_padded"], env.rows_padded) == ([], 1, 1)
+    assert (backlog, group_in(group).padded, env.ledger.rows_padded) == ([], 1, 1)
     # Three times 0.1 is not 0.3 to a computer; a group without a signal stays one.
     env.config.group_size = 4
     texts = iter(["0.1<|im_end|>"] * 3 + ["not a number<|im_end|>"])
@@ -205,12 +210,14 @@ async def test_a_short_group_is_filled_up_with_what_teaches_nothing(env: Any) ->
     env.config.short_groups = "drop"
     texts = iter(["1<|im_end|>", "not a number<|im_end|>", "0.5<|im_end|>"])
     assert await env.collect_trajectories(ITEM) == (None, [])
-    assert env.groups_dropped == {"short": 1}
+    assert env.trainer.groups_dropped == {"short": 1}
 
 
 async def test_what_does_not_pass_its_certificate_is_rejected_and_counted(
     env: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    from pytest_hermes.atropos.standing import in_words
+
     env.config.short_groups = "drop"
     env.scripted.script = lambda prompt: "1<|im_end|>"
     rollout = env.rollout
@@ -224,8 +231,8 @@ async def test_what_does_not_pass_its_certificate_is_rejected_and_counted(
 
     monkeypatch.setattr(env, "rollout", corrupting)
     assert await env.collect_trajectories(ITEM) == (None, [])
-    assert env.traces_rejected == 1
-    assert env.standing() == "0 groups sent, 1 dropped short, traces rejected: 1"
+    assert env.runner.traces_rejected == 1
+    assert in_words(env) == "0 groups sent, 1 dropped short, traces rejected: 1"
     assert "trace: segment 0: turn 0 is not what the server was sent and gave" in caplog.text
 
 
@@ -239,11 +246,13 @@ async def test_what_a_server_does_not_tell_is_rejected_and_counted(env: Any, cap
 
     env.scripted.spoil = without_one
     assert await env.collect_trajectories(ITEM) == (None, [])
-    assert env.traces_rejected == 3
+    assert env.runner.traces_rejected == 3
     assert "tokens: the server told 1 logprobs of 2 sampled tokens" in caplog.text
 
 
 async def test_a_sequence_ends_below_the_trainers_limit(env: Any) -> None:
+    from pytest_hermes.atropos.scored_group import why_not
+
     env.scripted.script = lambda prompt: "1" * 50 + "<|im_end|>"
     env.max_token_len = 20_000
     group, _ = await env.collect_trajectories(ITEM)
@@ -252,7 +261,7 @@ async def test_a_sequence_ends_below_the_trainers_limit(env: Any) -> None:
     group, _ = await env.collect_trajectories(ITEM)
     assert {len(row) for row in group["tokens"]} == {longest - 11}
     assert {one.finish_reason for one in env.scripted.emitted[3:]} == {"length"}
-    assert env._why_not(group | {"scores": [0, 1, 1]}, True, True) is None
+    assert why_not(group | {"scores": [0, 1, 1]}, size=3, below=longest - 10, scores_differ=True) is None
 
 
 async def test_all_segments_of_a_rollout_are_trained_on(
@@ -263,19 +272,22 @@ async def test_all_segments_of_a_rollout_are_trained_on(
 
     async def forgetful(item: Any) -> Any:
         reward = next(rewards)
-        model = env.source.for_task(None)
+        model = env.runner.source.for_task(None)
         said: list[dict[str, Any]] = [{"role": "user", "content": f"{reward} Go."}]
         # The last one forgets twice, the first one never.
         for _ in range({1: 1, 2: 2, 4: 3}[reward]):
             await model.chat_completion(messages=said)
             said = [{"role": "user", "content": f"{said[0]['content']} Again."}]
-        row = await env._certified(model.trace, float(reward))
-        parameters = {"token_source": "sampled", "group": env._group().id}
-        return {**row, "scores": float(reward), "messages": said, "generation_params": parameters}, []
+        now = datetime.now(UTC)
+        record = AttemptRecord(
+            run_id="r", benchmark="b", task="t", status="passed", reward=reward, model="m", backend="local",
+            started=now, ended=now,
+        )  # fmt: skip
+        return SimpleNamespace(record=record, result=SimpleNamespace(messages=said, trace=model.trace))
 
-    monkeypatch.setattr(env, "collect_trajectory", forgetful)
+    monkeypatch.setattr(env, "rollout", forgetful)
     env.scripted.script = lambda prompt: "Yes" * prompt.count(" ") + "<|im_end|>"
-    env.api.url = run_api.url
+    env.trainer.api.url = run_api.url
     trained = trainer(batches=3, batch_size=3)
     await env.register_env()
     await env.get_server_info()
@@ -296,7 +308,7 @@ async def test_all_segments_of_a_rollout_are_trained_on(
     assert sorted(score for score, _ in rows) == [1.0, 2.0, 2.0, 4.0, 4.0, 4.0]
     # Each answer once, and each of them as it was sampled.
     assert sorted(span for _, span in rows) == sorted(emitted(env.scripted))
-    assert (env.groups_sent, env.groups_dropped) == (3, {})
+    assert (env.trainer.groups_sent, env.trainer.groups_dropped) == (3, {})
 
 
 async def test_a_first_prompt_that_is_too_long_is_told(env: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -362,14 +374,16 @@ async def test_a_group_that_may_have_been_taken_is_not_sent_again(env: Any, brea
             request.send_response(500)
             request.end_headers()
 
-    with answered_by(answer) as env.api.url:
+    with answered_by(answer) as env.trainer.api.url:
         await env.handle_send_to_api(PAIR, ITEM)
     assert taken == ["/scored_data"]
-    assert env.groups_dropped == {"not taken": 1}
+    assert env.trainer.groups_dropped == {"not taken": 1}
 
 
 async def test_a_group_on_its_way_arrives_though_its_worker_is_cancelled(env: Any) -> None:
     """Atropos cancels its workers as soon as the trainer has enough."""
+    from pytest_hermes.atropos.standing import in_words
+
     arrives, answers = threading.Event(), threading.Event()
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -379,7 +393,7 @@ async def test_a_group_on_its_way_arrives_though_its_worker_is_cancelled(env: An
         request.end_headers()
         request.wfile.write(b"{}")
 
-    with answered_by(answer) as env.api.url:
+    with answered_by(answer) as env.trainer.api.url:
         worker = asyncio.create_task(env.handle_send_to_api(PAIR, ITEM))
         await asyncio.to_thread(arrives.wait, 60)
         worker.cancel()
@@ -387,4 +401,4 @@ async def test_a_group_on_its_way_arrives_though_its_worker_is_cancelled(env: An
         answers.set()
         with pytest.raises(asyncio.CancelledError):
             await worker
-    assert env.standing() == "1 groups sent"
+    assert in_words(env) == "1 groups sent"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from tests.services.bench import Bench
 from tests.services.model_server import ModelServer, Reply, completion
 
@@ -122,7 +126,7 @@ def test_a_dead_endpoint_is_recorded_as_an_error(bench: Bench, model_server: Mod
     said = result.stdout.str()
     # Where it came about in this package is nothing to the test's author.
     assert "endpoint.py" not in said
-    assert "own_tests.py" not in said
+    assert "agent_fixture.py" not in said
     (record,) = bench.records()
     assert record["status"] == "error"
     assert record["error"] == {"kind": "endpoint", "message": f"{model_server.url} answered 400: gone"}
@@ -137,3 +141,130 @@ def test_a_dead_endpoint_is_recorded_as_an_error(bench: Bench, model_server: Mod
     )
     result.stdout.fnmatch_lines(["cannot write results to *; name another folder with --hermes-run-dir"])
     assert len(model_server.requests) == asked
+
+
+SEVERAL = """
+import asyncio, pytest
+
+async def test_several(hermes_agent, hermes_score, tool_context):
+    first = await hermes_agent.run("Go.")
+    print("the test goes on")
+    second = await hermes_agent.run("Go again.", max_turns=1)
+    assert (first.stop_reason, second.stop_reason) == ("finished", "max_turns")
+    assert tool_context.terminal("cat done")["output"] == "x\\nx\\n"
+    hermes_score(0.25)
+
+async def test_side_by_side(hermes_agent):
+    results = await asyncio.gather(*(hermes_agent.run(f"Go {n}.") for n in range(3)))
+    assert [result.turns_used for result in results] == [2, 2, 2]
+
+async def test_cancelled(hermes_agent):
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(hermes_agent.run("Sleep."), 0.5)
+
+async def test_no_run(hermes_agent): ...
+
+async def test_skipped(hermes_agent):
+    await hermes_agent.run("Go.")
+    pytest.skip("enough")
+
+async def test_failed(hermes_agent):
+    await hermes_agent.run("Go.")
+    assert False
+"""
+
+
+def _several(body: dict[str, Any]) -> dict[str, Any]:
+    sleeps = "Sleep" in str(body["messages"][0]["content"])
+    command = "sleep 30" if sleeps else "echo x >> done"
+    return (
+        completion("Done.")
+        if body["messages"][-1]["role"] == "tool"
+        else completion(None, ("terminal", {"command": command}))
+    )
+
+
+@pytest.mark.parametrize("mode", [(), ("-n2",)], ids=["one process", "xdist"])
+def test_a_test_is_one_attempt_and_its_runs_are_listed(
+    bench: Bench, model_server: ModelServer, mode: tuple[str, ...]
+) -> None:
+    model_server.script = _several
+    bench.file("pytest.ini", ASYNC)
+    bench.file("test_own.py", SEVERAL)
+    result = bench.run_inside(
+        "test_own.py", f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "--hermes-run-dir=out",
+        "--junitxml=j.xml", "--tb=no", *mode,
+    )  # fmt: skip
+    result.assert_outcomes(passed=4, skipped=1, failed=1)
+    records = {record["task"].rpartition("::test_")[2]: record for record in bench.records()}
+    assert {name: record["status"] for name, record in records.items()} == {
+        "several": "passed", "side_by_side": "passed", "cancelled": "passed", "skipped": "skipped", "failed": "failed",
+    }  # fmt: skip
+    several = records["several"]
+    assert [run["stop_reason"] for run in several["runs"]] == ["finished", "max_turns"]
+    assert (several["turns_used"], several["reward"], several["finished_naturally"]) == (3, 0.25, False)
+    # Each run is a conversation of its own: its messages stand after those of the one before.
+    first = several["runs"][0]["messages"]
+    assert [several["messages"][at]["content"] for at in (0, first)] == ["Go.", "Go again."]
+    assert sum(run["messages"] for run in several["runs"]) == len(several["messages"])
+    assert several["usage"]["prompt_tokens"] == sum(run["usage"]["prompt_tokens"] for run in several["runs"]) > 0
+    assert len(records["side_by_side"]["runs"]) == 3
+    assert records["cancelled"]["seconds"]["total"] < 20
+    xml = (bench.path / "j.xml").read_text()
+    case = xml[xml.index('name="test_several"') : xml.index("</testcase>", xml.index('name="test_several"'))]
+    assert all(f'<property name="{name}" value="{value}"' in case for name, value in (("turns", 3), ("reward", 0.25)))
+    assert '<property name="tokens" value="' in case
+    # One section a model, wherever the tests ran.
+    result.stdout.fnmatch_lines(["*= tests with hermes_agent, tiny =*", "score     0.250*", "passed    3 of 4 (75.0%)"])
+    result.stdout.fnmatch_lines(["skipped   1 of 5: skipped by the test", "results   out/results.jsonl"])
+
+
+def test_a_run_starts_afresh_until_a_tool_has_run(bench: Bench, model_server: ModelServer) -> None:
+    """What a test has done to its sandbox cannot be done again, and neither can what its agent did."""
+    broken = {"early": 1, "late": 1}
+
+    def script(body: dict[str, Any]) -> dict[str, Any] | Reply:
+        which = body["messages"][0]["content"]
+        if (which == "early" or body["messages"][-1]["role"] == "tool") and broken[which]:
+            broken[which] -= 1
+            return Reply(400, '{"error": {"message": "gone"}}')
+        return (
+            completion("Done.")
+            if body["messages"][-1]["role"] == "tool"
+            else completion(None, ("terminal", {"command": "true"}))
+        )
+
+    model_server.script = script
+    bench.file(
+        "test_own.py",
+        "import asyncio, pytest\n@pytest.mark.parametrize('which', ['early', 'late'])\n"
+        "def test_agent(hermes_agent, which):\n    asyncio.run(hermes_agent.run(which))\n",
+    )
+    result = bench.run_inside(
+        "test_own.py", f"--hermes-base-url={model_server.url}", "--hermes-model=tiny", "--hermes-run-dir=out",
+        "--hermes-infra-retries=1",
+    )  # fmt: skip
+    result.assert_outcomes(passed=1, failed=1)
+    early, late = bench.records()
+    gone = f"endpoint: {model_server.url} answered 400: gone"
+    assert (early["status"], [run["error"] for run in early["runs"]]) == ("passed", [gone, None])
+    assert (late["status"], [run["error"] for run in late["runs"]]) == ("error", [gone])
+    assert late["error"]["kind"] == "endpoint"
+    result.stdout.fnmatch_lines(["errors    1 (endpoint 1), not in the score*"])
+
+
+def test_tests_with_an_agent_run_beside_a_benchmark(bench: Bench) -> None:
+    bench.file(
+        "test_own.py",
+        "import asyncio\n"
+        "def test_agent(hermes_agent):\n"
+        "    asyncio.run(hermes_agent.run('x', solution='true'))\n"
+        "    assert False\n",
+    )
+    result = bench.run_inside(
+        "test_own.py", "--hermes-bench=terminal_test", "--hermes-model=oracle", "-n4", "--hermes-run-dir=out"
+    )
+    result.assert_outcomes(passed=16, failed=1)
+    assert {record["benchmark"] for record in bench.records()} == {"terminal_test", "tests"}
+    result.stdout.fnmatch_lines(["*= terminal_test, oracle =*", "passed    16 of 16 (100.0%)"])
+    result.stdout.fnmatch_lines(["*= tests with hermes_agent, oracle =*", "passed    0 of 1 (0.0%)"])

@@ -110,3 +110,27 @@ def test_what_takes_long_before_the_first_test_is_named(bench: Bench, monkeypatc
     bench.file("slow.py", SLEEPS + "\n    async def setup(self):\n        await __import__('asyncio').sleep(1)\n")
     result = bench.run_inside("--hermes-bench=slow.py:Sleeps", "--hermes-model=nop", "--hermes-task=nothing")
     assert [line for line in result.errlines if "loading" in line] == ["hermes: loading slow.py:Sleeps …"]
+
+
+AGENTS = """
+import asyncio, pytest
+
+@pytest.mark.parametrize("n", range(2))
+def test_agent(hermes_agent, n):
+    print("printed by the test")
+    asyncio.run(hermes_agent.run("Wait.", solution="sleep 1.7"))
+"""
+
+
+@pytest.mark.parametrize("verbosity", [(), ("-v",)], ids=["plain", "verbose"])
+def test_tests_with_an_agent_have_one(bench: Bench, verbosity: tuple[str, ...]) -> None:
+    bench.file("test_own.py", AGENTS)
+    screen, sent = shown_on_a_terminal(bench, "test_own.py", "--hermes-model=oracle", *verbosity)
+    shown = re.findall(r"hermes: (\d)/2 done, (\d) passing, (\d) in flight", sent)
+    assert {("0", "0", "1"), ("1", "1", "1")} <= set(shown)
+    assert "printed by the test" not in sent
+    assert not any("in flight," in line or "left (" in line for line in screen)
+    if verbosity:
+        assert sum("test_own.py::test_agent[" in line and "PASSED" in line for line in screen) == 2
+    else:
+        assert any(re.fullmatch(r"test_own.py \.\. +\[100%\]", line) for line in screen)

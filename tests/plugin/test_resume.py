@@ -151,7 +151,7 @@ def test_a_run_that_still_goes_on_is_left_alone(bench: Bench, monkeypatch: pytes
     while not (bench.path / "log").exists():
         assert time.monotonic() < end
         time.sleep(0.05)
-    bench.file("conftest.py", "import pytest_hermes.rollout.resume\npytest_hermes.rollout.resume.PATIENCE = 0.5\n")
+    bench.file("conftest.py", "import pytest_hermes.runs.resume\npytest_hermes.runs.resume.PATIENCE = 0.5\n")
     result = bench.run(SLOW_BENCH, "--hermes-resume=out")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["ERROR: another process still runs in *out; wait until it has ended"])

@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 
-from pytest_hermes.rollout.results_file import read_results
+from pytest_hermes.runs.results_file import read_results
 from tests.services.bench import Bench, processes_with
 from tests.services.waiting import wait_for
 
@@ -110,7 +110,7 @@ def test_killed(bench: Bench, marker: str) -> None:
 LEAVES_FILES = """
 import pathlib, time
 from pytest_hermes import Benchmark, Task, Verdict
-from pytest_hermes.rollout.results_file import ResultsFile
+from pytest_hermes.runs.results_file import ResultsFile
 
 keep = ResultsFile.keep_files
 

@@ -7,8 +7,8 @@ import pytest
 
 from pytest_hermes import Task
 from pytest_hermes.errors import UsageError
-from pytest_hermes.rollout.catalog import load_benchmark
-from pytest_hermes.rollout.plan import enumerate_tasks, select
+from pytest_hermes.runs.catalog import load_benchmark
+from pytest_hermes.runs.tasks import enumerate_tasks, select
 
 GOOD = """
 from pytest_hermes import Benchmark, Task

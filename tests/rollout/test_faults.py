@@ -35,7 +35,7 @@ from pytest_hermes.rollout.attempt import AttemptPlan
 from pytest_hermes.rollout.engine import Engine, Handle
 from pytest_hermes.rollout.plan import PlannedTask
 from pytest_hermes.rollout.record import AttemptRecord
-from pytest_hermes.rollout.results_file import ResultsFile, read_results
+from pytest_hermes.runs.results_file import ResultsFile, read_results
 from pytest_hermes.tools.tool import Tool
 from pytest_hermes.tools.toolsets import resolve_toolsets
 from tests.rollout.injection import CONCERNED, Injection, Point, injected, points_of

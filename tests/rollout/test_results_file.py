@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_hermes.errors import UsageError
 from pytest_hermes.redact import Redactor
 from pytest_hermes.rollout.record import AttemptRecord
-from pytest_hermes.rollout.results_file import ResultsFile, read_results
+from pytest_hermes.runs.results_file import ResultsFile, read_results
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_hermes.tools.patching import replace
-from pytest_hermes.tools.paths import FileProblem
+from pytest_hermes.tools.tool import ToolProblem
 
 short = st.text("ab\n", min_size=1, max_size=3)
 
@@ -22,7 +22,7 @@ def test_the_only_occurrence_is_replaced(text: str, old: str, new: str) -> None:
         assert patched.replacements == 1
         assert patched.first_line == text[: text.index(old)].count("\n") + 1
     else:
-        with pytest.raises(FileProblem):
+        with pytest.raises(ToolProblem):
             replace(text.encode(), old, new, replace_all=False)
 
 
@@ -33,7 +33,7 @@ def test_all_occurrences_are_replaced(text: str, old: str, new: str) -> None:
         assert patched.data.decode() == text.replace(old, new)
         assert patched.replacements == text.count(old)
     else:
-        with pytest.raises(FileProblem):
+        with pytest.raises(ToolProblem):
             replace(text.encode(), old, new, replace_all=True)
 
 
@@ -54,25 +54,25 @@ def test_an_exact_match_goes_before_line_ends() -> None:
 
 
 def test_occurrences_that_overlap_are_told_apart() -> None:
-    with pytest.raises(FileProblem, match=r"2 times \(lines 1, 1\)"):
+    with pytest.raises(ToolProblem, match=r"2 times \(lines 1, 1\)"):
         replace(b"aaa", "aa", "b", replace_all=False)
 
 
 def test_several_occurrences_are_listed() -> None:
-    with pytest.raises(FileProblem, match=r"12 times \(lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …\).*replace_all"):
+    with pytest.raises(ToolProblem, match=r"12 times \(lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …\).*replace_all"):
         replace(b"x = 1\n" * 12, "x = 1", "x = 2", replace_all=False)
 
 
 def test_the_closest_line_is_named_when_there_is_none() -> None:
-    with pytest.raises(FileProblem, match=r"not in the file; the closest line is 2: '    return total / 2'"):
+    with pytest.raises(ToolProblem, match=r"not in the file; the closest line is 2: '    return total / 2'"):
         replace(b"def f():\n    return total / 2\n", "  return total/2", "", replace_all=False)
 
 
 def test_no_line_is_named_when_none_is_close() -> None:
-    with pytest.raises(FileProblem, match=r"not in the file$"):
+    with pytest.raises(ToolProblem, match=r"not in the file$"):
         replace(b"abc\n", "something quite different", "", replace_all=False)
 
 
 def test_the_same_text_is_refused() -> None:
-    with pytest.raises(FileProblem, match="nothing to do"):
+    with pytest.raises(ToolProblem, match="nothing to do"):
         replace(b"a", "a", "a", replace_all=False)

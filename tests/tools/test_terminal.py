@@ -72,7 +72,8 @@ class TestTerminal:
         for arguments in ('{"command": ""}', '{"command": "a\\u0000b"}', '{"command": "a", "timeout": 0}', "{}"):
             outcome = await dispatch(TOOLSET.tools, "terminal", arguments, place)
             assert outcome.error is not None
-        assert place.start_seconds is None
+        with pytest.raises(RuntimeError, match="not started yet"):
+            _ = place.sandbox
         await place.close()
 
     async def test_a_sandbox_that_is_gone_is_not_the_commands_fault(self) -> None:

@@ -27,11 +27,7 @@ Sink = Callable[[bytes], object]
 
 
 class EngineRefused(Exception):
-    """The engine answered such a request with an error; `status` is the HTTP one."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+    """The engine answered such a request with an error."""
 
 
 class Stream(asyncio.Protocol):
@@ -132,7 +128,7 @@ class Stream(asyncio.Protocol):
         with contextlib.suppress(ValueError, KeyError, TypeError):
             # What stands around it are the lengths of chunks.
             text = str(json.loads(text[text.find("{") : text.rfind("}") + 1])["message"])
-        self.opened.set_exception(EngineRefused(status, text or f"HTTP status {status}"))
+        self.opened.set_exception(EngineRefused(text or f"HTTP status {status}"))
         self.opened.exception()  # nobody may be waiting any more
         self.close()
 

@@ -29,8 +29,9 @@ class Once(Generic[T]):
             future = self._work.get(key)
             if future is None:
                 future = self._work[key] = Future()
+                future.set_running_or_notify_cancel()  # from now on it cannot be cancelled by one who waits
                 threading.Thread(target=self._run, args=(key, future, make), name=self._name, daemon=True).start()
-        return await asyncio.wrap_future(_follower(future))
+        return await asyncio.wrap_future(future)
 
     def forget(self, result: T) -> None:
         """Let whoever wants this result next have it made anew."""
@@ -48,19 +49,3 @@ class Once(Generic[T]):
             future.set_exception(error)
         else:
             future.set_result(result)
-
-
-def _follower(future: Future[T]) -> Future[T]:
-    """Return a future that can be cancelled without cancelling the one it follows."""
-    follower: Future[T] = Future()
-
-    def pass_on(done: Future[T]) -> None:
-        if not follower.set_running_or_notify_cancel():
-            return
-        if (error := done.exception()) is not None:
-            follower.set_exception(error)
-        else:
-            follower.set_result(done.result())
-
-    future.add_done_callback(pass_on)
-    return follower

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_hermes.core.processes import start_of
 from pytest_hermes.sandbox import folder
 from pytest_hermes.sandbox.local import LocalSandbox
 from pytest_hermes.sandbox.supervisor import empty
@@ -57,11 +58,11 @@ def test_what_dead_owners_left_is_swept_and_no_one_elses(tmp_path: Path) -> None
     dead.wait()
     other = subprocess.Popen(["sleep", "60"])
     try:
-        mine, theirs = folder._start_time(os.getpid()), folder._start_time(other.pid)
+        mine, theirs = start_of(os.getpid()), start_of(other.pid)
         names = {
             f"hermes-{dead.pid}-1-0123abcd": True,
             f"hermes-{other.pid}-{theirs}-0123abcd": False,
-            f"hermes-{other.pid}-{theirs + 1}-0123abcd": True,  # the number of a dead process, used again
+            f"hermes-{other.pid}-{int(theirs) + 1}-0123abcd": True,  # the number of a dead process, used again
             f"hermes-{os.getpid()}-{mine}-0123abcd": False,
             "hermes-notes": False,
             f"hermes-{dead.pid}-1-short": False,

@@ -1,4 +1,4 @@
-"""What one run consists of, and where its results go: the part of a run that both doors share."""
+"""What runs are called, and where their results go unless somebody says otherwise."""
 
 from __future__ import annotations
 

@@ -7,23 +7,26 @@ from concurrent.futures import Future
 from ..judging import Judging
 from ..result import AgentResult
 from ..rollout.attempt import Rollout
+from ..rollout.places import attempt_place
 from ..rollout.record import AttemptRecord
 from ..tools.context import ToolContext
-from ..tools.place import Place
+from .plan import PlannedAttempt
 
 
 class FinishedHandle:
-    """The handle of an attempt that is over: another process, or an earlier session of the run, finished it."""
+    """The handle of an attempt that is over: another process, or an earlier one of the run, finished it."""
 
-    def __init__(self, record: AttemptRecord, place: Place, key: str, judging: Judging) -> None:
+    def __init__(self, record: AttemptRecord, attempt: PlannedAttempt, key: str, judging: Judging) -> None:
         result = AgentResult(
             turns_used=record.turns_used,
             finished_naturally=record.finished_naturally,
             stop_reason=record.stop_reason or "",
         )
-        self.future: Future[Rollout] = Future()
+        planned = attempt.planned
+        place = attempt_place(attempt.loaded.config.env, key, lambda: planned.benchmark.sandbox(planned.item))
         context = ToolContext(key, place=place)
         context.judging = judging
+        self.future: Future[Rollout] = Future()
         self.future.set_result(Rollout(record, result, context, place))
 
     def release(self) -> None:

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..benchmark import Benchmark
-from ..config.of_benchmark import benchmark_settings
 from ..config.options import OPTIONS, Options
 from ..config.settings import Config, Layer, Origin, Setting, resolve
 from ..config.unused import BENCHMARK_KEYS, describe_unused, why_not_obeyed
 from ..errors import UsageError
+from ..models.embedded import EMBEDDED
 from ..models.limiter import CallLimiter
 from ..models.protocol import ModelSource
 from ..models.resolve import resolve_judge, resolve_model
 from ..models.retry import retry_policy
-from ..rollout.configured import blame, endpoint_of
-from ..rollout.plan import PlannedTask, select
+from ..rollout.places import sandbox_choice
+from ..rollout.plan import PlannedTask
+from ..sandbox.choice import SandboxChoice
+from ..tools.tool import Tool
+from ..tools.toolsets import resolve_toolsets
+from .benchmark_settings import benchmark_settings
+from .tasks import select
 
 #: What agents get in tests of the user's own, where no benchmark says.
 OWN_TOOLSETS = Setting("env.enabled_toolsets", ["terminal", "file"], Origin(Layer.BENCHMARK, "hermes_agent"))
+
+#: The option that sets any field: unlike the others its name does not tell which.
+_ANY_FIELD = "--hermes-set"
 
 
 class Configuration:
@@ -30,6 +39,7 @@ class Configuration:
 
     def __init__(self, options: Options, cwd: Path) -> None:
         self.file = options.config
+        self._limit = options.limit
         self._settings = tuple(_settings(options, cwd))
         #: What holds whatever the benchmark.
         self.given = resolve(self._settings)
@@ -41,7 +51,7 @@ class Configuration:
     def configure(self, benchmark: Benchmark) -> Config:
         """Let a benchmark know its configuration, and return it. Raises what `of` raises."""
         config = self.of(benchmark)
-        benchmark.config = config.env
+        benchmark.configure(config.env, self._limit)
         return config
 
     def of_own_tests(self) -> Config:
@@ -55,7 +65,7 @@ class Configuration:
 
     def unused(self, config: Config, benchmark: Benchmark | None) -> str:
         """Return what was asked for and has no effect on a benchmark, or on a session without one; and why."""
-        more = {} if benchmark is None else why_not_obeyed(benchmark)
+        more = {} if benchmark is None else why_not_obeyed(benchmark.name, benchmark.config_fields)
         if config.openai.base_url is not None and endpoint_of(config) is None:
             more["openai.base_url"] = more["openai.api_key"] = f"{config.openai.model_name} needs no endpoint"
         elif config.api_key is None:
@@ -66,10 +76,10 @@ class Configuration:
         return describe_unused(self._settings, more)
 
     def header(self, configs: Sequence[tuple[Config, Benchmark | None]]) -> list[str]:
-        """Return the lines that say which file configures the session, and what of it has no effect."""
+        """Return what says which file configures the session, and what of it has no effect: a line, or none."""
         unused = " ".join(dict.fromkeys(filter(None, itertools.starmap(self.unused, configs))))
         words = [*([f"config {self.file}"] if self.file else []), *([f"not used: {unused}"] if unused else [])]
-        return [f"hermes: {'; '.join(words)}"] if words else []
+        return ["; ".join(words)] if words else []
 
     def choose(self, tasks: Sequence[PlannedTask]) -> list[PlannedTask]:
         """Return the tasks to run. Raises UsageError for a filter that matches none, and when none is left."""
@@ -101,13 +111,55 @@ def _settings(options: Options, cwd: Path) -> Iterator[Setting]:
         yield parse_assignment(text, place, _layer(place))
     # After those: of one place, the option that is made for a field wins.
     for option in OPTIONS:
-        if option.sets and option.name in options.origins:
-            place = options.origins[option.name]
-            yield Setting(option.sets, getattr(options, option.name), Origin(_layer(place), place))
+        value = getattr(options, option.name)
+        if option.sets and value is not None:
+            # A script that makes its own Options has no other place to name.
+            place = options.origins.get(option.name, f"Options.{option.name}")
+            yield Setting(option.sets, value, Origin(_layer(place), place))
+
+
+@contextmanager
+def blame(config: Config, *keys: str) -> Iterator[None]:
+    """Let a UsageError begin with where the values of `keys` come from, unless its reader has just typed it."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(": ".join([*_places(config.origin(key) for key in keys), str(error)])) from None
+
+
+def _places(origins: Iterable[Origin]) -> list[str]:
+    places = [
+        str(origin)
+        for origin in origins
+        if origin.layer is not Layer.DEFAULT and not (origin.source.startswith("--") and origin.source != _ANY_FIELD)
+    ]
+    return [", ".join(dict.fromkeys(places))] if places else []
+
+
+def endpoint_of(config: Config) -> str | None:
+    """Return the base URL that was set, None where it was set for another model than the one that answers."""
+    model, url = (config.origin(f"openai.{name}").layer for name in ("model_name", "base_url"))
+    if config.openai.model_name in EMBEDDED and model > url:
+        return None
+    return config.openai.base_url
+
+
+def tools_of(config: Config) -> tuple[Tool, ...]:
+    """Return what an agent may call. Raises UsageError for toolsets that do not exist."""
+    with blame(config, "env.enabled_toolsets", "env.disabled_toolsets"):
+        return tuple(resolve_toolsets(config.env.enabled_toolsets, config.env.disabled_toolsets))
+
+
+def sandbox_of(config: Config) -> SandboxChoice:
+    """Return where commands run. Raises UsageError for a backend that does not exist or cannot do what is asked."""
+    choice = sandbox_choice(config.env)
+    with blame(config, "env.terminal_backend", "env.terminal_image", "env.terminal_options"):
+        choice.check()
+    return choice
 
 
 def _layer(place: str) -> Layer:
-    if place.startswith("--"):
+    if place.startswith(("--", "Options.")):
         return Layer.COMMAND_LINE
     return Layer.INI if place.startswith("ini key") else Layer.ENVIRONMENT
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .record import AttemptRecord
+from ..rollout.record import AttemptRecord
 
 
 class ResultsFollower:

@@ -13,8 +13,8 @@ from pathlib import Path
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from ..errors import UsageError
-from .boundary import INTERRUPTED
-from .record import AttemptRecord
+from ..rollout.boundary import INTERRUPTED
+from ..rollout.record import AttemptRecord
 from .results_file import FILE_NAME, read_results
 
 MANIFEST = "run.json"

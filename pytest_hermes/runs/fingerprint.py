@@ -11,7 +11,7 @@ from ..redact import Redactor, without_secret_fields
 
 if TYPE_CHECKING:
     from ..models.protocol import ModelSource
-    from .bench_run import LoadedBenchmark
+    from .plan import LoadedBenchmark
 
 #: Fields that do not change what an attempt is worth, or which attempts there are.
 _NOT_COMPARED = {
@@ -21,7 +21,7 @@ _NOT_COMPARED = {
 _DATASET = {"dataset_name", "dataset_split", "dataset_revision"}
 
 
-def run_facts(
+def fingerprint(
     benchmarks: Iterable[LoadedBenchmark],
     judge: ModelSource | None,
     task_timeout: float | None,

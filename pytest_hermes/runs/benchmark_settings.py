@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..benchmark import Benchmark
+from ..config.fields import TESTING, Schema
+from ..config.settings import Layer, Origin, Setting
 from ..errors import UsageError
-from .fields import TESTING, Schema
-from .settings import Layer, Origin, Setting
 
 #: Class attribute -> key.
 _ATTRIBUTES = {
@@ -69,7 +69,7 @@ def _of_file(benchmark: Benchmark, cls: type, schema: Schema) -> list[Setting]:
     name = vars(cls)["default_config"]
     if name is None:
         return []
-    from .yaml_text import read_settings  # YAML is a tenth of a start, and often there is none
+    from ..config.yaml_text import read_settings  # YAML is a tenth of a start, and often there is none
 
     path = Path(inspect.getfile(cls)).parent / name
     settings = read_settings(path, f"{benchmark.name}/{path.name}", Layer.BENCHMARK, schema)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from ..append import append_whole
 from ..errors import UsageError
 from ..redact import Redactor
-from .record import AttemptRecord
+from ..rollout.record import AttemptRecord
 
 FILE_NAME = "results.jsonl"
 

@@ -13,7 +13,9 @@ from ..result import Usage
 
 
 @dataclass(frozen=True)
-class Standing:
+class Progress:
+    """What one process, or all of them together, have in flight and have used."""
+
     #: Rollouts that hold a place.
     in_flight: int = 0
     #: What all answers used, also those of attempts that have not ended.
@@ -35,11 +37,11 @@ class Standing:
         return self.calls if self.calls < self.calls_at_most else None
 
 
-def total(standings: Iterable[Standing]) -> Standing:
+def total(parts: Iterable[Progress]) -> Progress:
     """Return how several processes stand together."""
-    sum_ = Standing()
-    for one in standings:
-        sum_ = Standing(
+    sum_ = Progress()
+    for one in parts:
+        sum_ = Progress(
             sum_.in_flight + one.in_flight,
             sum_.spent + one.spent,
             sum_.calls + one.calls,
@@ -52,19 +54,19 @@ def total(standings: Iterable[Standing]) -> Standing:
     return sum_
 
 
-def write_standing(path: Path, standing: Standing) -> None:
+def write_progress(path: Path, progress: Progress) -> None:
     """Replace the file, so that whoever reads it meanwhile finds it whole. Raises OSError."""
     new = path.with_suffix(".new")
-    new.write_text(json.dumps(asdict(standing), default=str))
+    new.write_text(json.dumps(asdict(progress), default=str))
     os.replace(new, path)
 
 
-def read_standing(path: Path) -> Standing:
-    """Return what `write_standing` wrote. Raises OSError."""
+def read_progress(path: Path) -> Progress:
+    """Return what `write_progress` wrote. Raises OSError."""
     values = json.loads(path.read_text())
     for name in ("spent", "spent_by_judge"):
         cost = values[name]["cost"]
         values[name] = Usage(**{**values[name], "cost": None if cost is None else Decimal(cost)})
     for name in ("activities", "blocked", "problems"):
         values[name] = tuple(values[name])
-    return Standing(**values)
+    return Progress(**values)

@@ -1,19 +1,19 @@
-"""The tasks of a run as a file: xdist's controller enumerates once, its workers read what it found."""
+"""The tasks of a run as a file: the process that distributes enumerates once, its workers read what it found."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..benchmark import Benchmark, Item
 from ..errors import UsageError
 from ..rollout.plan import PlannedTask
 from ..rollout.record import AttemptRecord
-from ..rollout.resume import AttemptKey
 from ..task import Task
+from .folder import RunFolder
+from .plan import RunPlan
+from .resume import AttemptKey
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class TaskIndex:
     tasks: dict[str, list[tuple[Item, Task]]]
     #: Of the datasets, by the benchmark's name.
     revisions: dict[str, str | None]
-    #: What an earlier session of the run has finished, and the bytes of its results.
+    #: What an earlier process of the run has finished, and the bytes of its results.
     finished: dict[AttemptKey, AttemptRecord]
     results_before: int
 
@@ -38,18 +38,19 @@ class TaskIndex:
         return [PlannedTask(benchmark, item, task) for item, task in self.tasks[benchmark.name]]
 
 
-def write_index(path: Path, tasks: Sequence[PlannedTask], **more: Any) -> None:
-    """Write the index to a new file; `more` holds its other fields.
-
-    Raises UsageError for items that cannot be pickled.
-    """
-    by_name: dict[str, list[tuple[Item, Task]]] = {}
-    revisions: dict[str, str | None] = {}
-    for planned in tasks:
-        by_name.setdefault(planned.benchmark.name, []).append((planned.item, planned.task))
-        revisions[planned.benchmark.name] = planned.benchmark.revision
+def write_index(path: Path, plan: RunPlan, folder: RunFolder) -> None:
+    """Write the index of a run to a new file. Raises UsageError for items that cannot be pickled."""
+    index = TaskIndex(
+        run_id=folder.run_id,
+        run_dir=folder.path,
+        began=plan.began,
+        tasks={each.benchmark.name: [(task.item, task.task) for task in each.tasks] for each in plan.benchmarks},
+        revisions={each.benchmark.name: each.benchmark.revision for each in plan.benchmarks},
+        finished=dict(folder.finished),
+        results_before=folder.results_before,
+    )
     try:
-        data = pickle.dumps(TaskIndex(tasks=by_name, revisions=revisions, **more))
+        data = pickle.dumps(index)
     except Exception as error:  # pickling runs whatever code the items bring along
         raise UsageError(
             f"--hermes-procs needs items that can be pickled: {type(error).__name__}: {error}; run without it"

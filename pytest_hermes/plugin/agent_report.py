@@ -1,0 +1,60 @@
+"""The run of a session's tests with an agent: its id, its folder, and what the session says at its end of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..runs.run_id import RUNS_DIR, new_run_id
+from .options import read_options
+
+#: The `benchmark` of records that come from users' own tests.
+BENCHMARK = "tests"
+
+_RUN_ID: pytest.StashKey[str] = pytest.StashKey()
+
+
+def agent_run_id(config: pytest.Config) -> str:
+    """Return the id of this session's run of own tests, the same in all its xdist workers."""
+    workerinput: dict[str, Any] = getattr(config, "workerinput", {})
+    if "hermes_run_id" in workerinput:
+        return str(workerinput["hermes_run_id"])
+    return config.stash.setdefault(_RUN_ID, new_run_id([BENCHMARK], read_options(config).model or ""))
+
+
+def agent_run_dir(config: pytest.Config) -> Path:
+    """Return the folder of the records of own tests."""
+    named = read_options(config).run_dir
+    return Path(config.invocation_params.dir) / (named or RUNS_DIR / agent_run_id(config))
+
+
+def report_agents(config: pytest.Config) -> None:
+    """Let the session's summary tell of the tests with an agent, whether they run in this process or its workers."""
+    if not hasattr(config, "workerinput") and not config.pluginmanager.hasplugin("hermes-agent-report"):
+        config.pluginmanager.register(_AgentReport(config), "hermes-agent-report")
+
+
+class _AgentReport:
+    def __init__(self, config: pytest.Config) -> None:
+        self._run_id = agent_run_id(config)
+        self._run_dir = agent_run_dir(config)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self._run_dir.exists():  # of most sessions, which then need nothing of what follows
+            return
+        from ..report.summary import summary_lines
+        from ..runs.results_file import FILE_NAME
+        from ..runs.results_follower import ResultsFollower
+        from .reporting import shortest
+
+        path = self._run_dir / FILE_NAME
+        records = ResultsFollower(path, self._run_id).new()
+        for model in dict.fromkeys(record.model for record in records):
+            of_model = [record for record in records if record.model == model]
+            terminalreporter.write_sep("=", f"tests with hermes_agent, {model}", bold=True)
+            for line in summary_lines(of_model, len(of_model)):
+                terminalreporter.write_line(line)
+        if records:
+            terminalreporter.write_line(f"results   {shortest(path)}")

@@ -1,0 +1,158 @@
+"""What the tests with an agent of one session share: a run, a model, and what the session says of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+from ..background import BackgroundLoop
+from ..benchmark import Benchmark
+from ..config.options import DEFAULT_IN_FLIGHT, Options
+from ..config.settings import Config
+from ..errors import Refused, UsageError
+from ..models.limiter import CallLimiter
+from ..models.protocol import ModelSource
+from ..models.retry import retry_policy
+from ..redact import Redactor
+from ..rollout.budget import SharedBudget
+from ..runs.configuration import Configuration, judge_source, model_source
+from ..runs.folder import RunFolder
+from ..runs.plan import RunPlan
+from ..runs.run import Run
+from ..tools.bridge import install_bridge
+from .agent_report import BENCHMARK, agent_run_dir, agent_run_id, report_agents
+from .drawn_line import DrawnLine
+from .halts import Halt, halts_of
+from .live_line import LiveLine
+from .options import read_options
+from .shared_folder import shared_folder
+
+
+class Tests(Benchmark):
+    """The tests of a session, as the benchmark that their attempts are of. The tests themselves score them."""
+
+    __test__ = False
+    name = BENCHMARK
+
+
+class AgentSession:
+    """Of one process. Nothing is written down, and no model is asked, before the first agent runs."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.options = read_options(config)
+        #: What its endpoint refused the first agent that asked, in the form of a halt; all others would hear the same.
+        self.refused: Halt | None = None
+        #: Drawn while an agent's test runs, where there is a terminal.
+        self.line: DrawnLine | None = None
+        self.benchmark = Tests()
+        self.loop = BackgroundLoop(name="hermes-own-tests")
+        self.configuration = Configuration(self.options, Path(config.invocation_params.dir))
+        self.config: Config = self.configuration.of_own_tests()
+        run_id = agent_run_id(config)
+        plan = RunPlan(
+            options=self.options,
+            run_id=run_id,
+            folder=RunFolder(run_id, agent_run_dir(config)),
+            judge=judge_source(self.options, CallLimiter()),
+            in_flight=self.options.concurrency or DEFAULT_IN_FLIGHT,
+            redactor=Redactor.from_environment(os.environ, self.configuration.secrets),
+        )
+        self.run = Run(plan, self.loop)
+        if (shared := shared_folder(config)) is not None:
+            self.run = Run(
+                plan,
+                self.loop,
+                budget=SharedBudget(plan.budget_limits, shared.own_ledger, began=shared.made),
+                judge_budget=SharedBudget(plan.judge_limits, shared.own_judge_ledger, began=shared.made),
+            )
+        self.loop.run(self._prepare_loop())
+
+    async def _prepare_loop(self) -> None:
+        install_bridge(asyncio.get_running_loop())
+        self.run.budget.set_clock()
+
+    @cached_property
+    def source(self) -> ModelSource:
+        """Who answers. Raises UsageError when nobody would."""
+        return model_source(self.config, "hermes_agent", policy=retry_policy(self.options.request_timeout))
+
+    def end(self, node: pytest.Item, refusal: Refused) -> None:
+        """Let the session end after a test: what it was refused would be refused to all others."""
+        self.refused = ("refused", str(refusal))
+        node.session.shouldstop = str(refusal)
+
+    @property
+    def halted(self) -> Halt | None:
+        # A spent budget is told by the tests that ask for more.
+        halt = self.run.halted
+        return self.refused or (halt if halt is not None and halt[0] == "results" else None)
+
+    def close(self) -> None:
+        if "source" in vars(self):
+            self.loop.run(self.source.close())
+        self.run.close()
+
+
+@contextmanager
+def without_traceback() -> Iterator[None]:
+    """Let a UsageError of a fixture be its one line."""
+    try:
+        yield
+    except UsageError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
+
+
+_SESSION: pytest.StashKey[AgentSession] = pytest.StashKey()
+
+
+def agent_session(of: pytest.Session) -> AgentSession:
+    """Return the session's one, made at first use. Raises UsageError for a configuration that does not fit."""
+    config = of.config
+    if _SESSION not in config.stash:
+        session = config.stash[_SESSION] = AgentSession(config)
+        halts_of(config).add(lambda: session.halted)
+        config.add_cleanup(session.close)
+        report_agents(config)
+        session.line = _drawn_line(of, session.run)
+    return config.stash[_SESSION]
+
+
+def _drawn_line(session: pytest.Session, run: Run) -> DrawnLine | None:
+    """Show on a terminal how the agents get on, since a test may take an hour. What `-s` lets through shows it too."""
+    config = session.config
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if reporter is None or not reporter.isatty or capture is None or config.option.capture == "no":
+        return None
+    with capture.global_and_fixture_disabled():
+        terminal = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    config.add_cleanup(terminal.close)
+    total = sum("hermes_agent" in getattr(item, "fixturenames", ()) for item in session.items)
+    line = DrawnLine(LiveLine(run, total, reporter, at_once=1, terminal=terminal))
+    config.pluginmanager.register(line, "hermes-drawn-line")
+    return line
+
+
+def register_config_header(config: pytest.Config, options: Options) -> None:
+    """Say what configures a session without benchmarks. Raises pytest.UsageError when it does not fit."""
+    try:
+        configuration = Configuration(options, Path(config.invocation_params.dir))
+        notes = configuration.header([(configuration.of_own_tests(), None)])
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.pluginmanager.register(_ConfigHeader(notes), "hermes-config-header")
+
+
+class _ConfigHeader:
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+
+    def pytest_report_header(self) -> list[str]:
+        return [f"hermes: {note}" for note in self._notes]

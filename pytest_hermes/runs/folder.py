@@ -1,0 +1,79 @@
+"""The folder of a run: its id, its lock, its manifest, and what an earlier process left in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from ..config.options import Options
+from ..errors import UsageError
+from ..rollout.record import AttemptRecord
+from .results_file import cannot_write
+from .resume import MANIFEST, AttemptKey, Manifest, RunLock, earlier_run
+
+
+@dataclass
+class RunFolder:
+    """Where one run writes. Nothing is made before `begin`."""
+
+    run_id: str
+    path: Path
+    #: What must be the same for results to belong together, by its name for people; None: nobody can resume it.
+    facts: Mapping[str, JsonValue] | None = None
+    #: Attempts of an earlier process of this run, which are only reported.
+    finished: Mapping[AttemptKey, AttemptRecord] = field(default_factory=dict)
+    #: Bytes of the results by then.
+    results_before: int = 0
+    resumed: bool = False
+    _lock: RunLock = field(default_factory=RunLock)
+
+    @classmethod
+    def resume(cls, options: Options, facts: Mapping[str, JsonValue], cwd: Path) -> RunFolder:
+        """Return the folder of the run that `options.resume` names, locked. Raises UsageError when it cannot go on."""
+        assert options.resume is not None
+        path = cwd / options.resume
+        if options.run_dir is not None and cwd / options.run_dir != path:
+            raise UsageError("a run that is resumed goes on in its own folder: leave out --hermes-run-dir")
+        if options.validate:
+            raise UsageError("a validation cannot be resumed: leave out --hermes-resume")
+        lock = RunLock()
+        try:
+            if (path / MANIFEST).exists():
+                lock.take(path)
+            earlier = earlier_run(
+                path, facts, force=options.resume_force, retry_errors=options.retry_errors, name=options.resume
+            )
+        except BaseException:
+            lock.release()
+            raise
+        return cls(earlier.run_id, path, facts, earlier.finished, earlier.size, resumed=True, _lock=lock)
+
+    def begin(self) -> None:
+        """Write down what the run is, for who resumes it. Raises UsageError when nothing can be written there."""
+        if self.facts is None:
+            return
+        try:
+            if not self.resumed:
+                self._lock.take(self.path, patience=0)
+        except UsageError:
+            pass  # several runs may share a folder; only one of them can be resumed
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        try:
+            Manifest(run_id=self.run_id, facts=dict(self.facts)).write(self.path)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def release(self) -> None:
+        """Let another process run here."""
+        self._lock.release()
+
+
+class SharedRunFolder(RunFolder):
+    """The folder of a run that another process has begun."""
+
+    def begin(self) -> None:
+        self._lock.join(self.path)

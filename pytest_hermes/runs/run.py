@@ -1,0 +1,274 @@
+"""A run: the engine, the results and the lock of one process, from its first attempt to the end of its sandboxes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Protocol, Self
+
+from ..background import BackgroundLoop, BorrowedLoop
+from ..errors import InfrastructureError
+from ..judging import Judging
+from ..models.protocol import ModelSource
+from ..rollout.attempt import Rollout
+from ..rollout.boundary import Classify, no_meaning
+from ..rollout.budget import Budget
+from ..rollout.engine import Engine
+from ..rollout.judge import JudgeModel
+from ..rollout.plan import AttemptPlan
+from ..rollout.record import AttemptRecord
+from ..rollout.watchdog import Watchdog
+from ..sandbox.activity import activities
+from .finished import FinishedHandle
+from .plan import PlannedAttempt, RunPlan
+from .progress import Progress
+from .results_file import ResultsFile
+
+
+class Handle(Protocol):
+    """One submitted attempt."""
+
+    @property
+    def future(self) -> Future[Rollout]: ...
+
+    def release(self) -> None:
+        """Let a held sandbox close."""
+
+
+class Run:
+    """Runs what a plan consists of, or what else it is given. Nothing is made before the first attempt, or `start`.
+
+    `async for rollout in run` yields each attempt as it ends, inside of `async with`. A door that runs it from another
+    thread gives it a BackgroundLoop, which is closed with it.
+
+    `budget` and `judge_budget` replace those of the plan's options where several processes share one; `classify`,
+    `watchdog`, `make_judging` and `on_undeclared_reward` are the engine's. `on_record` gets each record instead of
+    `records`, of a run that has no end. `on_blocked` is called, in another thread,
+    with a line about code that blocks the loop, once it is in `blocked`.
+    """
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        loop: BackgroundLoop | BorrowedLoop | None = None,
+        *,
+        budget: Budget | None = None,
+        judge_budget: Budget | None = None,
+        classify: Classify = no_meaning,
+        watchdog: Watchdog | None = None,
+        make_judging: Callable[[], Judging] | None = None,
+        on_undeclared_reward: Callable[[str], object] | None = None,
+        on_record: Callable[[AttemptRecord], object] | None = None,
+        on_blocked: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        self.plan = plan
+        self.budget = budget or Budget(plan.budget_limits, began=plan.began)
+        #: Finished attempts, without their conversations, in the order they ended.
+        self.records: list[AttemptRecord] = []
+        #: Calls of benchmarks' code that blocked the event loop, a line each.
+        self.blocked: list[str] = []
+        self.results: ResultsFile | None = None
+        self.judge: JudgeModel | None = None
+        if plan.judge is not None:
+            judge_budget = judge_budget or Budget(plan.judge_limits)
+            self.judge = JudgeModel(plan.judge, judge_budget, lambda: self.loop.loop)
+            judge_budget.watch(self._judge_budget_is_spent)
+        self._loop = loop
+        self._classify = classify
+        self._watchdog = watchdog
+        self._make_judging = make_judging or self._new_judging
+        self._on_undeclared_reward = on_undeclared_reward
+        self._on_record = on_record or self.records.append
+        self._on_blocked = on_blocked
+        self._engine: Engine | None = None
+        self._closed = False
+
+    # Starting.
+
+    @property
+    def loop(self) -> BackgroundLoop | BorrowedLoop:
+        """The loop of the rollouts. Raises RuntimeError for a run that was given none and is in no `async with`."""
+        if self._loop is None:
+            raise RuntimeError("a Run without a loop of its own is used by: async with Run(plan) as run")
+        return self._loop
+
+    @property
+    def engine(self) -> Engine:
+        self.start()
+        assert self._engine is not None
+        return self._engine
+
+    def start(self) -> None:
+        """Make the folder, the results file and the engine, unless that is done; not on the loop's own thread.
+
+        Raises UsageError when nothing can be written.
+        """
+        if self._engine is not None:
+            return
+        plan = self.plan
+        if plan.folder is not None:
+            plan.folder.begin()
+            self.results = ResultsFile(plan.folder.path, plan.redactor)
+        self._engine = Engine(
+            limit=plan.in_flight,
+            run_id=plan.run_id,
+            results=self.results,
+            task_timeout=plan.options.task_timeout,
+            on_record=self._on_record,
+            loop=self.loop,
+            budget=self.budget,
+            infra_retries=plan.options.infra_retries or 0,
+            classify=self._classify,
+            on_blocked=self._tell_blocked,
+            watchdog=self._watchdog,
+            on_undeclared_reward=self._on_undeclared_reward,
+            make_judging=self._make_judging,
+        )
+
+    def _tell_blocked(self, line: str) -> None:
+        self.blocked.append(line)
+        self._on_blocked(line)
+
+    def _new_judging(self) -> Judging:
+        return Judging() if self.judge is None else self.judge.new_judging()
+
+    def _judge_budget_is_spent(self) -> None:
+        # Without a judge the rest cannot be scored.
+        if self._engine is not None and self.judge is not None:
+            self._engine.budget.end(self.judge.budget.exhausted or "")
+
+    # Attempts.
+
+    def submit(self, attempt: PlannedAttempt, key: str = "", *, hold: bool = False) -> Handle:
+        """Queue an attempt, unless an earlier process of this run has finished it.
+
+        `key` names its sandbox, unique in the run.
+        """
+        finished = self.plan.folder.finished if self.plan.folder is not None else {}
+        if (record := finished.get(attempt.key)) is not None:
+            self.records.append(record)
+            return self.finished(record, attempt, key)
+        return self.engine.submit(attempt.work(hold=hold), key or str(attempt))
+
+    def finished(self, record: AttemptRecord, attempt: PlannedAttempt, key: str) -> Handle:
+        """Return the handle of an attempt that need not run: its record is there."""
+        return FinishedHandle(record, attempt, key or str(attempt), self._make_judging())
+
+    async def run(self, attempt: AttemptPlan, key: str) -> Rollout:
+        """Run one attempt, when there is a place for it, and wait for it on the run's own loop.
+
+        Raises InfrastructureError once the whole run cannot go on.
+        """
+        return await self.engine.run(attempt, key)
+
+    async def __aiter__(self) -> AsyncIterator[Rollout]:
+        """Yield the rollouts of the plan as they end. Raises InfrastructureError once the run cannot go on."""
+        futures = [asyncio.wrap_future(self.submit(attempt).future) for attempt in self.plan.attempts()]
+        for rollout in asyncio.as_completed(futures):
+            try:
+                yield await rollout
+            except asyncio.CancelledError:
+                if self.engine.fatal is None:
+                    raise
+                raise InfrastructureError(self.engine.fatal, kind=self.engine.fatal_kind or "stopped") from None
+
+    # How it goes.
+
+    @property
+    def progress(self) -> Progress:
+        """How the rollouts stand at this moment."""
+        if self._engine is None:
+            return Progress()
+        limiters = [calls for loaded in self.plan.benchmarks if (calls := loaded.source.calls) is not None]
+        calls = min(limiters, key=lambda calls: calls.limit - calls.maximum, default=None)
+        return Progress(
+            in_flight=self._engine.in_flight,
+            spent=self._engine.budget.spent_here,
+            calls=calls.limit if calls is not None else 0,
+            calls_at_most=calls.maximum if calls is not None else 0,
+            activities=activities(),
+            **({} if self.judge is None else {"spent_by_judge": self.judge.budget.spent_here}),
+            blocked=tuple(self.blocked),
+            problems=tuple(self._engine.problems),
+        )
+
+    @property
+    def results_path(self) -> Path | None:
+        """Where results are written, None while there are none."""
+        return self.results.path if self.results is not None else None
+
+    def refresh(self) -> None:
+        """Bring `records` up to date; where the rollouts run in this process, it always is."""
+
+    @property
+    def halted(self) -> tuple[str, str] | None:
+        """The kind and the message of what kept this run from being done to its end, None when nothing did."""
+        engine = self._engine
+        if engine is None or engine.fatal is None or engine.fatal_kind is None:
+            return None
+        cut = engine.cancelled or any(record.error and record.error.kind == "budget" for record in self.records)
+        # A budget that the last attempt of all used up has cost nothing.
+        if not cut and engine.fatal_kind not in ("results", "stopped"):
+            return None
+        return engine.fatal_kind, self.plan.redactor.text(engine.fatal)
+
+    def check_alive(self) -> None:
+        """Give the run up if its event loop has ended, by whatever a benchmark's code did to it."""
+        if self._engine is not None and not self._engine.abandoned and not self.loop.alive:
+            self._engine.abandon("the run ended, since code of a benchmark has broken its event loop")
+
+    # The end.
+
+    def close(self) -> None:
+        """End what is in flight, close its sandboxes, connections, results and loop. May be called twice.
+
+        For a run that has a loop of another thread.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        abandoned = False
+        try:
+            if self._engine is not None:
+                self._engine.stop()
+                abandoned = self._engine.abandoned  # nothing there can be waited for
+            if not abandoned:
+                for source in self._sources():
+                    self.loop.run(source.close())
+        finally:
+            if isinstance(self._loop, BackgroundLoop):
+                self._loop.close(timeout=0 if abandoned else 5)
+            self._close_files()
+
+    async def aclose(self) -> None:
+        """The same for a run on the running loop, which goes on."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._engine is not None:
+                await self._engine.end()
+            for source in self._sources():
+                await source.close()
+        finally:
+            self._close_files()
+
+    def _sources(self) -> Iterable[ModelSource]:
+        judge = [self.plan.judge] if self.plan.judge is not None else []
+        return [*(loaded.source for loaded in self.plan.benchmarks), *judge]
+
+    def _close_files(self) -> None:
+        if self.plan.folder is not None:
+            self.plan.folder.release()
+        if self.results is not None:
+            self.results.close()
+
+    async def __aenter__(self) -> Self:
+        self._loop = self._loop or BorrowedLoop(asyncio.get_running_loop())
+        await asyncio.to_thread(self.start)
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.aclose()

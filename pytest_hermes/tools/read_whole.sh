@@ -1,0 +1,5 @@
+# shellcheck shell=sh
+# Writes what is in a file. Arguments: the path, and how many bytes at most.
+
+must_be_a_file "$1"
+head -c "$2" <"$1" || refuse 'it cannot be read'

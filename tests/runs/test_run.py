@@ -1,0 +1,118 @@
+"""A run that a script drives: no pytest session, no Atropos."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hermes import InfrastructureError, UsageError
+from pytest_hermes.runs import Options, Run, load
+from pytest_hermes.runs.results_file import read_results
+from pytest_hermes.runs.resume import MANIFEST
+from tests.services.model_server import ModelServer, Reply, completion
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def running(argument: bytes) -> list[Path]:
+    """Return the processes that have this in their command line."""
+    return [path for path in Path("/proc").glob("[0-9]*/cmdline") if argument in path.read_bytes()]
+
+
+def options(**more: Any) -> Options:
+    return Options(**{"bench": ("terminal_test",), "model": "oracle", "limit": 3, **more})
+
+
+async def test_it_yields_rollouts_as_they_end_and_writes_their_records(tmp_path: Path) -> None:
+    plan = await load(options(attempts=2), cwd=tmp_path)
+    seen = []
+    async with Run(plan) as run:
+        async for rollout in run:
+            seen.append((rollout.record.task, rollout.record.attempt))
+            assert rollout.record.status == "passed"
+        path = run.results_path
+    assert len(seen) == len(set(seen)) == 6
+    assert path is not None
+    assert path.is_relative_to(tmp_path / "hermes-runs")
+    assert {(record.task, record.attempt) for record in read_results(path)} == set(seen)
+    assert len(run.records) == 6
+    assert run.progress.in_flight == 0
+    # The lock is released, and the loop goes on.
+    await asyncio.sleep(0)
+    again = await load(options(attempts=2, resume=str(path.parent)), cwd=tmp_path)
+    async with Run(again) as resumed:
+        assert len([rollout async for rollout in resumed]) == 6
+    assert len(list(read_results(path))) == 6
+
+
+async def test_who_stops_early_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "from pytest_hermes import Benchmark, Task\n"
+        "class Slow(Benchmark):\n"
+        "    name = 'slow'\n"
+        "    def tasks(self):\n"
+        "        return [Task(id=f't{n}', prompt='x', solution=f'sleep {n and 987654}') for n in range(3)]\n"
+        "    async def compute_reward(self, item, result, ctx): return 1.0\n"
+    )
+    plan = await load(options(bench=("slow.py:Slow",), run_dir="out"), cwd=tmp_path)
+    async with Run(plan) as run:
+        async for rollout in run:
+            assert rollout.record.task == "t0"
+            break
+    assert not await asyncio.to_thread(running, b"987654")
+    assert [record.task for record in read_results(tmp_path / "out" / "results.jsonl")] == ["t0"]
+
+
+async def test_what_cannot_be_run_is_one_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown benchmark 'nothing'"):
+        await load(options(bench=("nothing",)), cwd=tmp_path)
+    with pytest.raises(UsageError, match=r"Options\.task: unknown task 'nothing'"):
+        await load(options(task=("nothing",)), cwd=tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write results to"):
+        async with Run(await load(options(run_dir="file/out"), cwd=tmp_path)):
+            pass
+
+
+async def test_a_refusal_ends_it(tmp_path: Path, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_HERMES_API_KEY", "secret-key-of-nobody")
+    model_server.play(Reply(401, json.dumps({"error": {"message": "no"}})))
+    plan = await load(options(model="tiny", base_url=model_server.url), cwd=tmp_path)
+    async with Run(plan) as run:
+        with pytest.raises(InfrastructureError, match="refused the key"):
+            async for _ in run:
+                pass
+        assert run.halted is not None
+        assert run.halted[0] == "refused"
+    assert run.records == []
+
+
+async def test_what_it_spends_is_told_while_it_goes_on(tmp_path: Path, model_server: ModelServer) -> None:
+    model_server.play(completion("Done."))
+    plan = await load(options(model="tiny", base_url=model_server.url, limit=2), cwd=tmp_path)
+    async with Run(plan) as run:
+        assert run.progress.spent.total_tokens == 0
+        async for _ in run:
+            assert run.progress.spent.total_tokens > 0
+    assert (plan.folder.path / MANIFEST).exists() if plan.folder is not None else False
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_runs(path: Path, tmp_path: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "OPENAI_"))}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", path], cwd=tmp_path, env=environ, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("passed   reward 1.0") == 4
+    wrong = subprocess.run([sys.executable, path, "tiny"], cwd=tmp_path, env=environ, capture_output=True, text=True)
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("error: no endpoint for model 'tiny': ")
+    assert wrong.stderr.count("\n") == 1
