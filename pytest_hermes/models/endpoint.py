@@ -107,7 +107,7 @@ class Endpoint:
         while True:
             if self.calls.is_full:  # a place in flight is the endpoint's to give
                 request_waits(now())
-            async with self.calls.slot() as slot:
+            async with self.calls.slot() as epoch:
                 began = now()
                 request_sent(began)
                 try:
@@ -118,13 +118,13 @@ class Endpoint:
                         raise ServerFailed(str(fault), kind="endpoint") from None
                     failed = fault
                     if fault.status in retry.OVERLOADED:
-                        slot.overloaded()
+                        self.calls.overloaded(epoch)
                 except BaseException:
                     request_answered(began)
                     raise
                 else:
                     request_answered(began)
-                    slot.succeeded()
+                    self.calls.succeeded(epoch)
                     return answer
             request_waits(began)
             tried += 1

@@ -12,7 +12,7 @@ class CallLimiter:
     """Additive increase, multiplicative decrease, as TCP does it (Chiu and Jain 1989).
 
     Shared by all rollouts that ask one endpoint. All of it happens on one event loop; other threads may read
-    `limit`, `in_flight` and `lowest`.
+    `limit` and `in_flight`.
     """
 
     def __init__(self, maximum: int = 256) -> None:
@@ -20,8 +20,6 @@ class CallLimiter:
         #: Calls that may be in flight now.
         self.limit = maximum
         self.in_flight = 0
-        #: What the limit was cut to when it was at its lowest; None while it was never cut.
-        self.lowest: int | None = None
         self._peak = 0
         # Calls that started before the last cut say nothing about the limit since.
         self._epoch = 0
@@ -34,11 +32,14 @@ class CallLimiter:
         return self.in_flight >= self.limit or bool(self._waiting)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[Slot]:
-        """Wait, first come, first served, until one more call may be in flight, and count it until the block ends."""
+    async def slot(self) -> AsyncIterator[int]:
+        """Wait, first come, first served, until one more call may be in flight, and count it until the block ends.
+
+        Yields what `succeeded` and `overloaded` are to be given when the call ends so.
+        """
         await self._enter()
         try:
-            yield Slot(self, self._epoch)
+            yield self._epoch
         finally:
             self._leave()
 
@@ -70,7 +71,7 @@ class CallLimiter:
                 self._count_one()
                 turn.set_result(None)
 
-    def cut(self, epoch: int) -> None:
+    def overloaded(self, epoch: int) -> None:
         """Halve the limit, unless that was done since the call of `epoch` started: once a round trip is enough."""
         if epoch != self._epoch:
             return
@@ -78,9 +79,8 @@ class CallLimiter:
         self._successes = 0
         # A limit that was never reached is not what the endpoint complained about.
         self.limit = max(1, min(self.limit, self._peak) // 2)
-        self.lowest = min(self.limit, self.lowest or self.limit)
 
-    def grow(self, epoch: int) -> None:
+    def succeeded(self, epoch: int) -> None:
         """Count a success; as many as the limit make it grow by one."""
         if epoch != self._epoch or self.limit >= self.maximum:
             return
@@ -89,20 +89,6 @@ class CallLimiter:
             self._successes = 0
             self.limit += 1
             self._wake()
-
-
-class Slot:
-    """One call in flight, to be told how it ended; nothing means neither."""
-
-    def __init__(self, limiter: CallLimiter, epoch: int) -> None:
-        self._limiter = limiter
-        self._epoch = epoch
-
-    def succeeded(self) -> None:
-        self._limiter.grow(self._epoch)
-
-    def overloaded(self) -> None:
-        self._limiter.cut(self._epoch)
 
 
 class CallLimiters:

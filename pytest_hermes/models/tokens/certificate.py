@@ -32,7 +32,7 @@ def _of_segment(trace: TokenTrace, segment: Segment, first: int) -> Iterator[str
     if not len(segment.masks) == len(segment.logprobs) == count:
         yield f"{count} tokens, {len(segment.masks)} masks, {len(segment.logprobs)} logprobs"
         return
-    if not all(_is_id(token) for token in segment.tokens):
+    if not all(type(token) is int and token >= 0 for token in segment.tokens):
         yield "its tokens are not all ids"
         return
     if problem := _layout(segment, first):
@@ -86,10 +86,6 @@ def _of_turn(trace: TokenTrace, segment: Segment, turn: Turn) -> Iterator[str]:
         if token in ends and following in ends:
             yield f"turn {turn.number} ends twice: {token} is followed by {following}"
             return
-
-
-def _is_id(token: object) -> bool:
-    return isinstance(token, int) and not isinstance(token, bool) and token >= 0
 
 
 def _is_logprob(value: object) -> bool:

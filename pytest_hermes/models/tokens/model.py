@@ -129,7 +129,8 @@ class TokenSource:
             if left < 1:
                 raise ContextWindowExceeded(f"{len(prompt)} tokens, and a sequence may have {longest}")
             max_tokens = left if max_tokens is None else min(max_tokens, left)
-        sampled = await ready.server.sample(prompt, parameters.get("temperature"), max_tokens, more)
+        temperature = {"temperature": parameters["temperature"]} if parameters.get("temperature") is not None else {}
+        sampled = await ready.server.sample(prompt, {"n": 1, "max_tokens": max_tokens, **temperature, **more})
         if (unknown := ready.template.unknown(sampled.ids)) is not None:
             raise BadAnswer(
                 f"the server sampled token {unknown}, which the tokenizer does not have: is it that of the server's "

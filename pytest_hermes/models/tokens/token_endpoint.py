@@ -7,10 +7,10 @@ from typing import Any
 
 from ...errors import InfrastructureError, Refused, UsageError
 from ..endpoint import Endpoint
-from ..faults import NotFound
+from ..faults import NotFound, ServerFailed
+from ..protocol import ContextWindowExceeded
 from .chat_template import ChatTemplate
 from .dialects import DIALECTS, Dialect, Protocols, Sampled, dialect_of
-from .too_long import ask_or_find_too_long
 
 #: Where `vllm serve` gives the text of ids (vllm/entrypoints/serve/tokenize).
 _DETOKENIZE = "/detokenize"
@@ -75,31 +75,17 @@ class TokenEndpoint:
                 "the other; name the right one with env.tokenizer_name"
             )
 
-    async def sample(
-        self, prompt: Sequence[int], temperature: float | None, max_tokens: int | None, more: dict[str, Any]
-    ) -> Sampled:
-        """Return what the server samples after `prompt`; `more` are parameters of its dialect.
+    async def sample(self, prompt: Sequence[int], sampling: dict[str, Any]) -> Sampled:
+        """Return what the server samples after `prompt`; `sampling` is what `Dialect.body` takes.
 
         Raises what `Model.chat_completion` raises, and BadAnswer when the server does not tell what it sampled.
         """
-        dialect, name = self.dialect, self._endpoint.name
-        sampling = {"n": 1, **({} if temperature is None else {"temperature": temperature}), **more}
-
-        def ask(patient: bool) -> Awaitable[Any]:
-            body = dialect.body(name, list(prompt), {**sampling, "max_tokens": max_tokens})
-            return self._endpoint.post(self._url, body, patient=patient)
-
-        def sample_one(ids: Sequence[int]) -> Awaitable[Any]:
-            other = {key: value for key, value in sampling.items() if key != "min_tokens"}
-            body = dialect.body(name, list(ids), {**other, "max_tokens": 1})
-            return self._endpoint.post(self._url, body, patient=False)
-
         try:
-            answer = await (ask(True) if dialect.tells_too_long else ask_or_find_too_long(prompt, ask, sample_one))
+            answer = await self._answer(list(prompt), sampling)
         except NotFound as error:
             raise Refused(
-                f"{self._url} is not there, or has no model {name!r} (404: {error.said}): check openai.base_url, "
-                f"openai.model_name, and openai.token_protocol ({dialect.name})"
+                f"{self._url} is not there, or has no model {self._endpoint.name!r} (404: {error.said}): check "
+                f"openai.base_url, openai.model_name, and openai.token_protocol ({self.dialect.name})"
             ) from None
         except Refused:
             raise
@@ -107,4 +93,41 @@ class TokenEndpoint:
             if self._endpoint.answered:
                 raise
             raise Refused(str(error)) from None
-        return dialect.read(answer, prompt)
+        return self.dialect.read(answer, prompt)
+
+    def _ask(self, prompt: list[int], sampling: dict[str, Any], *, patient: bool) -> Awaitable[Any]:
+        body = self.dialect.body(self._endpoint.name, prompt, sampling)
+        return self._endpoint.post(self._url, body, patient=patient)
+
+    async def _answer(self, prompt: list[int], sampling: dict[str, Any]) -> Any:
+        """Return the answer to a prompt, and tell one that is too long from a server that fails.
+
+        The vLLM server of Atropos (example_trainer/vllm_api_server.py) answers both with a 500 that says nothing more.
+        One that takes all parts of a prompt, and so each of its ids, and fails by the whole, finds it too long: raises
+        ContextWindowExceeded. One that fails by a part is waited for.
+        """
+        if self.dialect.tells_too_long:
+            return await self._ask(prompt, sampling, patient=True)
+        try:
+            return await self._ask(prompt, sampling, patient=False)
+        except ServerFailed:
+            one = {key: value for key, value in sampling.items() if key != "min_tokens"} | {"max_tokens": 1}
+            if not await self._takes_parts(prompt, one):
+                return await self._ask(prompt, sampling, patient=True)
+        # It may have passed in the meantime.
+        try:
+            return await self._ask(prompt, sampling, patient=False)
+        except ServerFailed:
+            said = f"{len(prompt)} tokens: the server takes all parts of them, but not all"
+            raise ContextWindowExceeded(said) from None
+
+    async def _takes_parts(self, ids: list[int], sampling: dict[str, Any]) -> bool:
+        middle = len(ids) // 2
+        return middle > 0 and await self._takes(ids[:middle], sampling) and await self._takes(ids[middle:], sampling)
+
+    async def _takes(self, ids: list[int], sampling: dict[str, Any]) -> bool:
+        try:
+            await self._ask(ids, sampling, patient=False)
+        except ServerFailed:
+            return await self._takes_parts(ids, sampling)
+        return True
