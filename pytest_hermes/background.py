@@ -201,7 +201,7 @@ def run_blocking(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T]) 
     errand = _Errand(coro, loop)
     try:
         errand.send()
-        while not concurrent.futures.wait([errand.outcome], _PULSE).done:
+        while not concurrent.futures.wait([errand.ended], _PULSE).done:
             errand.check()
     except BaseException:
         errand.cancel()
@@ -219,18 +219,17 @@ async def on_loop(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T])
         return await coro
     errand = _Errand(coro, loop)
     errand.send()
-    outcome = asyncio.wrap_future(errand.outcome)
+    ended = asyncio.wrap_future(errand.ended)
     cancellation: asyncio.CancelledError | None = None
-    while not outcome.done():
+    while not ended.done():
         try:
             # asyncio.wait leaves what it waits for alone when it is cancelled itself.
-            await asyncio.wait([outcome], timeout=_PULSE)
+            await asyncio.wait([ended], timeout=_PULSE)
         except asyncio.CancelledError as error:
             cancellation = error
             errand.cancel()
-        if not outcome.done():
+        if not ended.done():
             errand.check()
-    outcome.exception()  # looked at; the errand tells it better
     try:
         result = errand.result()
     except asyncio.CancelledError:
@@ -243,7 +242,7 @@ async def on_loop(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T])
 class _Errand(Generic[T]):
     """A coroutine that runs on a loop of another thread.
 
-    Unlike with `run_coroutine_threadsafe`, `outcome` is not there before the coroutine has ended, also when it is
+    Unlike with `run_coroutine_threadsafe`, its future is not done before the coroutine has ended, also when it is
     cancelled, and a signal that interrupts the sender loses nothing.
     """
 
@@ -251,7 +250,8 @@ class _Errand(Generic[T]):
         self._coro = coro
         self._loop = loop
         self._task: asyncio.Task[T] | None = None
-        self.outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+        #: Done when the coroutine has ended, however it did.
+        self.ended: concurrent.futures.Future[asyncio.Task[T]] = concurrent.futures.Future()
 
     def send(self) -> None:
         """Let it begin. Raises RuntimeError when the loop is closed."""
@@ -262,21 +262,18 @@ class _Errand(Generic[T]):
             raise
 
     def cancel(self) -> None:
-        """Cancel it; wait for the outcome to know that it has ended."""
+        """Cancel it; `ended` tells when it has."""
         with contextlib.suppress(RuntimeError):  # the loop has closed, and nothing runs any more
             self._loop.call_soon_threadsafe(self._cancel)
 
     def check(self) -> None:
-        """Raise RuntimeError if there will never be an outcome."""
-        if self._loop.is_closed() and not self.outcome.done():
+        """Raise RuntimeError if it will never end."""
+        if self._loop.is_closed() and not self.ended.done():
             raise RuntimeError(f"the event loop closed before {_name(self._coro)} had ended")
 
     def result(self) -> T:
         """Return what it returned, or raise what it raised."""
-        try:
-            return self.outcome.result()
-        except _Cancelled:
-            raise asyncio.CancelledError from None
+        return self.ended.result().result()
 
     def _begin(self) -> None:
         self._task = self._loop.create_task(self._coro)
@@ -289,16 +286,8 @@ class _Errand(Generic[T]):
             self._coro.close()
 
     def _finish(self, task: asyncio.Task[T]) -> None:
-        if task.cancelled():
-            self.outcome.set_exception(_Cancelled())
-        elif (error := task.exception()) is not None:
-            self.outcome.set_exception(error)
-        else:
-            self.outcome.set_result(task.result())
-
-
-class _Cancelled(BaseException):
-    """Carries a cancellation across threads, where a cancelled future would lose track of its task."""
+        _ = task.cancelled() or task.exception()  # who sent it may have gone, which is no reason to complain
+        self.ended.set_result(task)
 
 
 def _name(coro: Coroutine[Any, Any, Any]) -> str:

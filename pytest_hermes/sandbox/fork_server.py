@@ -58,7 +58,7 @@ class ForkServer:
         try:
             while True:
                 try:
-                    socket.send_fds(self._channel, [b"F" + bytes(4)], [channel.fileno(), diagnostics, path])
+                    socket.send_fds(self._channel, [b"F"], [channel.fileno(), diagnostics, path])
                     return
                 except BlockingIOError:  # hundreds at once
                     await asyncio.sleep(_PAUSE)

@@ -19,7 +19,8 @@ from .memory_file import copied_file, memory_file
 from .protocol import Capabilities
 from .running import Output
 from .shell_sandbox import ShellSandbox
-from .spawner import Command, Spawner
+from .shepherds import Command
+from .spawner import Spawner
 from .steadfast import Steadfast
 
 Isolation = Literal["auto", "none", "bubblewrap"]
@@ -114,7 +115,6 @@ class LocalSandbox(ShellSandbox):
             try:
                 await spawner.start(
                     prefix,
-                    isolated=isolated,
                     folder=self._folder.path,
                     masks=bubblewrap.hidden_folders() if isolated else [],
                     env=_host_environment(),

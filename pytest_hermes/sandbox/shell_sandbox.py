@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 from ..errors import Unsupported
-from .background_process import BackgroundProcess
 from .output import Forward, HeadTail
 from .protocol import DEFAULT_MAX_OUTPUT, Capabilities, ExecResult, Process
-from .running import Output, RunningCommand, run_to_end
+from .running import BackgroundProcess, Output, RunningCommand, run_to_end
 from .tar_commands import pack_command, read_pack_result, read_unpack_result, unpack_command
 
 

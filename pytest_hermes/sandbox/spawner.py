@@ -3,75 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import marshal
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import InfrastructureError
-from . import supervisor
 from .fork_server import ForkServer
 from .launch import kill, launch, reap
 from .memory_file import memory_file
 from .pipes import PipeReader
+from .shepherds import Command, Shepherds
 from .steadfast import Steadfast
 
 #: Seconds.
 _START_TIMEOUT = 30.0
-_KILL_TIMEOUT = 5.0
 _END_TIMEOUT = 5.0
 
 Sink = Callable[[bytes], object]
-
-
-class Command:
-    """A command in the sandbox: `exited` is its leader's exit code, `gone` means nothing of it is left."""
-
-    def __init__(self, number: int, loop: asyncio.AbstractEventLoop, kill: Callable[[int], None]) -> None:
-        self.exited: asyncio.Future[int] = loop.create_future()
-        self.gone: asyncio.Future[None] = loop.create_future()
-        self.started = time.monotonic()
-        self.pipes: list[PipeReader] = []
-        #: What went wrong where its output is sent to.
-        self.broken: Exception | None = None
-        self._number = number
-        self._kill = kill
-
-    def fail(self, error: Exception) -> None:
-        """Let `exited` raise `error`, unless the leader has ended already."""
-        if not self.exited.done():
-            self.exited.set_exception(error)
-            self.exited.exception()  # nobody may be waiting for it, which is no reason to complain
-
-    def break_off(self, error: Exception) -> None:
-        """Its output cannot be passed on: nobody should wait for the rest."""
-        self.broken = error
-        self.fail(error)
-
-    async def kill(self) -> None:
-        """End its whole tree; return when it is gone, or after some seconds if it cannot be killed."""
-        if self.gone.done():
-            return
-        self._kill(self._number)
-        steadfast = Steadfast()
-        await steadfast.wait(self.gone, _KILL_TIMEOUT)
-        steadfast.release()
-
-    def collect(self) -> None:
-        """Take what its pipes hold now. Raises what went wrong where that is sent to."""
-        for pipe in self.pipes:
-            pipe.drain()
-        if self.broken is not None:
-            raise self.broken
-
-    def discard(self) -> None:
-        """Throw away what it writes from now on."""
-        for pipe in self.pipes:
-            pipe.discard()
 
 
 class Spawner:
@@ -89,16 +40,11 @@ class Spawner:
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._closing = False
-        self._inbox = b""
-        self._outbox: collections.deque[tuple[bytes, list[int]]] = collections.deque()
-        self._commands: dict[int, Command] = {}
+        self._shepherds = Shepherds(self._fork, self._death)
         self._pipes: set[PipeReader] = set()
-        self._serial = 0
 
-    async def start(
-        self, prefix: Sequence[str], *, isolated: bool, folder: str, masks: Sequence[str], env: Mapping[str, str]
-    ) -> None:
-        """Launch the supervisor; its own environment is `env`. `prefix` and `masks` are for one that is isolated.
+    async def start(self, prefix: Sequence[str], *, folder: str, masks: Sequence[str], env: Mapping[str, str]) -> None:
+        """Launch the supervisor; its own environment is `env`. `prefix` is what isolates it, if anything.
 
         Raises InfrastructureError when it does not come up. Call `close` in any case.
         """
@@ -107,7 +53,7 @@ class Spawner:
             with theirs:
                 self._channel.setblocking(False)
                 self._diagnostics = memory_file()
-                if isolated:
+                if prefix:
                     arguments = ["isolated", folder, *masks]
                     self._popen = launch(prefix, theirs, arguments, diagnostics=self._diagnostics, env=env)
                     self.pid = self._popen.pid
@@ -137,29 +83,26 @@ class Spawner:
 
         Raises InfrastructureError when the supervisor is gone.
         """
-        owned = [] if stdin is None else [stdin]
+        command = Command()
+        command.fds = [] if stdin is None else [stdin]
         try:
             if self._closing or self._ended.done() or self._channel is None:
                 raise self._death()
-            self._serial += 1
-            command = Command(self._serial, self._loop, self._kill)
-            owned.insert(0, memory_file(marshal.dumps((list(argv), dict(env), cwd))))
+            command.fds.insert(0, memory_file(marshal.dumps((list(argv), dict(env), cwd))))
             for index, sink in enumerate((stdout, stderr), start=1):
                 pipe = PipeReader(self._loop, sink, failed=command.break_off, closed=self._pipes.discard)
                 self._pipes.add(pipe)
                 command.pipes.append(pipe)
-                owned.insert(index, pipe.write_fd)
+                command.fds.insert(index, pipe.write_fd)
         except BaseException:
-            for fd in owned:
-                os.close(fd)
+            command.release()
             raise
-        self._commands[self._serial] = command
-        self._post(b"E", self._serial, owned)
+        self._shepherds.run(command)
         return command
 
     async def close(self) -> None:
         """Kill every process and wait until they are gone. May be called twice; cancellation does not stop it."""
-        self._closing = True
+        self._closing = self._shepherds.dying = True
         if self._channel is not None:
             with contextlib.suppress(OSError):
                 self._channel.shutdown(socket.SHUT_WR)
@@ -196,70 +139,25 @@ class Spawner:
             os.close(self._diagnostics)
             self._diagnostics = -1
 
-    def _kill(self, number: int) -> None:
-        if not self._closing and not self._ended.done():
-            self._post(b"K", number, [])
-
-    def _post(self, letter: bytes, number: int, fds: list[int]) -> None:
-        self._outbox.append((letter + number.to_bytes(4, "big"), fds))
-        if len(self._outbox) == 1:
-            self._flush()
-
-    def _flush(self) -> None:
+    def _fork(self, channel: int, stderr: int) -> None:
         assert self._channel is not None
-        while self._outbox:
-            frame, fds = self._outbox[0]
-            try:
-                # So small a frame is sent whole or not at all.
-                if fds:
-                    socket.send_fds(self._channel, [frame], fds)
-                else:
-                    self._channel.send(frame)
-            except BlockingIOError:
-                self._loop.add_writer(self._channel, self._flush)
-                return
-            except OSError:
-                self._end()
-                return
-            self._outbox.popleft()
-            for fd in fds:
-                os.close(fd)
-        self._loop.remove_writer(self._channel)
+        socket.send_fds(self._channel, [b"F"], [channel, stderr])
 
     def _receive(self) -> None:
         assert self._channel is not None
         try:
-            received = self._channel.recv(1 << 16)
+            said = self._channel.recv(4)
         except BlockingIOError:
             return
         except OSError:
-            received = b""
-        if not received:
+            said = b""
+        if not said:
             self._end()
-            return
-        self._inbox += received
-        size = supervisor.FRAME_OUT
-        whole = len(self._inbox) // size * size
-        frames, self._inbox = self._inbox[:whole], self._inbox[whole:]
-        for start in range(0, whole, size):
-            number = int.from_bytes(frames[start + 1 : start + 5], "big")
-            status = int.from_bytes(frames[start + 5 : start + size], "big")
-            self._handle(frames[start : start + 1], number, status)
-
-    def _handle(self, letter: bytes, number: int, status: int) -> None:
-        if letter == b"R":
-            if not self._ready.done():
-                self.pid = self.pid or status
-                self._ready.set_result(None)
-            return
-        command = self._commands.get(number)
-        if command is None:
-            return
-        if not command.exited.done():
-            command.exited.set_result(status)
-        if letter == b"G":
-            del self._commands[number]
-            command.gone.set_result(None)
+        elif self._ready.done():
+            self._shepherds.dying = True
+        else:
+            self.pid = self.pid or int.from_bytes(said, "big")
+            self._ready.set_result(None)
 
     def _end(self) -> None:
         """The supervisor is gone, and with it every command."""
@@ -268,15 +166,7 @@ class Spawner:
         self._ended.set_result(None)
         if self._channel is not None:
             self._loop.remove_reader(self._channel)
-            self._loop.remove_writer(self._channel)
-        for _, fds in self._outbox:
-            for fd in fds:
-                os.close(fd)
-        self._outbox.clear()
-        for command in self._commands.values():
-            command.fail(self._death())
-            command.gone.set_result(None)
-        self._commands.clear()
+        self._shepherds.lose()
 
     def _death(self) -> InfrastructureError:
         if self._closing or self._channel is None:

@@ -1,25 +1,23 @@
 """The process that runs the commands of one local sandbox.
 
 It is not part of pytest's process: a bare interpreter executes this file, alone, with the standard library only.
-The engine sends 5-byte frames (one letter, a 4-byte number) over a socket, and descriptors with them:
+There are three kinds of them, each a fork of the one before. The engine has a socket to each, and asks for something by
+one byte with descriptors attached:
 
-    E n   run a command: its description (marshal of argv, env, cwd), stdout, stderr and perhaps stdin are attached
-    K n   kill command n and every descendant of it
+    fork server   forks supervisors of sandboxes that are not isolated. Attached are the socket of the new one, what
+                  takes its complaints, and a file with the path of the sandbox's folder
+    supervisor    of one sandbox, which says its process id, in 4 bytes, when it is ready. It forks shepherds. Attached
+                  are the socket of the new one and the stderr of its first command
+    shepherd      runs one command after another. Attached are a description (marshal of argv, env, cwd), stdout, stderr
+                  and perhaps stdin. It answers by frames of 2 bytes, letter and status: `B`, it has the command; `X`,
+                  the command's leader has ended with this exit code; `G`, nothing of the command is left
 
-and is sent 9-byte frames (letter, number, 4-byte status):
+A shepherd adopts whatever its command leaves behind, so that "kill the command" means "kill all descendants of its
+shepherd", whatever sessions they made for themselves. One that has no descendants left may be given another command:
+forking one costs as much as starting bash.
 
-    R 0   ready; the status is the supervisor's process id
-    X n   the leader of command n has ended, with this exit code
-    G n   nothing of command n is left; the exit code counts only if no X came before (its shepherd was killed)
-
-Each command has a shepherd: a fork of this process that adopts whatever the command leaves behind, so that "kill
-the command" means "kill all descendants of its shepherd", whatever sessions they made for themselves. A shepherd
-that has no descendants left may be given another command: forking one costs as much as starting bash.
-
-At the end of the socket everything is killed and the sandbox's folder emptied.
-
-As a fork server it forks supervisors for sandboxes that are not isolated, one for each frame `F 0` that it is sent: its
-socket, the descriptor of its output, and a file with the path of its folder are attached.
+At the end of its socket a shepherd kills what is left of its command, and a supervisor all that is left, and empties
+the sandbox's folder.
 """
 
 # ruff: noqa: SIM105 - contextlib would take a millisecond to import
@@ -36,9 +34,7 @@ import os
 import select
 import sys
 import time
-
-FRAME_IN = 5
-FRAME_OUT = 9
+from _collections_abc import Callable  # what `collections` would add is not needed
 
 #: Seconds for which descendants are hunted before they are left to the kernel (a process in an
 #: uninterruptible wait cannot be killed).
@@ -58,10 +54,8 @@ _CAP_SYS_PTRACE = 19
 #: read as a debugger before (mm_access in the kernel's fork.c).
 _LOOK_INTO_OTHERS = (_CAP_SYS_PTRACE, 21, 38)
 
-#: Asks this process to end, and a shepherd to kill its flock. Not SIGTERM: `pkill` in a command may send that.
+#: Asks a process of this file to end. Not SIGTERM: `pkill` in a command may send that.
 _END = signal.SIGUSR2
-#: Tells a shepherd that a command is waiting for it; one that is sent without a command does nothing.
-_WORK = signal.SIGUSR1
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTSTP)
 #: What a command must find at its default although this process, or Python, set it otherwise.
 _RESET = (*_IGNORED, _END, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
@@ -69,15 +63,10 @@ _RESET = (*_IGNORED, _END, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
 _libc = ctypes.CDLL(None)
 
 
-def frame(letter: bytes, number: int, status: int) -> bytes:
-    return letter + number.to_bytes(4, "big") + status.to_bytes(4, "big")
-
-
 def main(channel_fd: int, kind: str, folder: str = "", *masks: str) -> None:
     """Be the supervisor of a sandbox that is `isolated`, or the `fork server` of others."""
     os.set_inheritable(channel_fd, False)
     os.close(int(os.path.basename(sys.argv[0])))  # this file: commands must not inherit it
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     if _LINUX:
@@ -92,285 +81,170 @@ def main(channel_fd: int, kind: str, folder: str = "", *masks: str) -> None:
             pass
     channel = socket.socket(fileno=channel_fd)
     if kind == "fork server":
-        ForkServer(channel).serve()
+        serve_supervisors(channel)
     else:
         supervise(channel, folder)
     os._exit(0)  # there is nothing that the interpreter would have to tidy up
 
 
+def serve_supervisors(channel: socket.socket) -> None:
+    """Be a fork server. The supervisors go with the engine, and with this process."""
+    if not serve_forks(channel, become_supervisor, "no process can be started"):
+        return
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:  # they end: who waits for this process waits for all
+        try:
+            os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        time.sleep(0.001)
+
+
+def become_supervisor(channel: int, diagnostics: int, path: int) -> None:
+    os.setsid()
+    os.dup2(diagnostics, 1)
+    os.dup2(diagnostics, 2)
+    os.close(diagnostics)
+    with open(path, "rb") as file:
+        folder = os.fsdecode(file.read())
+    supervise(socket.socket(fileno=channel), folder)
+
+
 def supervise(channel: socket.socket, folder: str) -> None:
     if _LINUX:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    Supervisor(channel).serve()
+    channel.sendall(os.getpid().to_bytes(4, "big"))
+    if not serve_forks(channel, shepherd, "the command cannot be started"):
+        _say(channel, b"D", 0)  # or it would seem that commands are killed
     exterminate()
     empty(folder)
 
 
-class ForkServer:
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
+def serve_forks(channel: socket.socket, child: Callable[..., None], problem: str) -> bool:
+    """Let forks run `child` with the descriptors that are sent, until the engine goes away.
 
-    def serve(self) -> None:
-        """Fork supervisors until the engine goes away. They go with it, and with this process."""
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
-        signal.signal(_END, lambda *_: os._exit(0))
-        if _LINUX:
-            _prctl(_PR_SET_PDEATHSIG, _END)
-        while True:
-            try:
-                data, fds = _take(self._channel)
-            except ConnectionError:
-                break
-            if not data:
-                break
-            self._fork(*fds)
-            for fd in fds:
-                os.close(fd)
-        # They end: who waits for this process waits for all.
-        deadline = time.monotonic() + _PATIENCE
-        while time.monotonic() < deadline:
-            try:
-                os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            time.sleep(0.001)
-
-    def _fork(self, channel: int, diagnostics: int, path: int) -> None:
-        parent = os.getpid()
-        try:
-            pid = os.fork()
-        except OSError as error:
-            _complain(diagnostics, f"no process can be started: {error.strerror}")
-            return
-        if pid:
-            return
-        try:
-            if _LINUX:
-                _prctl(_PR_SET_PDEATHSIG, _END)
-            if os.getppid() != parent:
-                return
-            os.setsid()
-            self._channel.close()
-            os.dup2(diagnostics, 1)
-            os.dup2(diagnostics, 2)
-            os.close(diagnostics)
-            supervise(socket.socket(fileno=channel), _path_in(path))
-        except BaseException as error:
-            _complain(2, f"{type(error).__name__}: {error}")
-        finally:
-            os._exit(0)
-
-
-class Supervisor:
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
-        #: Command numbers by the pid of their shepherd, and the other way round.
-        self._numbers: dict[int, int] = {}
-        self._shepherds: dict[int, int] = {}
-        #: The socket to each shepherd, by pid: our end, and its own. The pids by the descriptor of our end.
-        self._sockets: dict[int, tuple[socket.socket, socket.socket]] = {}
-        self._pids: dict[int, int] = {}
-        #: Shepherds that wait for a command, and those that were told to end.
-        self._idle: list[int] = []
-        self._doomed: set[int] = set()
-        self._poll = select.poll()
-        self._ended = False
-
-    def serve(self) -> None:
-        """Run commands until the engine goes away."""
-        wake_read, wake_write = os.pipe()
-        os.set_blocking(wake_read, False)
-        os.set_blocking(wake_write, False)
-        signal.set_wakeup_fd(wake_write)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(_END, self._end)
-        if _LINUX:
-            # The socket ends with its owner, unless a fork of it holds a copy: this signal then still comes.
-            # It also replaces the SIGKILL of bubblewrap's --die-with-parent, which would leave the folder full.
-            _prctl(_PR_SET_PDEATHSIG, _END)
-        self._channel.sendall(frame(b"R", 0, os.getpid()))
-        self._poll.register(self._channel.fileno(), select.POLLIN)
-        self._poll.register(wake_read, select.POLLIN)
-        while not self._ended:
-            ready = [fd for fd, _ in self._poll.poll()]
-            for fd in ready:
-                if fd in self._pids:
-                    self._hear(self._pids[fd])
-            if wake_read in ready:
-                os.read(wake_read, 4096)
-                self._reap()
-            if self._channel.fileno() in ready and not self._receive():
-                return
-
-    def _end(self, *_: object) -> None:
-        self._ended = True
-
-    def _receive(self) -> bool:
-        try:
-            data, fds = _take(self._channel)
-        except ConnectionError:
+    The second descriptor is told, with `problem`, why there can be no fork. Returns False when this process is asked to
+    end instead.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they end
+    woken = _woken_by(_END)
+    if _LINUX:
+        # The socket ends with its owner, unless a fork of it holds a copy: this signal then still comes.
+        # It also replaces the SIGKILL of bubblewrap's --die-with-parent, which would leave the folder full.
+        _prctl(_PR_SET_PDEATHSIG, _END)
+    while True:
+        if woken in _readable(channel.fileno(), woken):
             return False
-        if len(data) < FRAME_IN:
-            return False
-        number = int.from_bytes(data[1:], "big")
-        if data[:1] == b"E":
-            self._run(number, data, fds)
-        elif number in self._shepherds:
-            pid = self._shepherds[number]
-            # It may be about to say that it is idle: a command that it was given then would die for this one.
-            self._doomed.add(pid)
-            os.kill(pid, _END)
-        return True
-
-    def _run(self, number: int, order: bytes, fds: list[int]) -> None:
+        fds = _take(channel)
+        if fds is None:
+            return True
         try:
-            pid = self._idle.pop() if self._idle else self._fork()
-            self._numbers[pid] = number
-            self._shepherds[number] = pid
-            rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
-            self._sockets[pid][0].sendmsg([order], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-            os.kill(pid, _WORK)
+            _fork(channel, child, fds)
         except OSError as error:
-            _complain(fds[2], f"the command cannot be started: {error.strerror}")
-            self._report(b"X", number, 126)
-            self._report(b"G", number, 126)
-        finally:
-            for fd in fds:
-                os.close(fd)
+            _complain(fds[1], f"{problem}: {error.strerror}")
+        for fd in fds:
+            os.close(fd)
 
-    def _fork(self) -> int:
-        """Start a shepherd and return its process id."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        # A kill may follow at once: it must find the shepherd waiting for it.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            parent = os.getpid()
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    self._shepherd(theirs, parent)
-                finally:
-                    os._exit(1)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        self._sockets[pid] = ours, theirs
-        self._pids[ours.fileno()] = pid
-        self._poll.register(ours.fileno(), select.POLLIN)
-        return pid
 
-    def _hear(self, pid: int) -> None:
-        """A shepherd says that nothing is left of its command."""
-        self._sockets[pid][0].recv(1)
-        self._gone(pid)
-        if pid not in self._doomed:
-            self._idle.append(pid)
-
-    def _reap(self) -> None:
-        while True:
+def _fork(channel: socket.socket, child: Callable[..., None], fds: list[int]) -> None:
+    parent = os.getpid()
+    # Until the fork has seen to that, they would be taken for its parent's.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        if os.fork() == 0:
             try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid in self._sockets:
-                self._bury(pid)
-
-    def _bury(self, pid: int) -> None:
-        """A shepherd has ended. A command that it did not get to see goes to another one."""
-        ours, theirs = self._forget(pid)
-        if pid in self._idle:
-            self._idle.remove(pid)
-        try:
-            order, fds = _take(theirs, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            self._gone(pid)
-        else:
-            if pid in self._doomed:
-                self._gone(pid)
-                for fd in fds:
-                    os.close(fd)
-            else:
-                self._run(self._numbers.pop(pid), order, fds)
-        self._doomed.discard(pid)
-        ours.close()
-        theirs.close()
-
-    def _forget(self, pid: int) -> tuple[socket.socket, socket.socket]:
-        ours, theirs = self._sockets.pop(pid)
-        del self._pids[ours.fileno()]
-        self._poll.unregister(ours.fileno())
-        return ours, theirs
-
-    def _gone(self, pid: int) -> None:
-        number = self._numbers.pop(pid, None)
-        if number is not None:
-            del self._shepherds[number]
-            self._report(b"G", number, 128 + signal.SIGKILL)
-
-    def _report(self, letter: bytes, number: int, status: int) -> None:
-        try:
-            self._channel.sendall(frame(letter, number, status))
-        except OSError:  # the engine has gone; the socket's end says so too
-            pass
-
-    def _shepherd(self, orders: socket.socket, parent: int) -> None:
-        """Run one command after another: tell how its leader ended, and that its last descendant has."""
-        if _LINUX:
-            _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-            _prctl(_PR_SET_PDEATHSIG, _END)
-            if os.getppid() != parent:
-                os._exit(1)
-        signal.signal(_WORK, lambda *_: None)  # not all systems keep an ignored signal for sigwait
-        number, leader = 0, 0
-        while True:
-            sent = signal.sigwait([signal.SIGCHLD, _WORK, _END])
-            if sent == _END:
-                if not _LINUX and leader:
-                    _kill(-leader, signal.SIGKILL)
-                exterminate()
+                if _LINUX:
+                    _prctl(_PR_SET_PDEATHSIG, _END)
+                if os.getppid() == parent:
+                    channel.close()
+                    child(*fds)
+            except BaseException as error:
+                _complain(2, f"{type(error).__name__}: {error}")
+            finally:
                 os._exit(0)
-            if sent == _WORK and not number:
-                try:
-                    data, fds = _take(orders, socket.MSG_DONTWAIT)
-                except BlockingIOError:
-                    continue
-                number = int.from_bytes(data[1:], "big")
-                started, code = launch(fds)
-                leader = started or 0
-                if started is None:
-                    self._report(b"X", number, code)
-                for fd in fds:
-                    os.close(fd)
-                os.chdir("/")
-            while number:
-                try:
-                    pid, status = os.waitpid(-1, os.WNOHANG)
-                except ChildProcessError:
-                    number = leader = 0
-                    orders.send(b".")
-                    break
-                if pid == 0:
-                    break
-                if pid == leader:
-                    exit_code = os.waitstatus_to_exitcode(status)
-                    self._report(b"X", number, exit_code if exit_code >= 0 else 128 - exit_code)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _take(source: socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
-    """Receive one frame, or less at the end, and the descriptors that came with it."""
-    flags |= getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-    # Exactly one frame a read: the kernel then never joins the descriptors of two.
-    data, attached, _, _ = source.recvmsg(FRAME_IN, socket.CMSG_SPACE(4 * 4), flags)
+def shepherd(channel: int, stderr: int) -> None:
+    """Run one command after another: tell how its leader ended, and that its last descendant has."""
+    os.close(stderr)
+    engine = socket.socket(fileno=channel)
+    if _LINUX:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    woken = _woken_by(signal.SIGCHLD, _END)
+    leader, busy = 0, False
+    while True:
+        ready = _readable(channel, woken)
+        if woken in ready and _END in os.read(woken, 4096):
+            break
+        if channel in ready:
+            fds = _take(engine)
+            if fds is None:
+                break
+            _say(engine, b"B", 0)
+            started, code = launch(fds)
+            leader, busy = started or 0, True
+            if started is None:
+                _say(engine, b"X", code)
+            for fd in fds:
+                os.close(fd)
+            os.chdir("/")
+        while busy:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                leader, busy = 0, False
+                _say(engine, b"G", 0)
+                break
+            if pid == 0:
+                break
+            if pid == leader:
+                exit_code = os.waitstatus_to_exitcode(status)
+                _say(engine, b"X", exit_code if exit_code >= 0 else 128 - exit_code)
+    if not _LINUX and leader:
+        _kill(-leader, signal.SIGKILL)
+    exterminate()
+
+
+def _woken_by(*numbers: int) -> int:
+    """Return a descriptor from which the numbers of signals can be read that come from now on."""
+    woken, write = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    return woken
+
+
+def _readable(*fds: int) -> list[int]:
+    """Wait until some of these can be read, and return them."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll()]
+
+
+def _say(engine: socket.socket, letter: bytes, status: int) -> None:
+    try:
+        engine.send(letter + bytes([status]))
+    except OSError:  # the engine has gone; the socket's end says so too
+        pass
+
+
+def _take(source: socket.socket) -> list[int] | None:
+    """Receive a byte and the descriptors that came with it; None at the end."""
+    try:
+        # Exactly one byte a read: the kernel then never joins the descriptors of two.
+        data, attached, _, _ = source.recvmsg(1, socket.CMSG_SPACE(4 * 4), getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+    except ConnectionError:
+        return None
     fds: list[int] = []
     for _, _, raw in attached:
         fds += memoryview(raw[: len(raw) // 4 * 4]).cast("i").tolist()
-    return data, fds
-
-
-def _path_in(fd: int) -> str:
-    with open(fd, "rb") as file:
-        return os.fsdecode(file.read())
+    return fds if data else None
 
 
 def launch(fds: list[int]) -> tuple[int | None, int]:

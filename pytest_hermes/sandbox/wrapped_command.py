@@ -7,11 +7,11 @@ import functools
 import random
 import secrets
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from .marks import MarkedStream, mark_prefix
-from .running import Output
+from .running import Output, RunningCommand
 from .scripts import shell_script
 
 #: Exit code of what cannot be executed, as shells have it.
@@ -21,7 +21,7 @@ NOT_EXECUTABLE = 126
 _NUMBERS = (1 << 40, 1 << 50)
 
 
-class WrappedCommand(ABC):
+class WrappedCommand(RunningCommand):
     """A command: `exited` is its leader's exit code, once all that the leader wrote has arrived.
 
     Whoever starts `wrapped(…)` feeds both of its streams to `marked`, stdout first.
@@ -29,12 +29,9 @@ class WrappedCommand(ABC):
 
     def __init__(self, stdout: Output, stderr: Output, *, numbered: bool = True) -> None:
         """`numbered` is whether commands can be told apart by a number there; see lease.sh."""
-        loop = asyncio.get_running_loop()
-        self.exited: asyncio.Future[int] = loop.create_future()
-        #: When the leader began, by the monotonic clock.
-        self.started = time.monotonic()
+        super().__init__()
         #: Whether it runs, or will never.
-        self.begun: asyncio.Future[bool] = loop.create_future()
+        self.begun: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._outputs = (stdout, stderr)
         self._numbered = numbered
         self._mark = f"hermes:{secrets.token_hex(8)}:"
@@ -47,10 +44,6 @@ class WrappedCommand(ABC):
         ]
         #: What came before it began, which may be others' words rather than a command's.
         self._early: list[tuple[Output, bytes]] = []
-
-    @abstractmethod
-    async def kill(self) -> None:
-        """See `RunningCommand.kill`."""
 
     @abstractmethod
     def close(self) -> None:
@@ -68,11 +61,8 @@ class WrappedCommand(ABC):
     def said_before_it_began(self) -> str:
         return b"".join(data for _, data in self._early).decode(errors="replace")
 
-    def collect(self) -> None:  # noqa: B027 - it need not be overridden
-        """Do nothing: what it writes is taken as it comes, all of it before the end is known."""
-
     def discard(self) -> None:
-        """Throw away what it writes from now on."""
+        """See `RunningCommand.discard`."""
         for stream in self.marked:
             stream.mute()
 
@@ -87,16 +77,10 @@ class WrappedCommand(ABC):
         self.settle(code)
 
     def settle(self, outcome: int | Exception) -> None:
-        """Let `exited` be the exit code, or raise the error, unless that is known already."""
+        """See `RunningCommand.settle`."""
         if not self.begun.done():
             self.begun.set_result(False)
-        if self.exited.done():
-            return
-        if isinstance(outcome, Exception):
-            self.exited.set_exception(outcome)
-            self.exited.exception()  # nobody may be waiting for it
-        else:
-            self.exited.set_result(outcome)
+        super().settle(outcome)
 
     def _take(self, output: Output, data: bytes) -> None:
         if self.begun.done():

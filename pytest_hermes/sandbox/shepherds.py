@@ -1,0 +1,198 @@
+"""The engine's ends of the sockets to the processes that run a sandbox's commands; see supervisor.py."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+from ..errors import InfrastructureError
+from .pipes import PipeReader
+from .running import RunningCommand
+from .steadfast import Steadfast
+
+#: Seconds.
+_KILL_TIMEOUT = 5.0
+_PAUSE = 0.005
+
+_KILLED = 128 + signal.SIGKILL
+_NOT_STARTED = 126
+
+
+class Command(RunningCommand):
+    """A command in the sandbox; `gone` means nothing of it is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.pipes: list[PipeReader] = []
+        #: What its shepherd is sent: description, stdout, stderr, perhaps stdin. None are left once that has them.
+        self.fds: list[int] = []
+        self.shepherd: Shepherd | None = None
+        self._broken: Exception | None = None
+
+    def break_off(self, error: Exception) -> None:
+        """Its output cannot be passed on: nobody should wait for the rest."""
+        self._broken = error
+        self.settle(error)
+
+    async def kill(self) -> None:
+        """End its whole tree; return when it is gone, or after some seconds if it cannot be killed."""
+        if self.gone.done():
+            return
+        if self.shepherd is not None:
+            self.shepherd.end()
+        steadfast = Steadfast()
+        await steadfast.wait(self.gone, _KILL_TIMEOUT)
+        steadfast.release()
+
+    def collect(self) -> None:
+        """See `RunningCommand.collect`."""
+        for pipe in self.pipes:
+            pipe.drain()
+        if self._broken is not None:
+            raise self._broken
+
+    def discard(self) -> None:
+        """See `RunningCommand.discard`."""
+        for pipe in self.pipes:
+            pipe.discard()
+
+    def release(self) -> None:
+        """Close the descriptors that its shepherd has, or does not need any more."""
+        while self.fds:
+            os.close(self.fds.pop())
+
+
+class Shepherd:
+    """A process that runs one command after another."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self.command: Command | None = None
+        #: Whether it has ever got a command.
+        self.proven = False
+        self.ending = False
+
+    def end(self) -> None:
+        """Let it kill what it runs, and end."""
+        self.ending = True
+        with contextlib.suppress(OSError):  # it has ended
+            self.channel.shutdown(socket.SHUT_WR)
+
+
+class Shepherds:
+    """Those of one sandbox: there are as many as it ever had commands at once.
+
+    `fork` asks for one: it is given the other end of its socket, and what takes the complaint if there can be none.
+    `death` is asked what has happened when all of them are lost.
+    """
+
+    def __init__(self, fork: Callable[[int, int], object], death: Callable[[], Exception]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._fork = fork
+        self._death = death
+        #: Whether the sandbox itself is at its end, which is what ends commands from now on.
+        self.dying = False
+        self._all: set[Shepherd] = set()
+        self._idle: list[Shepherd] = []
+        self._commands: set[Command] = set()
+
+    def run(self, command: Command) -> None:
+        """Give a command to one that has none, or to a new one."""
+        self._commands.add(command)
+        self._assign(command)
+
+    def lose(self) -> None:
+        """All of them are gone, and with them every command."""
+        for shepherd in list(self._all):
+            self._forget(shepherd)
+        for command in list(self._commands):
+            self._finish(command, self._death())
+
+    def _assign(self, command: Command) -> None:
+        if command not in self._commands:
+            return
+        try:
+            shepherd = self._idle.pop() if self._idle else self._new(command.fds[2])
+        except BlockingIOError:  # hundreds at once
+            self._loop.call_later(_PAUSE, self._assign, command)
+            return
+        except ConnectionError:
+            self._finish(command, self._death())
+            return
+        except OSError as error:
+            why = f"a command cannot be started: {error.strerror}"
+            self._finish(command, InfrastructureError(why, kind="sandbox"))
+            return
+        shepherd.command, command.shepherd = command, shepherd
+        with contextlib.suppress(OSError):  # it has died, which is heard next
+            socket.send_fds(shepherd.channel, [b"E"], command.fds)
+
+    def _new(self, stderr: int) -> Shepherd:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours.setblocking(False)
+        with theirs:
+            try:
+                self._fork(theirs.fileno(), stderr)
+            except BaseException:
+                ours.close()
+                raise
+        shepherd = Shepherd(ours)
+        self._all.add(shepherd)
+        self._loop.add_reader(ours, self._hear, shepherd)
+        return shepherd
+
+    def _hear(self, shepherd: Shepherd) -> None:
+        try:
+            said = shepherd.channel.recv(64)
+        except BlockingIOError:
+            return
+        except OSError:
+            said = b""
+        if not said:
+            self._bury(shepherd)
+        for letter, status in zip(said[::2], said[1::2], strict=True):
+            command = shepherd.command
+            assert command is not None
+            if letter == ord("B"):
+                shepherd.proven = True
+                command.release()
+            elif letter == ord("X"):
+                command.settle(status)
+            else:
+                shepherd.command = None
+                if not shepherd.ending:
+                    self._idle.append(shepherd)
+                self._finish(command, _KILLED)
+
+    def _bury(self, shepherd: Shepherd) -> None:
+        """One has ended. A command that it did not get to see goes to another."""
+        self._forget(shepherd)
+        command = shepherd.command
+        if command is None:
+            if shepherd in self._idle:
+                self._idle.remove(shepherd)
+        elif self.dying:
+            pass  # until all are lost
+        elif shepherd.ending or not command.fds:
+            self._finish(command, _KILLED)
+        elif shepherd.proven:
+            self._assign(command)
+        else:
+            self._finish(command, _NOT_STARTED)  # there could be no fork
+
+    def _forget(self, shepherd: Shepherd) -> None:
+        self._all.discard(shepherd)
+        self._loop.remove_reader(shepherd.channel)
+        shepherd.channel.close()
+
+    def _finish(self, command: Command, outcome: int | Exception) -> None:
+        """Nothing is left of a command; `outcome` is said of it where its leader's exit code has not come."""
+        self._commands.discard(command)
+        command.release()
+        command.settle(outcome)
+        command.gone.set_result(None)
