@@ -9,7 +9,6 @@ import itertools
 import re
 import sys
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +17,7 @@ from ..core.one_line import described, shown
 from ..core.source import raised_at, shown_path
 from ..core.suggest import unknown
 from ..errors import UsageError
-from ..installed import installed
+from ..installed import Offer, installed
 from .attributes import check_attributes
 from .load_errors import blaming, called, is_stop
 
@@ -30,7 +29,7 @@ ADAPTERS = "pytest_hermes.benchmark_adapters"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
-def installed_benchmarks() -> dict[str, EntryPoint]:
+def installed_benchmarks() -> dict[str, Offer]:
     """Return the installed benchmarks' entry points by name, without importing any."""
     return {name: points[0] for name, points in installed(GROUP).items()}
 

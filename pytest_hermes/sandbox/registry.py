@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 
 from ..core.suggest import unknown
 from ..errors import UsageError
-from ..installed import installed
+from ..installed import installed, register
 from ..task import SandboxSpec
 from .protocol import Sandbox
 
@@ -32,6 +32,14 @@ class SandboxClass(Protocol):
 
     def describe(self) -> str:
         """Return the backend and what it isolates by, in a few words for the header."""
+
+
+def register_sandbox(name: str, backend: SandboxClass) -> None:
+    """Let this process use a backend without a package that names it, by a call in a conftest.py.
+
+    Raises UsageError for a name that is taken.
+    """
+    register(GROUP, name, backend, f"the registered sandbox {name!r}")
 
 
 def sandbox_names() -> list[str]:

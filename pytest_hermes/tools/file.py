@@ -10,7 +10,7 @@ from .patching import replace
 from .place import Place
 from .reading import as_text, read_whole, read_window
 from .searching import find_files, find_lines
-from .tool import Arguments, Tool, Toolset, Word
+from .tool import Tool, ToolArguments, Toolset, Word
 from .writing import write_whole
 
 
@@ -18,7 +18,7 @@ def _path(description: str) -> Any:
     return Field(min_length=1, description=f"{description}; relative to the terminal's current directory. ~ is home.")
 
 
-class ReadArguments(Arguments):
+class ReadArguments(ToolArguments):
     path: Word = _path("The file")
     offset: int = Field(default=1, ge=1, le=2**53, description="The first line to read, from 1.")
     limit: int = Field(default=500, ge=1, le=100_000, description="How many lines to read at most.")
@@ -44,7 +44,7 @@ async def read_file(place: Place, arguments: ReadArguments) -> dict[str, Any]:
     return said
 
 
-class WriteArguments(Arguments):
+class WriteArguments(ToolArguments):
     path: Word = _path("The file")
     content: str = Field(description="The whole new content.")
 
@@ -56,7 +56,7 @@ async def write_file(place: Place, arguments: WriteArguments) -> dict[str, Any]:
     return {"path": arguments.path, "bytes_written": len(data), "created": created}
 
 
-class PatchArguments(Arguments):
+class PatchArguments(ToolArguments):
     path: Word = _path("The file")
     old_string: str = Field(
         min_length=1, description="The text to replace, exactly as in the file, with its indentation."
@@ -73,7 +73,7 @@ async def patch(place: Place, arguments: PatchArguments) -> dict[str, Any]:
     return {"path": arguments.path, "replacements": patched.replacements, "first_line": patched.first_line}
 
 
-class SearchArguments(Arguments):
+class SearchArguments(ToolArguments):
     pattern: Word = Field(
         min_length=1,
         description=(

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from ..sandbox.protocol import TIMEOUT_EXIT_CODE, ExecResult
 from .place import BackgroundCommand, Place
-from .tool import Arguments, Tool, Toolset, Word
+from .tool import Tool, ToolArguments, Toolset, Word
 
 
-class TerminalArguments(Arguments):
+class TerminalArguments(ToolArguments):
     command: Word = Field(min_length=1, description="The bash command to run; it may have several lines.")
     timeout: float | None = Field(
         default=None,
@@ -59,7 +59,7 @@ def describe(result: ExecResult, timeout: float) -> dict[str, Any]:
     return said
 
 
-class ProcessArguments(Arguments):
+class ProcessArguments(ToolArguments):
     action: Literal["list", "poll", "read", "wait", "kill"] = Field(
         description=(
             "list: all background commands. poll: does it still run? read: what it wrote since the last read. "

@@ -17,7 +17,7 @@ class ToolProblem(Exception):
     """A tool could not do what it was asked; the text is for whoever asked, as the `error` of its result."""
 
 
-class Arguments(BaseModel):
+class ToolArguments(BaseModel):
     """Base for the arguments of a tool: no other fields than those named, and no conversions."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)

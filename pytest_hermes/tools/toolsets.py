@@ -1,13 +1,12 @@
-"""Finds toolsets by entry point, the built-in ones and those of other packages alike."""
+"""Finds toolsets: the built-in ones, those of other packages, and those that a conftest registers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib.metadata import EntryPoint
 
 from ..core.suggest import unknown
 from ..errors import UsageError
-from ..installed import installed
+from ..installed import Offer, installed, register
 from .tool import Tool, Toolset
 
 GROUP = "pytest_hermes.toolsets"
@@ -35,6 +34,16 @@ NOT_YET = frozenset(
         "web",
     }
 )
+
+
+def register_toolset(toolset: Toolset) -> None:
+    """Let agents of this process use a toolset without a package that names it, by a call in a conftest.py.
+
+    Raises UsageError for a name that is taken.
+    """
+    if not isinstance(toolset, Toolset):
+        raise UsageError(f"register_toolset() takes a Toolset, not a {type(toolset).__name__}")
+    register(GROUP, toolset.name, toolset, f"the registered toolset {toolset.name!r}")
 
 
 def resolve_toolsets(enabled: Sequence[str] | None = None, disabled: Sequence[str] | None = None) -> list[Tool]:
@@ -69,8 +78,8 @@ def _names(which: str, names: Iterable[str]) -> Iterable[str]:
     return names
 
 
-def _entry_points() -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
+def _entry_points() -> dict[str, Offer]:
+    found: dict[str, Offer] = {}
     for name, (point, *others) in installed(GROUP).items():
         for other in others:
             if other.value != point.value:
@@ -92,7 +101,7 @@ def _check(name: str, found: Iterable[str]) -> None:
     raise UsageError(unknown("toolset", name, found))
 
 
-def _load(point: EntryPoint) -> Toolset:
+def _load(point: Offer) -> Toolset:
     try:
         toolset = point.load()
     except Exception as error:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +14,6 @@ from pytest_hermes.runs import Options, Run, load
 from pytest_hermes.runs.results_file import read_results
 from pytest_hermes.runs.resume import MANIFEST
 from tests.services.model_server import ModelServer, Reply, completion
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def running(argument: bytes) -> list[Path]:
@@ -102,17 +97,3 @@ async def test_what_it_spends_is_told_while_it_goes_on(tmp_path: Path, model_ser
         async for _ in run:
             assert run.progress.spent.total_tokens > 0
     assert (plan.folder.path / MANIFEST).exists() if plan.folder is not None else False
-
-
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
-def test_an_example_runs(path: Path, tmp_path: Path) -> None:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "OPENAI_"))}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", path], cwd=tmp_path, env=environ, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("passed   reward 1.0") == 4
-    wrong = subprocess.run([sys.executable, path, "tiny"], cwd=tmp_path, env=environ, capture_output=True, text=True)
-    assert wrong.returncode == 1
-    assert wrong.stderr.startswith("error: no endpoint for model 'tiny': ")
-    assert wrong.stderr.count("\n") == 1

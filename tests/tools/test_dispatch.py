@@ -17,16 +17,16 @@ from pytest_hermes.sandbox.local import LocalSandbox
 from pytest_hermes.task import SandboxSpec
 from pytest_hermes.tools.dispatch import ToolOutcome, dispatch
 from pytest_hermes.tools.place import Place
-from pytest_hermes.tools.tool import Arguments, Tool
+from pytest_hermes.tools.tool import Tool, ToolArguments
 
 
-class Greeting(Arguments):
+class Greeting(ToolArguments):
     name: str = Field(description="Whom to greet.")
     times: int = Field(default=1, ge=1)
     loud: bool = False
 
 
-class Nothing(Arguments):
+class Nothing(ToolArguments):
     pass
 
 

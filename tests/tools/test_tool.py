@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from pytest_hermes.tools.tool import Arguments, Tool, Word
+from pytest_hermes.tools.tool import Tool, ToolArguments, Word
 
 
 class Point(BaseModel):
@@ -15,7 +15,7 @@ class Point(BaseModel):
     x: int = 0
 
 
-class Everything(Arguments):
+class Everything(ToolArguments):
     """For programmers, too."""
 
     title: Word = Field(description="A field that is called title.")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pytest_hermes import installed
 from pytest_hermes.errors import UsageError
-from pytest_hermes.installed import installed
-from pytest_hermes.tools import toolsets
-from pytest_hermes.tools.toolsets import resolve_toolsets
+from pytest_hermes.tools.tool import Tool, ToolArguments, Toolset
+from pytest_hermes.tools.toolsets import register_toolset, resolve_toolsets
 
 Install = Callable[[str, str], None]
 
@@ -19,7 +19,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Puts a package with one toolset on the path, as pip would; the toolset `name` has the tools named in `source`."""
     monkeypatch.syspath_prepend(str(tmp_path))
     # A process looks once; one that pip has changed is a new one.
-    monkeypatch.setattr(toolsets, "installed", installed.__wrapped__)
+    monkeypatch.setattr("pytest_hermes.installed._of_packages", installed._of_packages.__wrapped__)
 
     def install(name: str, source: str) -> None:
         module = f"toolset_of_{name}_{len(list(tmp_path.iterdir()))}"
@@ -34,7 +34,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def toolset(name: str, *tools: str) -> str:
-    made = ", ".join(f"Tool({tool!r}, 'Does nothing.', Arguments, None)" for tool in tools)
+    made = ", ".join(f"Tool({tool!r}, 'Does nothing.', ToolArguments, None)" for tool in tools)
     return f"from pytest_hermes.tools.tool import *\nTOOLSET = Toolset({name!r}, ({made},))\n"
 
 
@@ -106,3 +106,25 @@ class TestMistakes:
         install("odd", "TOOLSET = 3")
         with pytest.raises(UsageError, match="is a int, not a Toolset"):
             names(["odd"])
+
+
+class TestRegistering:
+    def test_a_registered_toolset_is_one_of_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pytest_hermes.installed._REGISTERED", {})
+        register_toolset(Toolset("mine", (Tool("count", "Counts.", ToolArguments, lambda place, arguments: {}),)))
+        assert names() == [*FILE, "count", *TERMINAL]
+        assert names(["mine"]) == ["count"]
+        assert names(None, ["mine"]) == FILE + TERMINAL
+        # A conftest that is imported anew replaces what it registered before.
+        register_toolset(Toolset("mine", (Tool("count_all", "Counts.", ToolArguments, lambda place, arguments: {}),)))
+        assert names(["mine"]) == ["count_all"]
+        with pytest.raises(UsageError, match="unknown toolset 'mien'; did you mean 'mine'"):
+            names(["mien"])
+
+    def test_what_cannot_be_registered(self) -> None:
+        with pytest.raises(
+            UsageError, match=r"'file' is the name of pytest_hermes\.tools\.file:TOOLSET, which"
+        ):
+            register_toolset(Toolset("file", ()))
+        with pytest.raises(UsageError, match=r"register_toolset\(\) takes a Toolset, not a str"):
+            register_toolset("file")  # type: ignore[arg-type]
