@@ -8,7 +8,7 @@ options and a key of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
@@ -44,13 +44,11 @@ class Address:
     """A base URL and the key that may be sent to it; None where the endpoint wants none."""
 
     base_url: str
-    api_key: str | None
+    #: Not shown: it must not appear in a traceback.
+    api_key: str | None = field(repr=False)
     #: The environment variable that the key comes from, or would come from.
     key_name: str = AGENT.api_key
     names: Names = AGENT
-
-    def __repr__(self) -> str:  # a key must not appear in a traceback
-        return f"Address({self.base_url!r})"
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

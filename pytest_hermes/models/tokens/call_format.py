@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from ...core.suggest import unknown
@@ -22,8 +22,7 @@ class CallParser(Protocol):
         """Return the reasoning, None without any, and the rest."""
 
 
-class CallParserClass(Protocol):
-    def __call__(self, tools: Sequence[Mapping[str, Any]] | None = None) -> CallParser: ...
+CallParserClass = Callable[[Sequence[Mapping[str, Any]] | None], CallParser]
 
 
 def call_parser(name: str) -> CallParserClass:
