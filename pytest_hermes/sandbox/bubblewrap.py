@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 import shutil
@@ -73,11 +72,6 @@ def probe() -> Probe:
     """Try bubblewrap out, once per process; the first call takes some 20 ms."""
     with _probing:
         return _probe()
-
-
-async def probe_async() -> Probe:
-    """The same, without holding up the event loop."""
-    return await asyncio.to_thread(probe)
 
 
 def passing(complaint: str) -> bool:

@@ -84,7 +84,7 @@ class LocalSandbox(ShellSandbox):
     async def start(self) -> None:
         """Make it ready; see `Sandbox.start`. Raises UsageError when bubblewrap was asked for and does not work."""
         if self._isolation != "none":
-            problem = (await bubblewrap.probe_async()).problem
+            problem = (await asyncio.to_thread(bubblewrap.probe)).problem
             if problem is not None and self._isolation == "bubblewrap":
                 raise UsageError(f"isolation 'bubblewrap' cannot be had: {problem}")
         self._check_needs()
@@ -144,9 +144,9 @@ class LocalSandbox(ShellSandbox):
 
     async def run(
         self,
-        command: str | Sequence[str],
-        cwd: str | None,
-        env: Mapping[str, str] | None,
+        argv: Sequence[str],
+        cwd: str,
+        env: Mapping[str, str],
         stdin: bytes | BinaryIO,
         stdout: Output,
         stderr: Output,
@@ -160,9 +160,9 @@ class LocalSandbox(ShellSandbox):
         else:
             source = await asyncio.to_thread(copied_file, stdin)
         return self._spawner.run(
-            ["bash", "-c", command] if isinstance(command, str) else command,
-            env={**self._env, **(env or {})},
-            cwd=posixpath.join(self.workdir, cwd or "."),
+            argv,
+            env={**self._env, **env},
+            cwd=cwd,
             stdin=source,
             stdout=stdout.feed,
             stderr=stderr.feed,

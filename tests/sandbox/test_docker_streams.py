@@ -81,8 +81,7 @@ def test_what_an_engine_refuses_is_told(sizes: list[int], chunked: bool) -> None
         stream = Stream(pytest.fail, pytest.fail)
         for piece in pieces(b"HTTP/1.1 404 Not Found\r\n" + length + b"\r\n\r\n" + body, sizes):
             stream.data_received(piece)
-        with pytest.raises(EngineRefused, match=r"^no such exec$") as refused:
+        with pytest.raises(EngineRefused, match=r"^no such exec$"):
             await stream.opened
-        assert refused.value.status == 404
 
     asyncio.run(receive())

@@ -69,7 +69,7 @@ class Engine:
         self.owner = current_owner()
         self._threads = concurrent.futures.ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="hermes-docker")
         self._reaper = subprocess.Popen(
-            [sys.executable, "-P", "-m", f"{__package__}.reaper", self.owner],
+            [sys.executable, "-P", "-m", f"{__package__}.reap", self.owner],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
