@@ -57,7 +57,6 @@ class LocalSandbox(ShellSandbox):
         self.workdir = posixpath.normpath(posixpath.join(self.home, spec.workdir or "."))
         self._env = {**_host_environment(), "HOME": self.home, **spec.env}
         self._spawner: Spawner | None = None
-        self._made = False
         self._has_workdir = False
         self._hiding = False
         self._closed = False
@@ -135,8 +134,7 @@ class LocalSandbox(ShellSandbox):
                 await self._spawner.close()
             except asyncio.CancelledError as error:
                 steadfast.remember(error)
-        if self._made:
-            await steadfast.wait(asyncio.get_running_loop().run_in_executor(None, self._folder.remove))
+        await steadfast.wait(asyncio.get_running_loop().run_in_executor(None, self._folder.remove))
         if self._hiding:
             self._hiding = False
             privacy.show()
@@ -187,7 +185,6 @@ class LocalSandbox(ShellSandbox):
 
     async def _make_folder(self) -> None:
         steadfast = Steadfast()
-        self._made = True
         making = asyncio.get_running_loop().run_in_executor(None, self._make_folder_now)
         await steadfast.wait(making)
         steadfast.release()
