@@ -9,23 +9,15 @@ from typing import Any, BinaryIO
 
 from ..errors import Unsupported
 from .output import Forward, HeadTail
-from .protocol import DEFAULT_MAX_OUTPUT, Capabilities, ExecResult, Process
+from .protocol import DEFAULT_MAX_OUTPUT, ExecResult, Process, Sandbox
 from .running import BackgroundProcess, Output, RunningCommand, run_to_end
-from .tar_commands import pack_command, read_pack_result, read_unpack_result, unpack_command
+from .tar_commands import pack, unpack
 
 
-class ShellSandbox(ABC):
+class ShellSandbox(Sandbox, ABC):
     """Implements `exec`, `spawn`, `upload` and `download` of `Sandbox` by way of `run`."""
 
-    backend: str
-    workdir: str
-    shell: str
     _processes = 0
-
-    @property
-    @abstractmethod
-    def capabilities(self) -> Capabilities:
-        """See `Sandbox.capabilities`."""
 
     @abstractmethod
     async def run(
@@ -87,8 +79,8 @@ class ShellSandbox(ABC):
 
     async def upload(self, tar: BinaryIO, path: str) -> None:
         """See `Sandbox.upload`. Raises OSError when `path` cannot be written."""
-        read_unpack_result(await self.exec(unpack_command(path), stdin=tar), path)
+        await unpack(self, tar, path)
 
     async def download(self, path: str, tar: BinaryIO) -> None:
         """See `Sandbox.download`. Raises OSError when not all of it can be read."""
-        read_pack_result(await self.exec(pack_command(path), stdout_to=tar), path)
+        await pack(self, path, tar)
