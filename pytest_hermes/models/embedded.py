@@ -16,7 +16,7 @@ from ..dataset.harbor import resolved
 from ..errors import Unsupported
 from ..result import Usage
 from ..sandbox.protocol import Sandbox
-from ..sandbox.tar_commands import read_unpack_result, unpack_command
+from ..sandbox.tar_commands import unpack
 from ..sandbox.transfer import write_tar
 from ..task import Solution, Task
 from . import completion
@@ -60,7 +60,7 @@ class OracleWithFiles(Oracle):
             tar.seek(0)
             # Whoever the solution runs as, a folder at the root is made by root.
             root = sandbox.capabilities.as_root
-            read_unpack_result(await sandbox.exec(unpack_command(SOLUTION), stdin=tar, user=root), SOLUTION)
+            await unpack(sandbox, tar, SOLUTION, user=root)
 
 
 class Nop:

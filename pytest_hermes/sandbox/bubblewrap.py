@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 import shutil
@@ -73,11 +72,6 @@ def probe() -> Probe:
     """Try bubblewrap out, once per process; the first call takes some 20 ms."""
     with _probing:
         return _probe()
-
-
-async def probe_async() -> Probe:
-    """The same, without holding up the event loop."""
-    return await asyncio.to_thread(probe)
 
 
 def passing(complaint: str) -> bool:
@@ -162,27 +156,23 @@ def _probe() -> Probe:
 
 def _attempt(*, network: bool) -> str | None:
     """Return None if it worked, else one line."""
+    args = [arg for arg in arguments(None, network=network) if arg != "--die-with-parent"]
     for _ in range(ATTEMPTS):
-        problem = _attempt_once(network=network)
-        if problem is None or not passing(problem):
+        try:
+            done = subprocess.run(
+                [*args, interpreter(), "-I", "-S", "-c", ""],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=20,
+                env={"PATH": os.environ.get("PATH", os.defpath)},
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"bwrap does not work here: {error}"
+        if done.returncode == 0:
+            return None
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        problem = f"bwrap does not work here: {lines[-1] if lines else f'exit code {done.returncode}'}"
+        if not passing(problem):
             break
     return problem
-
-
-def _attempt_once(*, network: bool) -> str | None:
-    args = [arg for arg in arguments(None, network=network) if arg != "--die-with-parent"]
-    try:
-        done = subprocess.run(
-            [*args, interpreter(), "-I", "-S", "-c", ""],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=20,
-            env={"PATH": os.environ.get("PATH", os.defpath)},
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"bwrap does not work here: {error}"
-    if done.returncode == 0:
-        return None
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return f"bwrap does not work here: {lines[-1] if lines else f'exit code {done.returncode}'}"

@@ -30,7 +30,7 @@ class OwnedFolder:
 
     def __init__(self) -> None:
         pid = os.getpid()
-        name = f"hermes-{pid}-{_own_start(pid)}-{secrets.token_hex(4)}"
+        name = f"hermes-{pid}-{start_of(pid)}-{secrets.token_hex(4)}"
         self.path = os.path.join(os.path.realpath(tempfile.gettempdir()), name)
         self._lock = -1
 
@@ -102,11 +102,6 @@ def _is_left_over(entry: os.DirEntry[str]) -> bool:
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         return False
     return has_ended(int(match[1]), match[2])
-
-
-@functools.cache
-def _own_start(pid: int) -> str:
-    return start_of(pid)
 
 
 def _sweep_once(parent: str) -> None:

@@ -57,7 +57,6 @@ class LocalSandbox(ShellSandbox):
         self.workdir = posixpath.normpath(posixpath.join(self.home, spec.workdir or "."))
         self._env = {**_host_environment(), "HOME": self.home, **spec.env}
         self._spawner: Spawner | None = None
-        self._made = False
         self._has_workdir = False
         self._hiding = False
         self._closed = False
@@ -84,7 +83,7 @@ class LocalSandbox(ShellSandbox):
     async def start(self) -> None:
         """Make it ready; see `Sandbox.start`. Raises UsageError when bubblewrap was asked for and does not work."""
         if self._isolation != "none":
-            problem = (await bubblewrap.probe_async()).problem
+            problem = (await asyncio.to_thread(bubblewrap.probe)).problem
             if problem is not None and self._isolation == "bubblewrap":
                 raise UsageError(f"isolation 'bubblewrap' cannot be had: {problem}")
         self._check_needs()
@@ -135,8 +134,7 @@ class LocalSandbox(ShellSandbox):
                 await self._spawner.close()
             except asyncio.CancelledError as error:
                 steadfast.remember(error)
-        if self._made:
-            await steadfast.wait(asyncio.get_running_loop().run_in_executor(None, self._folder.remove))
+        await steadfast.wait(asyncio.get_running_loop().run_in_executor(None, self._folder.remove))
         if self._hiding:
             self._hiding = False
             privacy.show()
@@ -144,9 +142,9 @@ class LocalSandbox(ShellSandbox):
 
     async def run(
         self,
-        command: str | Sequence[str],
-        cwd: str | None,
-        env: Mapping[str, str] | None,
+        argv: Sequence[str],
+        cwd: str,
+        env: Mapping[str, str],
         stdin: bytes | BinaryIO,
         stdout: Output,
         stderr: Output,
@@ -160,9 +158,9 @@ class LocalSandbox(ShellSandbox):
         else:
             source = await asyncio.to_thread(copied_file, stdin)
         return self._spawner.run(
-            ["bash", "-c", command] if isinstance(command, str) else command,
-            env={**self._env, **(env or {})},
-            cwd=posixpath.join(self.workdir, cwd or "."),
+            argv,
+            env={**self._env, **env},
+            cwd=cwd,
             stdin=source,
             stdout=stdout.feed,
             stderr=stderr.feed,
@@ -187,7 +185,6 @@ class LocalSandbox(ShellSandbox):
 
     async def _make_folder(self) -> None:
         steadfast = Steadfast()
-        self._made = True
         making = asyncio.get_running_loop().run_in_executor(None, self._make_folder_now)
         await steadfast.wait(making)
         steadfast.release()

@@ -9,27 +9,23 @@ _FIELD = 3
 _BEGUN = b"beg"
 
 
-def mark_prefix(mark: str) -> bytes:
-    """Return how the marks of a command begin; `mark` is what wrap.sh was given."""
-    return b"\0" + mark.encode()
-
-
 class MarkedStream:
     """Passes a stream on to a sink up to the mark that ends it; what comes later is others' and thrown away.
 
+    Marks begin with a NUL and then `mark`, which is what wrap.sh was given.
     `begun` and `ended` are called at the marks, the latter with the exit code.
     """
 
     def __init__(
         self,
-        prefix: bytes,
+        mark: str,
         sink: Callable[[bytes], object],
         *,
         begun: Callable[[], object],
         ended: Callable[[int], object],
     ) -> None:
-        self._prefix = prefix
-        self._size = len(prefix) + _FIELD + 1
+        self._prefix = b"\0" + mark.encode()
+        self._size = len(self._prefix) + _FIELD + 1
         self._sink = sink
         self._begun = begun
         self._ended = ended

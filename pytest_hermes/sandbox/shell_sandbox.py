@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
+import posixpath
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ..errors import Unsupported
 from .output import Forward, HeadTail
-from .protocol import DEFAULT_MAX_OUTPUT, Capabilities, ExecResult, Process
+from .protocol import DEFAULT_MAX_OUTPUT, ExecResult, Process, Sandbox
 from .running import BackgroundProcess, Output, RunningCommand, run_to_end
-from .tar_commands import pack_command, read_pack_result, read_unpack_result, unpack_command
+from .tar_commands import pack, unpack
 
 
-class ShellSandbox(ABC):
+class ShellSandbox(Sandbox, ABC):
     """Implements `exec`, `spawn`, `upload` and `download` of `Sandbox` by way of `run`."""
 
-    backend: str
     _processes = 0
-
-    @property
-    @abstractmethod
-    def capabilities(self) -> Capabilities:
-        """See `Sandbox.capabilities`."""
 
     @abstractmethod
     async def run(
         self,
-        command: str | Sequence[str],
-        cwd: str | None,
-        env: Mapping[str, str] | None,
+        argv: Sequence[str],
+        cwd: str,
+        env: Mapping[str, str],
         stdin: bytes | BinaryIO,
         stdout: Output,
         stderr: Output,
         user: str,
     ) -> RunningCommand:
-        """Start a command; the arguments are those of `Sandbox.exec`. Raises InfrastructureError."""
+        """Start a command in the folder `cwd`, an absolute path. Raises InfrastructureError."""
 
     async def exec(
         self,
@@ -54,7 +49,7 @@ class ShellSandbox(ABC):
             raise Unsupported(f"the sandbox {self.backend!r} cannot run a command as user {user!r}")
         stdout = HeadTail(max_output) if stdout_to is None else Forward(stdout_to)
         stderr = HeadTail(max_output)
-        running = await self.run(command, cwd, env, stdin, stdout, stderr, user)
+        running = await self._run(command, cwd, env, stdin, stdout, stderr, user)
         return await run_to_end(running, stdout, stderr, timeout)
 
     async def spawn(
@@ -68,14 +63,24 @@ class ShellSandbox(ABC):
     ) -> Process:
         """See `Sandbox.spawn`."""
         stdout, stderr = HeadTail(max_output), HeadTail(max_output)
-        running = await self.run(command, cwd, env, stdin, stdout, stderr, "")
+        running = await self._run(command, cwd, env, stdin, stdout, stderr, "")
         self._processes += 1
         return BackgroundProcess(f"bg_{self._processes}", running, stdout, stderr)
 
+    async def _run(
+        self,
+        command: str | Sequence[str],
+        cwd: str | None,
+        env: Mapping[str, str] | None,
+        *more: Any,
+    ) -> RunningCommand:
+        argv = [self.shell, "-c", command] if isinstance(command, str) else command
+        return await self.run(argv, posixpath.join(self.workdir, cwd or "."), env or {}, *more)
+
     async def upload(self, tar: BinaryIO, path: str) -> None:
         """See `Sandbox.upload`. Raises OSError when `path` cannot be written."""
-        read_unpack_result(await self.exec(unpack_command(path), stdin=tar), path)
+        await unpack(self, tar, path)
 
     async def download(self, path: str, tar: BinaryIO) -> None:
         """See `Sandbox.download`. Raises OSError when not all of it can be read."""
-        read_pack_result(await self.exec(pack_command(path), stdout_to=tar), path)
+        await pack(self, path, tar)

@@ -1,6 +1,6 @@
-"""The process that runs the commands of one local sandbox.
+"""The processes that run the commands of local sandboxes.
 
-It is not part of pytest's process: a bare interpreter executes this file, alone, with the standard library only.
+They are no part of pytest's process: a bare interpreter executes this file, alone, with the standard library only.
 There are three kinds of them, each a fork of the one before. The engine has a socket to each, and asks for something by
 one byte with descriptors attached:
 
@@ -148,7 +148,7 @@ def serve_forks(channel: socket.socket, child: Callable[..., None], problem: str
 
 def _fork(channel: socket.socket, child: Callable[..., None], fds: list[int]) -> None:
     parent = os.getpid()
-    # Until the fork has seen to that, they would be taken for its parent's.
+    # They wait until the fork has its own way to be woken: with what it has from its parent it would wake that.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         if os.fork() == 0:
@@ -264,31 +264,19 @@ def launch(fds: list[int]) -> tuple[int | None, int]:
     except (OSError, ValueError) as error:
         _complain(stderr, f"cannot change to the folder {cwd!r}: {_text(error)}")
         return None, 126
+    program, path = argv[0] if argv else "", env.get("PATH", os.defpath)
+    os.environ["PATH"] = path  # where it is looked for
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((stdin, stdout, stderr))]
-    found: OSError | None = None
-    for path in _candidates(argv[0] if argv else "", env):
-        # Asked first, because a spawn that fails costs as much as one that does not.
-        if not os.access(path, os.X_OK):
-            if os.access(path, os.F_OK):
-                found = PermissionError(errno.EACCES, "")
-            continue
-        try:
-            return os.posix_spawn(
-                path, argv, env, file_actions=actions, setsid=True, setsigmask=[], setsigdef=_RESET
-            ), 0
-        except PermissionError as error:  # a folder, say; another one further on may do
-            found = error
-        except (OSError, ValueError) as error:
-            _complain(stderr, f"{argv[0] if argv else ''}: {_text(error)}")
-            return None, 126
-    _complain(stderr, f"{argv[0] if argv else ''}: {_text(found) if found else 'command not found'}")
-    return None, 126 if found else 127
-
-
-def _candidates(program: str, env: dict[str, str]) -> list[str]:
-    if "/" in program:
-        return [program]
-    return [f"{folder or '.'}/{program}" for folder in env.get("PATH", os.defpath).split(":")] if program else []
+    try:
+        return os.posix_spawnp(
+            program, argv, env, file_actions=actions, setsid=True, setsigmask=[], setsigdef=_RESET
+        ), 0
+    except (OSError, ValueError) as error:
+        # What is there may lack its interpreter.
+        places = [program] if "/" in program else [f"{folder or '.'}/{program}" for folder in path.split(":")]
+        found = program and any(map(os.path.exists, places))
+        _complain(stderr, f"{program}: {_text(error) if found else 'command not found'}")
+        return None, 126 if found else 127
 
 
 def _text(error: Exception) -> str:

@@ -6,9 +6,10 @@ They need `sh`, `mkdir` and `tar` inside, as busybox has them.
 from __future__ import annotations
 
 import re
+from typing import BinaryIO
 
 from ..errors import InfrastructureError
-from .protocol import ExecResult
+from .protocol import ExecResult, Sandbox
 from .scripts import shell_script
 
 #: Exit code of pack.sh.
@@ -17,27 +18,28 @@ _NO_SUCH_PATH = 44
 _CHANGED = re.compile(rb"changed as we read it|removed before we read it|shrank by \d+ bytes")
 
 
-def unpack_command(path: str, *, owners: bool = False) -> list[str]:
-    """Return the command that unpacks its standard input into the folder `path`.
+class NoTar(InfrastructureError):
+    """There is no tar inside, or no shell."""
 
-    The files belong to whoever runs it, or, when root does and `owners` is set, to those whom the archive names.
+
+async def unpack(sandbox: Sandbox, tar: BinaryIO, path: str, *, owners: bool = False, user: str = "") -> None:
+    """Unpack a tar stream into the folder `path`, which is made if it is missing, as `user`.
+
+    The files belong to whoever that is, or, when it is root and `owners` is set, to those whom the archive names.
+    Raises OSError when they cannot be written, and NoTar.
     """
-    return ["sh", "-c", shell_script("unpack"), "sh", path, "" if owners else "-o"]
-
-
-def pack_command(path: str) -> list[str]:
-    """Return the command that writes `path` to its standard output; member names begin with its base name."""
-    return ["sh", "-c", shell_script("pack"), "sh", path]
-
-
-def read_unpack_result(result: ExecResult, path: str) -> None:
-    """Raise what `unpack_command` met: OSError, or InfrastructureError when there is no tar."""
+    command = ["sh", "-c", shell_script("unpack"), "sh", path, "" if owners else "-o"]
+    result = await sandbox.exec(command, stdin=tar, user=user)
     if result.exit_code:
         _fail(result, f"files cannot be written to {path!r} in the sandbox")
 
 
-def read_pack_result(result: ExecResult, path: str) -> None:
-    """Raise what `pack_command` met: FileNotFoundError, OSError, or InfrastructureError when there is no tar."""
+async def pack(sandbox: Sandbox, path: str, tar: BinaryIO, *, user: str = "") -> None:
+    """Write a tar stream of `path` to `tar`, as `user`; member names begin with its base name.
+
+    Raises FileNotFoundError when there is no such path, OSError when not all of it can be read, and NoTar.
+    """
+    result = await sandbox.exec(["sh", "-c", shell_script("pack"), "sh", path], stdout_to=tar, user=user)
     if result.exit_code == _NO_SUCH_PATH:
         raise FileNotFoundError(f"there is no {path!r} in the sandbox")
     # GNU tar's exit code 1: a file grew, shrank or went while it was read, as logs do. What was read is there.
@@ -51,5 +53,5 @@ def _fail(result: ExecResult, what: str) -> None:
     said = result.stderr.decode(errors="replace").strip().splitlines()
     why = said[0] if said else f"exit code {result.exit_code}"
     if result.exit_code in (126, 127):
-        raise InfrastructureError(f"{what}: {why}", kind="sandbox")
+        raise NoTar(f"{what}: {why}", kind="sandbox")
     raise OSError(f"{what}: {why}")

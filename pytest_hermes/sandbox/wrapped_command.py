@@ -10,7 +10,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from .marks import MarkedStream, mark_prefix
+from .marks import MarkedStream
 from .running import Output, RunningCommand
 from .scripts import shell_script
 
@@ -37,9 +37,8 @@ class WrappedCommand(RunningCommand):
         self._mark = f"hermes:{secrets.token_hex(8)}:"
         self._number = random.randrange(*_NUMBERS)
         self._ends_to_come = 2
-        prefix = mark_prefix(self._mark)
         self.marked = [
-            MarkedStream(prefix, functools.partial(self._take, sink), begun=self._begin, ended=self._end)
+            MarkedStream(self._mark, functools.partial(self._take, sink), begun=self._begin, ended=self._end)
             for sink in self._outputs
         ]
         #: What came before it began, which may be others' words rather than a command's.

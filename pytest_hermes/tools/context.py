@@ -15,16 +15,15 @@ from ..judging import Judge, Judging, current_judging
 from ..sandbox.protocol import Sandbox
 from ..sandbox.transfer import download_dir, download_file, upload_dir, upload_file
 from .bridge import wait_for_sync
+from .contents import as_text, read_whole, write_whole
 from .dispatch import BadCall, check_arguments, run_tool
 from .paths import in_sandbox
 from .place import Place
-from .reading import as_text, read_whole
 from .registry import place_for, release
 from .searching import find_lines
 from .terminal import TerminalArguments, run_command
 from .tool import ToolProblem
 from .toolsets import resolve_toolsets
-from .writing import write_whole
 
 T = TypeVar("T")
 

@@ -6,12 +6,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from .contents import as_text, read_whole, read_window, write_whole
 from .patching import replace
 from .place import Place
-from .reading import as_text, read_whole, read_window
 from .searching import find_files, find_lines
 from .tool import Tool, ToolArguments, Toolset, Word
-from .writing import write_whole
 
 
 def _path(description: str) -> Any:

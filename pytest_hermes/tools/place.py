@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from ..background import default_loop, on_loop
 from ..sandbox.protocol import Process, Sandbox
 from ..sandbox.shell import Shell
 from .lazy_sandbox import LazySandbox, MakeSandbox, close_all
-
-T = TypeVar("T")
 
 #: Seconds for one terminal command unless the benchmark or the model says otherwise.
 TERMINAL_TIMEOUT = 120.0
@@ -89,7 +86,7 @@ class Place:
 
         Raises Unsupported or InfrastructureError when it cannot start, UsageError once closed.
         """
-        return await self._at_home(self._lazy.started())
+        return await on_loop(self.loop, self._lazy.started())
 
     async def shell(self) -> Shell:
         """Return the shell in which commands of this place run. Raises what `start` raises."""
@@ -130,12 +127,9 @@ class Place:
         # Again, since what is cancelled before its first step on another loop never begins.
         while cancellation is None or not all(sandbox.released for sandbox in sandboxes):
             try:
-                await self._at_home(close_all(sandboxes))
+                await on_loop(self.loop, close_all(sandboxes))
                 break
             except asyncio.CancelledError as error:
                 cancellation = error
         if cancellation is not None:
             raise cancellation
-
-    async def _at_home(self, coro: Coroutine[Any, Any, T]) -> T:
-        return await on_loop(self.loop, coro)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..sandbox.protocol import TIMEOUT_EXIT_CODE, ExecResult
+from ..sandbox.protocol import ExecResult
 from .place import BackgroundCommand, Place
 from .tool import Tool, ToolArguments, Toolset, Word
 
@@ -44,7 +44,7 @@ def describe(result: ExecResult, timeout: float) -> dict[str, Any]:
     """Return the result of a command as the terminal tool reports it."""
     said: dict[str, Any] = {
         "output": _text(result.stdout + result.stderr),
-        "exit_code": TIMEOUT_EXIT_CODE if result.timed_out else result.exit_code,
+        "exit_code": result.exit_code,
         "error": None,
     }
     if result.timed_out:

@@ -10,15 +10,12 @@ from typing import BinaryIO, cast
 from ..errors import InfrastructureError
 from ..sandbox.protocol import Sandbox
 from ..sandbox.scripts import shell_script
-from ..sandbox.tar_commands import pack_command, read_pack_result, read_unpack_result, unpack_command
+from ..sandbox.tar_commands import NoTar, pack, unpack
 from ..sandbox.tar_reader import HARD_LINK, SYMLINK, TarError, TarReader
 from ..sandbox.transfer import DEFAULT_MAX_BYTES, BoundedFile
 
 #: Seconds for copying one of them.
 _COPYING = 600.0
-
-#: Exit codes of shells that cannot run a command.
-_NO_COMMAND = (126, 127)
 
 
 class Spoiled(Exception):
@@ -48,18 +45,16 @@ async def _copy(source: Sandbox, target: Sandbox, path: str, tar: BinaryIO) -> N
     if there:
         await asyncio.to_thread(_check, tar, name)
         tar.seek(0)
-        unpack = unpack_command(folder, owners=True)
-        read_unpack_result(await target.exec(unpack, stdin=tar, user=target.capabilities.as_root), folder)
+        await unpack(target, tar, folder, owners=True, user=target.capabilities.as_root)
 
 
 async def _pack(source: Sandbox, path: str, tar: BinaryIO) -> bool:
     """Return whether there is such a path."""
     packed = cast(BinaryIO, BoundedFile(tar, DEFAULT_MAX_BYTES))
-    result = await source.exec(pack_command(path), stdout_to=packed, user=source.capabilities.as_root)
-    if result.exit_code in _NO_COMMAND:
-        raise Spoiled(f"the agent's sandbox cannot pack {path!r} any more")
     try:
-        read_pack_result(result, path)
+        await pack(source, path, packed, user=source.capabilities.as_root)
+    except NoTar as error:
+        raise Spoiled(f"the agent's sandbox cannot pack {path!r} any more") from error
     except FileNotFoundError:
         return False
     return True

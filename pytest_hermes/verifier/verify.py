@@ -60,24 +60,22 @@ async def verify(
         return await run_tests(await place.start(), tests, timeout)
 
     here = await run()
-    problem = _problem(here, tests)
-    if problem is not None and agent_acted:
+    outcome = _outcome(here, tests)
+    if isinstance(outcome, _Problem) and agent_acted:
         async with place.another() as untouched:
             control = await run_tests(untouched, tests, timeout)
-        solvable = _problem(control, tests) is None
-        if solvable and problem.may_pass:
+        solvable = isinstance(_outcome(control, tests), Reward)
+        if solvable and outcome.may_pass:
             # What could not be had in one minute may be had in the next, whatever the agent did.
             here = await run()
-            problem = _problem(here, tests)
-        if solvable and problem is not None:
+            outcome = _outcome(here, tests)
+        if solvable and isinstance(outcome, _Problem):
             # What the agent made is in their way.
-            source = f"{problem.text}; in an untouched sandbox they come to a result"
+            source = f"{outcome.text}; in an untouched sandbox they come to a result"
             return _verdict(here, fresh, reward=0.0, source=source)
-    if problem is not None:
-        return _verdict(here, fresh, error=problem.text)
-    reward = _reward(here)
-    assert isinstance(reward, Reward)
-    return _verdict(here, fresh, reward=reward.value, metrics=reward.metrics, source=reward.source)
+    if isinstance(outcome, _Problem):
+        return _verdict(here, fresh, error=outcome.text)
+    return _verdict(here, fresh, reward=outcome.value, metrics=outcome.metrics, source=outcome.source)
 
 
 async def _run_fresh(place: Place, tests: TaskTests, timeout: float, artifacts: Sequence[str]) -> TestsRun:
@@ -124,23 +122,19 @@ def check_artifacts(sandbox: Sandbox, artifacts: Sequence[str]) -> None:
         )
 
 
-def _reward(run: TestsRun) -> Reward | str:
-    assert run.exit_code is not None
-    try:
-        return read_reward(run.files, run.exit_code)
-    except NoReward as problem:
-        return str(problem)
-
-
-def _problem(run: TestsRun, tests: TaskTests) -> _Problem | None:
-    """Return why the tests came to no result, None when they did."""
+def _outcome(run: TestsRun, tests: TaskTests) -> Reward | _Problem:
+    """Return the result that the tests came to, or why they came to none."""
     if run.problem is not None:
         return _Problem(run.problem)
     if run.exit_code is None:
         return _Problem("the tests ran out of time")
-    reward = _reward(run)
-    passed = isinstance(reward, Reward) and reward.value > 0
-    left_reward = isinstance(reward, str) or reward.source != EXIT_CODE
+    outcome: Reward | _Problem
+    try:
+        outcome = read_reward(run.files, run.exit_code)
+    except NoReward as problem:
+        outcome = _Problem(str(problem))
+    passed = isinstance(outcome, Reward) and outcome.value > 0
+    left_reward = isinstance(outcome, _Problem) or outcome.source != EXIT_CODE
     if run.out_of_memory and not passed:
         return _Problem("the tests were killed for want of memory")
     if not left_reward and run.exit_code in _CANNOT_START:
@@ -151,7 +145,7 @@ def _problem(run: TestsRun, tests: TaskTests) -> _Problem | None:
     if tests.writes_report and "ctrf.json" not in run.files and not passed and _MISSING.search(said):
         why = f"the tests did not run: {tests.script} left no report of them{_because(run)}"
         return _Problem(why, may_pass=True)
-    return _Problem(reward) if isinstance(reward, str) else None
+    return outcome
 
 
 def _because(run: TestsRun) -> str:

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_hermes.sandbox.docker.hijack import EngineRefused, Stream
-from pytest_hermes.sandbox.marks import MarkedStream, mark_prefix
+from pytest_hermes.sandbox.marks import MarkedStream
 
-PREFIX = mark_prefix("hermes:0123:")
+MARK = "hermes:0123:"
+PREFIX = b"\0" + MARK.encode()
 
 #: Bytes of a command, among them what marks begin with.
 outputs = st.lists(st.sampled_from([b"\0", PREFIX[:5], PREFIX[:-1], b"x", b"\n\xff"]), max_size=8).map(b"".join)
@@ -32,7 +33,7 @@ def test_marks_are_found_and_all_else_is_passed_on(
     before: bytes, during: bytes, after: bytes, code: int, sizes: list[int]
 ) -> None:
     seen, events = bytearray(), []
-    stream = MarkedStream(PREFIX, seen.extend, begun=lambda: events.append(len(seen)), ended=events.append)
+    stream = MarkedStream(MARK, seen.extend, begun=lambda: events.append(len(seen)), ended=events.append)
     sent = before + PREFIX + b"beg\n" + during + PREFIX + b"%03d\n" % code + after
     for piece in pieces(sent, sizes):
         stream.feed(piece)
@@ -44,7 +45,7 @@ def test_marks_are_found_and_all_else_is_passed_on(
 @given(output=outputs, sizes=cuts)
 def test_what_only_looks_like_a_mark_is_passed_on_at_the_end(output: bytes, sizes: list[int]) -> None:
     seen = bytearray()
-    stream = MarkedStream(PREFIX, seen.extend, begun=pytest.fail, ended=pytest.fail)
+    stream = MarkedStream(MARK, seen.extend, begun=pytest.fail, ended=pytest.fail)
     for piece in pieces(output, sizes):
         stream.feed(piece)
     stream.finish()
@@ -81,8 +82,7 @@ def test_what_an_engine_refuses_is_told(sizes: list[int], chunked: bool) -> None
         stream = Stream(pytest.fail, pytest.fail)
         for piece in pieces(b"HTTP/1.1 404 Not Found\r\n" + length + b"\r\n\r\n" + body, sizes):
             stream.data_received(piece)
-        with pytest.raises(EngineRefused, match=r"^no such exec$") as refused:
+        with pytest.raises(EngineRefused, match=r"^no such exec$"):
             await stream.opened
-        assert refused.value.status == 404
 
     asyncio.run(receive())

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 
 from pytest_hermes.sandbox.local import LocalSandbox
 from pytest_hermes.task import SandboxSpec
+from pytest_hermes.tools.contents import read_whole, read_window, write_whole
 from pytest_hermes.tools.dispatch import dispatch
 from pytest_hermes.tools.file import TOOLSET
 from pytest_hermes.tools.place import Place
-from pytest_hermes.tools.reading import read_whole, read_window
 from pytest_hermes.tools.searching import find_lines
-from pytest_hermes.tools.writing import write_whole
 
 pytestmark = pytest.mark.asyncio
 

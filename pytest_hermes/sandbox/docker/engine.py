@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from ...background import at_exit
 from ...errors import InfrastructureError, UsageError
 from .address import Address, engine_address
-from .hijack import EngineRefused, Sink, Stream, open_stream
+from .hijack import EngineRefused, Sink, Stream
 from .owner import current_owner, is_dead
 from .reap import remove_containers
 
@@ -69,7 +69,7 @@ class Engine:
         self.owner = current_owner()
         self._threads = concurrent.futures.ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="hermes-docker")
         self._reaper = subprocess.Popen(
-            [sys.executable, "-P", "-m", f"{__package__}.reaper", self.owner],
+            [sys.executable, "-P", "-m", f"{__package__}.reap", self.owner],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -90,11 +90,20 @@ class Engine:
         return self._threads.submit(self._translated, function, *args, **kwargs)
 
     async def stream(self, path: str, body: Any, *, stdout: Sink, stderr: Sink) -> Stream:
-        """Open a stream; see `open_stream`. Raises InfrastructureError when the engine cannot be reached or refuses."""
-        path = f"/v{self.client.api_version}{path}"
+        """Send a request and return its stream once the engine has accepted it.
+
+        Raises InfrastructureError when the engine cannot be reached or refuses.
+        """
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT):
-                return await open_stream(self.address, path, body, stdout=stdout, stderr=stderr)
+                stream = await self.address.connect(lambda: Stream(stdout, stderr))
+                try:
+                    stream.send_request(f"/v{self.client.api_version}{path}", body)
+                    await stream.opened
+                except BaseException:
+                    stream.close()
+                    raise
+                return stream
         except TimeoutError:
             raise self.lost(OSError(f"no answer within {_REQUEST_TIMEOUT} seconds")) from None
         except EngineRefused as error:

@@ -14,8 +14,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from .address import Address
-
 #: Bytes of a frame's header: the stream's number, three zeros, and the length of what follows.
 _HEADER = 8
 
@@ -31,7 +29,10 @@ class EngineRefused(Exception):
 
 
 class Stream(asyncio.Protocol):
-    """A process's standard streams. Its output goes to two sinks, and to none once it is closed."""
+    """A process's standard streams. Its output goes to two sinks, and to none once it is closed.
+
+    There are none before `send_request` was called and `opened` is done.
+    """
 
     def __init__(self, stdout: Sink, stderr: Sink) -> None:
         loop = asyncio.get_running_loop()
@@ -83,9 +84,6 @@ class Stream(asyncio.Protocol):
         except Exception as error:
             self._end(error)
             self.close()
-
-    def eof_received(self) -> bool:
-        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._may_write.set()
@@ -165,18 +163,3 @@ def _is_whole(head: bytes, body: bytes) -> bool:
         if name.strip().lower() == b"content-length" and value.strip().isdigit():
             return len(body) >= min(int(value), _HEAD_LIMIT)
     return body.endswith(b"0\r\n\r\n") or len(body) >= _HEAD_LIMIT
-
-
-async def open_stream(address: Address, path: str, body: Any, *, stdout: Sink, stderr: Sink) -> Stream:
-    """Send a request and return its stream once the engine has accepted it.
-
-    Raises EngineRefused for an answer that is an error, and OSError when there is no connection.
-    """
-    stream = await address.connect(lambda: Stream(stdout, stderr))
-    try:
-        stream.send_request(path, body)
-        await stream.opened
-    except BaseException:
-        stream.close()
-        raise
-    return stream

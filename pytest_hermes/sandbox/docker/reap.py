@@ -1,8 +1,17 @@
-"""Removes containers by whose they are."""
+"""Removes containers by whose they are; as a program, those of a process that has died.
+
+A running container ends by itself when its owner does. One that was made and not started yet cannot, so somebody must
+come after it: this program outlives its owner for a moment. Standard input is a pipe that the owner holds: its end
+without a byte is the owner's sudden death.
+
+    python -m pytest_hermes.sandbox.docker.reap OWNER
+"""
 
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -10,6 +19,10 @@ from .owner import LABEL
 
 if TYPE_CHECKING:
     from docker import APIClient
+
+#: Seconds to go on looking, for what the engine was still making, and to pause between two looks.
+_PATIENCE = 1.5
+_PAUSE = 0.1
 
 
 def remove_containers(client: APIClient, of: Callable[[str], bool]) -> int:
@@ -29,3 +42,28 @@ def remove_containers(client: APIClient, of: Callable[[str], bool]) -> int:
         with contextlib.suppress(docker.errors.APIError):
             client.remove_container(container, force=True, v=True)
     return len(left)
+
+
+def main() -> None:
+    if sys.stdin.buffer.read(1):
+        return  # the owner has ended in order
+    # Not before: it is of no use to most runs.
+    import docker.errors
+    import requests
+
+    from .address import engine_address
+
+    client = engine_address().client()
+    try:
+        end = time.monotonic() + _PATIENCE
+        while time.monotonic() < end:
+            # An engine that is busy may be asked again.
+            with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+                remove_containers(client, lambda owner: owner == sys.argv[1])
+            time.sleep(_PAUSE)
+    finally:
+        client.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import posixpath
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -122,9 +121,9 @@ class DockerSandbox(ShellSandbox):
 
     async def run(
         self,
-        command: str | Sequence[str],
-        cwd: str | None,
-        env: Mapping[str, str] | None,
+        argv: Sequence[str],
+        cwd: str,
+        env: Mapping[str, str],
         stdin: bytes | BinaryIO,
         stdout: Output,
         stderr: Output,
@@ -137,19 +136,12 @@ class DockerSandbox(ShellSandbox):
         self._commands.add(running)
         running.exited.add_done_callback(lambda _: self._commands.discard(running))
         try:
-            await running.start(
-                self._argv(command), cwd=posixpath.join(self.workdir, cwd or "."), env=env or {}, stdin=stdin, user=user
-            )
+            await running.start(argv, cwd=cwd, env=env, stdin=stdin, user=user)
         except BaseException:
             with contextlib.suppress(InfrastructureError):
                 await running.kill()
             raise
         return running
-
-    def _argv(self, command: str | Sequence[str]) -> Sequence[str]:
-        if isinstance(command, str):
-            return [self.shell, "-c", command]
-        return command
 
     def _check_needs(self, engine: Engine) -> None:
         """Raise Unsupported for what this engine's machine does not have."""

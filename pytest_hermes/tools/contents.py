@@ -1,4 +1,4 @@
-"""Reads files inside the sandbox: a window of lines for a model, whole ones for the other tools."""
+"""Reads and writes files inside the sandbox: a window of lines for a model, whole ones for the other tools."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ async def read_whole(place: Place, path: str, limit: int = WHOLE_LIMIT) -> bytes
     if len(data) > limit:
         raise ToolProblem(f"{path!r}: it has more than {limit} bytes")
     return data
+
+
+async def write_whole(place: Place, path: str, data: bytes) -> bool:
+    """Make `data` the content of a file, with its parent folders if need be; return whether the file is new.
+
+    Raises ToolProblem.
+    """
+    return (await run_script(place, "write", path, len(data), stdin=data)).strip() == b"1"
 
 
 def as_text(data: bytes, path: str, *, cut: bool = False) -> str:
