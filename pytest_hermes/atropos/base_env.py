@@ -24,10 +24,10 @@ from .env_benchmark import EnvBenchmark
 from .env_config import HermesAgentEnvConfig, ServerConfig, as_list
 from .evaluation import write_evaluation
 from .ledger import GROUP, GroupLedger
+from .ledger_file import Registration
 from .rollouts import RolloutRunner
 from .scored_group import join
 from .scored_rollout import group_in
-from .sent_groups import Registration
 from .server import HermesServer
 from .standing import in_metrics
 from .steps import do_what_is_due, end_if_idle
@@ -282,7 +282,7 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
         if self.ledger.notes is not None:
             free = self.max_num_workers - len(self.workers) - len(self.backlog)
             # Atropos takes them from its end.
-            self.backlog[:0] = reversed(await self.ledger.draw(self.get_next_item, free))
+            self.backlog[:0] = reversed(await self.ledger.sample(self.get_next_item, free))
         await super().add_train_workers()
         end_if_idle(self)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import HermesError
 from .ending import RunFailed
-from .sent_groups import Draw, Registration, SentGroups, State
+from .ledger_file import LedgerFile, Registration, Sample, State
 
 log = logging.getLogger("pytest_hermes.atropos")
 
@@ -26,7 +26,7 @@ class Group:
     item: Any
     id: str
     #: By which it is noted what becomes of it; None: it is not.
-    draw: Draw | None = None
+    sample: Sample | None = None
     #: Whether it was short before.
     tried: bool = False
     #: Schemas and names of the tools that its rollouts may call, once they were resolved.
@@ -46,7 +46,7 @@ class GroupLedger:
 
     def __init__(self, task_of: Callable[[Any], str], stop: Callable[[HermesError], None]) -> None:
         #: The notes of what was sent, where a file for them was named.
-        self.notes: SentGroups | None = None
+        self.notes: LedgerFile | None = None
         #: Rows that took the place of rollouts that failed.
         self.rows_padded = 0
         self._task_of = task_of
@@ -56,14 +56,14 @@ class GroupLedger:
 
     def open_notes(self, path: Path) -> None:
         """Note what is sent in a file, and send nothing that is noted there. Raises UsageError when it cannot."""
-        self.notes = SentGroups(path)
+        self.notes = LedgerFile(path)
         if len(self.notes):
             log.info(
                 "%s groups are noted in %s and are not sent again; of %s of them it is not known whether they arrived",
                 len(self.notes), path, self.notes.in_doubt,
             )  # fmt: skip
 
-    async def draw(self, next_item: Callable[[], Awaitable[Any]], count: int) -> list[Any]:
+    async def sample(self, next_item: Callable[[], Awaitable[Any]], count: int) -> list[Any]:
         """Return the next items, at most `count`, without those whose groups were noted before this run began."""
         items: list[Any] = []
         while len(items) < count and (item := await next_item()) is not None:
@@ -106,13 +106,18 @@ class GroupLedger:
 
     def _waits_for(self, item: Any, numbered: bool) -> Group:
         for group in self._waiting:
-            if group.item is item and (group.draw is not None) == numbered:
+            if group.item is item and (group.sample is not None) == numbered:
                 self._waiting.remove(group)
                 return group
         for group, task in self._working.items():
             # Its worker was cancelled, and is closing sandboxes.
             cancelled = task is not None and task.cancelling() > 0
-            if group.item is item and cancelled and (group.draw is not None) == numbered and not self._is_noted(group):
+            if (
+                group.item is item
+                and cancelled
+                and (group.sample is not None) == numbered
+                and not self._is_noted(group)
+            ):
                 del self._working[group]
                 return group
         if not numbered:
@@ -124,19 +129,19 @@ class GroupLedger:
     def _numbered(self, item: Any) -> Group | None:
         """Return the next group of an item's task; None when it was noted before this run began."""
         assert self.notes is not None
-        draw = self.notes.draw(self._task_of(item))
-        return None if draw is None else Group(item, draw.group, draw)
+        sample = self.notes.sample(self._task_of(item))
+        return None if sample is None else Group(item, sample.group, sample)
 
     def _is_noted(self, group: Group) -> bool:
-        return self.notes is not None and group.draw is not None and group.draw in self.notes
+        return self.notes is not None and group.sample is not None and group.sample in self.notes
 
     def note(self, state: State) -> None:
         """Write down what becomes of the group that the running code makes or sends, where that is asked for."""
         group = GROUP.get()
-        if self.notes is None or group is None or group.draw is None:
+        if self.notes is None or group is None or group.sample is None:
             return
         with self._writing(self.notes):
-            self.notes.note(group.draw, state)
+            self.notes.note(group.sample, state)
 
     def register(self, now: Registration) -> Registration | None:
         """Note a registration, and return the one before if it is to end."""
@@ -146,7 +151,7 @@ class GroupLedger:
             return self.notes.register(now)
 
     @contextmanager
-    def _writing(self, notes: SentGroups) -> Iterator[None]:
+    def _writing(self, notes: LedgerFile) -> Iterator[None]:
         try:
             yield
         except OSError as error:

@@ -16,9 +16,9 @@ from ..benchmark import Benchmark
 from ..config.options import Options
 from ..errors import HermesError, InfrastructureError, Refused, UsageError
 from ..judging import Judging
-from ..models.tokens.certificate import problems
 from ..models.tokens.errors import TemplateError
 from ..models.tokens.trace import TokenTrace
+from ..models.tokens.trace_validation import problems
 from ..redact import Redactor
 from ..rewards import keyword_overlap
 from ..rollout.attempt import Rollout
@@ -64,7 +64,7 @@ class RolloutRunner:
         stop: Callable[[HermesError], None],
     ) -> None:
         self.source = ServedSource(server)
-        #: Rollouts whose tokens did not pass their certificate.
+        #: Rollouts whose tokens are not valid.
         self.traces_rejected = 0
         #: Rollouts whose reward a judge should have given and a heuristic gave.
         self.rewards_by_heuristic = 0

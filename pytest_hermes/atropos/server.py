@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 from atroposlib.envs.server_handling.server_baseline import APIServer, APIServerConfig
 
 from ..errors import InfrastructureError, Refused, UsageError
+from ..models.builtin import BUILTIN
 from ..models.clock import request_waits
-from ..models.embedded import EMBEDDED
 from ..models.endpoint import Endpoint
 from ..models.keys import AGENT, OPENAI, find_address
 from ..models.limiter import CallLimiter
@@ -129,8 +129,8 @@ def model_source(
     With `tokens`, servers of a type that tells token ids are asked by them.
     """
     model, base_url = config.model_name, config.base_url or None
-    if base_url is None and model in EMBEDDED:
-        return EMBEDDED[model]()
+    if base_url is None and model in BUILTIN:
+        return BUILTIN[model]()
     environ = dict(environ)
     if config.api_key:
         base_url = base_url or environ.get("OPENAI_BASE_URL") or OPENAI
@@ -150,7 +150,7 @@ def model_source(
 
 
 class ServedSource:
-    """The models of an environment's rollouts: its servers, whichever is least busy, or an embedded one."""
+    """The models of an environment's rollouts: its servers, whichever is least busy, or a built-in one."""
 
     def __init__(self, manager: ServerManager) -> None:
         self._manager = manager

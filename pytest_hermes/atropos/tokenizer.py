@@ -13,7 +13,7 @@ import atroposlib.envs.base as atropos_base
 from atroposlib.envs.server_handling.server_baseline import APIServerConfig
 
 from ..errors import UsageError
-from ..models.embedded import EMBEDDED
+from ..models.builtin import BUILTIN
 from .env_config import HermesAgentEnvConfig
 
 #: Seconds in which the hub must answer once to be asked for more.
@@ -82,7 +82,7 @@ def _named(config: HermesAgentEnvConfig, server: APIServerConfig) -> tuple[str, 
 
 
 def _load(name: str) -> tuple[Any, str]:
-    if name in EMBEDDED or not name:
+    if name in BUILTIN or not name:
         return None, f"the model {name or 'without a name'} has no tokenizer; name one with --env.tokenizer_name"
     from transformers import AutoTokenizer
 

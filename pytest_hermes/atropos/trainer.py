@@ -14,9 +14,9 @@ from typing import Any
 
 from ..errors import HermesError, InfrastructureError, UsageError
 from .ending import RunFailed
+from .ledger_file import State
 from .run_api import RunApi
 from .scored_group import as_sent, further_segments, why_not
-from .sent_groups import State
 
 log = logging.getLogger("pytest_hermes.atropos")
 

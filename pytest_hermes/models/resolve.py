@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import UsageError
-from .embedded import EMBEDDED
+from .builtin import BUILTIN
 from .keys import AGENT, JUDGE, check_base_url, find_address
 from .limiter import CallLimiter, CallLimiters
 from .protocol import ModelSource
@@ -24,7 +24,7 @@ def resolve_model(
 ) -> ModelSource:
     """Return who answers: `model` if given, else `default`, the choice of `who` asks for users without a key.
 
-    `oracle` and `nop` are embedded unless a base URL says that an endpoint serves a model of that name.
+    `oracle` and `nop` are built in unless a base URL says that an endpoint serves a model of that name.
     `calls` and `policy` are for endpoints: how much they are asked at once, and how often again after a fault.
     Raises UsageError when nobody would answer.
     """
@@ -37,8 +37,8 @@ def resolve_model(
                 "--hermes-model=oracle plays the reference solutions, nop does nothing"
             )
         model = default
-    if base_url is None and model in EMBEDDED:
-        return EMBEDDED[model]()
+    if base_url is None and model in BUILTIN:
+        return BUILTIN[model]()
     from .endpoint import Endpoint
 
     address = find_address(model, base_url, environ)
@@ -53,7 +53,7 @@ def resolve_judge(
         if base_url is None:
             return None
         raise UsageError(f"base URL {check_base_url(base_url, JUDGE)} needs a model: add {JUDGE.model}=NAME")
-    if base_url is None and model in EMBEDDED:
+    if base_url is None and model in BUILTIN:
         raise UsageError(f"{model!r} cannot judge: name the model of an endpoint with {JUDGE.model}")
     from .endpoint import Endpoint
 

@@ -69,8 +69,8 @@ class AgentSession:
             self.run = Run(
                 plan,
                 self.loop,
-                budget=SharedBudget(plan.budget_limits, shared.own_ledger, began=shared.made),
-                judge_budget=SharedBudget(plan.judge_limits, shared.own_judge_ledger, began=shared.made),
+                budget=SharedBudget(plan.budget_limits, shared.tests_ledger, began=shared.made),
+                judge_budget=SharedBudget(plan.judge_limits, shared.tests_judge_ledger, began=shared.made),
             )
         self.loop.run(self._prepare_loop())
 

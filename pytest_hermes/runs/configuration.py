@@ -14,7 +14,7 @@ from ..config.options import OPTIONS, Options
 from ..config.settings import Config, Layer, Origin, Setting, resolve
 from ..config.unused import BENCHMARK_KEYS, describe_unused, why_not_obeyed
 from ..errors import UsageError
-from ..models.embedded import EMBEDDED
+from ..models.builtin import BUILTIN
 from ..models.limiter import CallLimiter
 from ..models.protocol import ModelSource
 from ..models.resolve import resolve_judge, resolve_model
@@ -139,7 +139,7 @@ def _places(origins: Iterable[Origin]) -> list[str]:
 def endpoint_of(config: Config) -> str | None:
     """Return the base URL that was set, None where it was set for another model than the one that answers."""
     model, url = (config.origin(f"openai.{name}").layer for name in ("model_name", "base_url"))
-    if config.openai.model_name in EMBEDDED and model > url:
+    if config.openai.model_name in BUILTIN and model > url:
         return None
     return config.openai.base_url
 

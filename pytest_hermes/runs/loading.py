@@ -16,7 +16,7 @@ from ..benchmark import Benchmark
 from ..config.options import DEFAULT_IN_FLIGHT, Options
 from ..config.settings import Config
 from ..errors import UsageError
-from ..models.embedded import NopSource, OracleSource
+from ..models.builtin import NopSource, OracleSource
 from ..models.limiter import CallLimiter, CallLimiters
 from ..models.protocol import ModelSource
 from ..models.retry import retry_policy

@@ -17,10 +17,10 @@ class SharedFolder:
         self.index = path / "tasks.pickle"
         #: What answers cost: of benchmarks, and of tests of the user's own.
         self.ledger = path / "spent.jsonl"
-        self.own_ledger = path / "spent-by-tests.jsonl"
+        self.tests_ledger = path / "spent-by-tests.jsonl"
         #: What the judge's answers cost, likewise.
         self.judge_ledger = path / "spent-by-judge.jsonl"
-        self.own_judge_ledger = path / "spent-by-judge-of-tests.jsonl"
+        self.tests_judge_ledger = path / "spent-by-judge-of-tests.jsonl"
 
     def progress_of(self, worker: str) -> Path:
         """Return where a worker, such as `gw0`, writes its progress."""

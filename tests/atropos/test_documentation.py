@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pytest_hermes.models.tokens.certificate import problems
 from pytest_hermes.models.tokens.trace import TokenTrace
+from pytest_hermes.models.tokens.trace_validation import problems
 from tests.services.bench import Bench
 from tests.services.chat_families import FAMILIES
 from tests.services.token_server import TokenServer

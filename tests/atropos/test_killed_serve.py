@@ -183,7 +183,7 @@ def test_no_group_is_sent_twice_whenever_a_run_is_killed(
 
 
 def test_only_ones_own_registration_is_ended(tmp_path: Path) -> None:
-    from pytest_hermes.atropos.sent_groups import Registration, SentGroups
+    from pytest_hermes.atropos.ledger_file import LedgerFile, Registration
 
     path = tmp_path / "sent.jsonl"
     first = Registration("http://a", 1, "my_env_0", 5)
@@ -198,7 +198,7 @@ def test_only_ones_own_registration_is_ended(tmp_path: Path) -> None:
         Registration("http://b", 4, "my_env_2", 9),
         Registration("http://b", 5, "other_3", 9),
     ):
-        sent = SentGroups(path)
+        sent = LedgerFile(path)
         ended.append(sent.register(now))
         assert len(sent) == 0
         sent.close()
@@ -208,13 +208,13 @@ def test_only_ones_own_registration_is_ended(tmp_path: Path) -> None:
 
 async def test_notes(tmp_path: Path) -> None:
     from pytest_hermes.atropos.ledger import GroupLedger
-    from pytest_hermes.atropos.sent_groups import SentGroups
+    from pytest_hermes.atropos.ledger_file import LedgerFile
 
     path = tmp_path / "deep" / "sent.jsonl"
     ledger = GroupLedger(lambda item: str(item["id"]), stop=lambda reason: None)
     ledger.open_notes(path)
     with pytest.raises(UsageError, match="another run is writing to"):
-        SentGroups(path)
+        LedgerFile(path)
     item = {"id": "a"}
     with ledger.worked_on(item, noted=True) as first:
         ledger.note("sending")
@@ -235,13 +235,13 @@ async def test_notes(tmp_path: Path) -> None:
     # What an evaluation works on is none of these.
     with ledger.worked_on(item) as other_one:
         ledger.note("sending")
-        assert other_one.draw is None
+        assert other_one.sample is None
 
     # Who is cancelled may take long to close its sandboxes; the next one to work on the item does not wait for that.
     async def work(until: asyncio.Event, closed: asyncio.Event) -> Any:
         with ledger.worked_on(other, noted=True) as group:
-            assert group.draw is not None
-            numbers.append(group.draw.number)
+            assert group.sample is not None
+            numbers.append(group.sample.number)
             try:
                 await until.wait()
             finally:
@@ -260,19 +260,19 @@ async def test_notes(tmp_path: Path) -> None:
     await asyncio.wait({cancelled, beside, next_one})
     assert numbers == [0, 1, 0]
     with ledger.worked_on(other, noted=True) as last:
-        assert last.draw is not None
-        assert last.draw.number == 2
+        assert last.sample is not None
+        assert last.sample.number == 2
     ledger.close()
     with path.open("ab") as file:  # the power failed
         file.write(b'{"task": "b", "numb')
-    sent = SentGroups(path)
+    sent = LedgerFile(path)
     assert (len(sent), sent.in_doubt) == (2, 2)
-    assert [sent.draw("a") for _ in range(3)] == [None, None, second.draw]
+    assert [sent.sample("a") for _ in range(3)] == [None, None, second.sample]
     sent.close()
     other_file = tmp_path / "other.jsonl"
     other_file.write_text('{"messages": []}\n')
     with pytest.raises(UsageError, match="is not a file of sent groups"):
-        SentGroups(other_file)
+        LedgerFile(other_file)
 
 
 async def test_what_cannot_be_noted_ends_the_run(tmp_path: Path) -> None:
@@ -303,13 +303,13 @@ async def test_what_cannot_be_noted_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_loses_no_note(tmp_path: Path) -> None:
-    from pytest_hermes.atropos.sent_groups import SentGroups
+    from pytest_hermes.atropos.ledger_file import LedgerFile
 
     path = tmp_path / "sent.jsonl"
     with full_disk(path, room=9), pytest.raises(UsageError, match=r"sent_groups: cannot write .*: File too large"):
-        SentGroups(path)
-    sent = SentGroups(path)
-    first, second, third = (sent.draw("a") for _ in range(3))
+        LedgerFile(path)
+    sent = LedgerFile(path)
+    first, second, third = (sent.sample("a") for _ in range(3))
     assert first is not None
     assert second is not None
     assert third is not None
@@ -319,29 +319,29 @@ def test_a_full_disk_loses_no_note(tmp_path: Path) -> None:
     # There is room again, and no half line in the way.
     sent.note(third, "sending")
     sent.close()
-    sent = SentGroups(path)
-    assert [sent.draw("a") for _ in range(3)] == [None, second, None]
+    sent = LedgerFile(path)
+    assert [sent.sample("a") for _ in range(3)] == [None, second, None]
     sent.note(second, "sending")
     sent.close()
-    sent = SentGroups(path)
-    assert [sent.draw("a") for _ in range(3)] == [None, None, None]
+    sent = LedgerFile(path)
+    assert [sent.sample("a") for _ in range(3)] == [None, None, None]
     sent.close()
 
 
 @settings(max_examples=50, deadline=None)
 @given(runs=st.lists(st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=6), max_size=5))
 def test_no_draw_is_handed_out_once_it_was_noted(runs: list[list[tuple[str, bool]]], tmp_path_factory: Any) -> None:
-    from pytest_hermes.atropos.sent_groups import SentGroups
+    from pytest_hermes.atropos.ledger_file import LedgerFile
 
     path = tmp_path_factory.mktemp("sent") / "sent.jsonl"
     noted: set[str] = set()
     for run in runs:
-        sent = SentGroups(path)
+        sent = LedgerFile(path)
         for task, sending in run:
-            draw = sent.draw(task)
-            assert draw is None or draw.group not in noted
-            if draw is not None and sending:
-                sent.note(draw, "sending")
-                noted.add(draw.group)
+            sample = sent.sample(task)
+            assert sample is None or sample.group not in noted
+            if sample is not None and sending:
+                sent.note(sample, "sending")
+                noted.add(sample.group)
         assert len(sent) == len(noted)
         sent.close()

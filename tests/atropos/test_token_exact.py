@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from pytest_hermes.models.tokens.certificate import problems
 from pytest_hermes.models.tokens.trace import IGNORED, TokenTrace
+from pytest_hermes.models.tokens.trace_validation import problems
 from pytest_hermes.rollout.record import AttemptRecord
 from tests.atropos.test_serve import ENV
 from tests.services.bench import Bench
@@ -213,7 +213,7 @@ async def test_a_short_group_is_filled_up_with_what_teaches_nothing(env: Any) ->
     assert env.trainer.groups_dropped == {"short": 1}
 
 
-async def test_what_does_not_pass_its_certificate_is_rejected_and_counted(
+async def test_what_is_not_valid_is_rejected_and_counted(
     env: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from pytest_hermes.atropos.standing import in_words

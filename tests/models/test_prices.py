@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_hermes.models.embedded import NopSource
+from pytest_hermes.models.builtin import NopSource
 from pytest_hermes.models.endpoint import Endpoint
 from pytest_hermes.models.keys import OPENAI, OPENROUTER, Address
 from pytest_hermes.models.prices import SOURCE, with_list_price

@@ -6,7 +6,7 @@ vLLM lives in an environment of its own (Python 3.11, an x86 CPU with AVX-512; a
     /tmp/vllm/bin/pip uninstall -y torchvision torchaudio torchcodec
     python -m tests.rl.real_vllm /tmp/vllm/bin/python
 
-It fails unless the server is detected, every trace passes its certificate, the logprobs are those that vLLM gives the
+It fails unless the server is detected, every trace is valid, the logprobs are those that vLLM gives the
 same tokens as a prompt, and `process` writes traces that read back.
 """
 
@@ -27,9 +27,9 @@ from typing import Any
 
 from pytest_hermes.models.endpoint import Endpoint
 from pytest_hermes.models.keys import Address
-from pytest_hermes.models.tokens.certificate import problems
 from pytest_hermes.models.tokens.model import TokenSettings, TokenSource
 from pytest_hermes.models.tokens.trace import TokenTrace
+from pytest_hermes.models.tokens.trace_validation import problems
 from tests.services.chat_families import FAMILIES
 
 #: Run by vLLM's Python, which has torch. About a million parameters, of which random ones sample any token at all.

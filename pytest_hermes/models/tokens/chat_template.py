@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import TemplateError
-from .guarded_text import GuardedText
+from .special_tokens import SpecialTokenEscaping
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -53,7 +53,7 @@ class ChatTemplate:
         """Raises TemplateError for a tokenizer that is not fast, or does not give back the text it is given."""
         self._tokenizer = tokenizer
         self._options = dict(options or {})
-        self._text = GuardedText(tokenizer)
+        self._text = SpecialTokenEscaping(tokenizer)
         if (back := self.decode(self.encode(_PROBE)).removeprefix(" ")) != _PROBE:
             name = getattr(tokenizer, "name_or_path", "")
             raise TemplateError(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pytest_hermes.models.tokens.certificate import problems
 from pytest_hermes.models.tokens.trace import IGNORED, TokenTrace
+from pytest_hermes.models.tokens.trace_validation import problems
 from tests.services.chat_families import FAMILIES, INJECTED, Family
 
 TOOLS = [

@@ -12,8 +12,8 @@ from pytest_hermes.models.endpoint import Endpoint
 from pytest_hermes.models.keys import Address
 from pytest_hermes.models.protocol import ContextWindowExceeded
 from pytest_hermes.models.retry import RetryPolicy
-from pytest_hermes.models.tokens.certificate import problems
 from pytest_hermes.models.tokens.model import TokenSource
+from pytest_hermes.models.tokens.trace_validation import problems
 from tests.services.chat_families import FAMILIES
 
 ASKED: list[dict[str, Any]] = [{"role": "user", "content": "Go."}]

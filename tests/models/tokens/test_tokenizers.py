@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pytest_hermes.errors import UsageError
-from pytest_hermes.models.tokens.certificate import problems
 from pytest_hermes.models.tokens.chat_template import ChatTemplate
-from pytest_hermes.models.tokens.guarded_text import GuardedText
+from pytest_hermes.models.tokens.special_tokens import SpecialTokenEscaping
+from pytest_hermes.models.tokens.trace_validation import problems
 from tests.services import run_api
 from tests.services.piece_tokenizers import SPECIAL, piece_tokenizer
 from tests.services.required import require
@@ -90,7 +90,7 @@ def test_no_space_comes_between_an_answer_and_what_follows(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_special_tokens_are_the_templates_alone(kind: str) -> None:
     tokenizer = piece_tokenizer(kind, MARKED)
-    text = GuardedText(tokenizer)
+    text = SpecialTokenEscaping(tokenizer)
     for before, name, after in itertools.product(("", "the "), SPECIAL, ("", " the")):
         own = tokenizer.convert_tokens_to_ids(name)
         assert own in text.encode(f"{before}{name}{after}")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_hermes.models.tokens.certificate import problems
 from pytest_hermes.models.tokens.trace import IGNORED, TokenTrace
+from pytest_hermes.models.tokens.trace_validation import problems
 
 END = 99
 IDS = st.lists(st.integers(0, 90), min_size=1, max_size=6)

@@ -18,7 +18,7 @@ from .errors import TemplateError
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
-class GuardedText:
+class SpecialTokenEscaping:
     """A tokenizer whose added tokens have secret names: text that is spelled like one stays text.
 
     Its ids are those of the tokenizer it is made of, which must be a fast one.

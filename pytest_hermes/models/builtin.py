@@ -97,4 +97,4 @@ class NopSource(_Source):
         return Nop()
 
 
-EMBEDDED: dict[str, type[OracleSource] | type[NopSource]] = {"oracle": OracleSource, "nop": NopSource}
+BUILTIN: dict[str, type[OracleSource] | type[NopSource]] = {"oracle": OracleSource, "nop": NopSource}

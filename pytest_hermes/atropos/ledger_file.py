@@ -28,7 +28,7 @@ State = Literal["sending", "taken", "dropped"]
 
 
 @dataclass(frozen=True)
-class Draw:
+class Sample:
     """One group of a task: `number` counts from 0 how often the task was drawn."""
 
     task: str
@@ -60,7 +60,7 @@ class Registration:
         return grows and (self.url, name) == (earlier.url, same) and int(count) > int(before)
 
 
-class SentGroups:
+class LedgerFile:
     """The notes of one training run, which several processes may write one after the other."""
 
     def __init__(self, path: Path) -> None:
@@ -108,8 +108,8 @@ class SentGroups:
         """How many groups were noted, by this process and those before."""
         return len(self._noted)
 
-    def __contains__(self, draw: Draw) -> bool:
-        return (draw.task, draw.number) in self._noted
+    def __contains__(self, sample: Sample) -> bool:
+        return (sample.task, sample.number) in self._noted
 
     @property
     def in_doubt(self) -> int:
@@ -122,19 +122,19 @@ class SentGroups:
         earlier, self._registration = self._registration, now
         return earlier if earlier is not None and now.replaces(earlier) else None
 
-    def draw(self, task: str) -> Draw | None:
-        """Return the next draw of a task; None when its group was noted before this process began."""
+    def sample(self, task: str) -> Sample | None:
+        """Return the next sample of a task; None when its group was noted before this process began."""
         number = self._drawn[task]
         self._drawn[task] += 1
         name = hashlib.sha256(f"{self._run}\0{task}\0{number}".encode()).hexdigest()
-        draw = Draw(task, number, name[:12])
-        return None if draw in self else draw
+        sample = Sample(task, number, name[:12])
+        return None if sample in self else sample
 
-    def note(self, draw: Draw, state: State) -> None:
-        """Write down what becomes of a draw's group. Raises OSError when the disk does not take it."""
+    def note(self, sample: Sample, state: State) -> None:
+        """Write down what becomes of a sample's group. Raises OSError when the disk does not take it."""
         # What is sent must be known to the next process, also when this machine loses its power.
-        self._write({**vars(draw), "state": state}, sync=state == "sending")
-        self._noted[draw.task, draw.number] = state
+        self._write({**vars(sample), "state": state}, sync=state == "sending")
+        self._noted[sample.task, sample.number] = state
 
     def _write(self, line: dict[str, Any], *, sync: bool = False) -> None:
         append_whole(self._file, json.dumps(line).encode() + b"\n", sync=sync)
