@@ -122,9 +122,7 @@ class TestRegistering:
             names(["mien"])
 
     def test_what_cannot_be_registered(self) -> None:
-        with pytest.raises(
-            UsageError, match=r"'file' is the name of pytest_hermes\.tools\.file:TOOLSET, which"
-        ):
+        with pytest.raises(UsageError, match=r"'file' is the name of pytest_hermes\.tools\.file:TOOLSET, which"):
             register_toolset(Toolset("file", ()))
         with pytest.raises(UsageError, match=r"register_toolset\(\) takes a Toolset, not a str"):
             register_toolset("file")  # type: ignore[arg-type]
