@@ -47,7 +47,7 @@ async def run_mode(env: HermesAgentBaseEnv, mode: str) -> None:
 async def _prepare(env: HermesAgentBaseEnv) -> None:
     """Say who works where, and find out what would keep all rollouts from working.
 
-    Raises UsageError for a model without an endpoint, a sandbox or a toolset that does not exist, and Refused.
+    Raises UsageError for a model without an endpoint, a sandbox or a toolset that does not exist, and FatalError.
     """
     env._resolve_tools_for_group()
     if env.config.distribution is not None:

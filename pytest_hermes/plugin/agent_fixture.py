@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 import pytest
 
 from ..background import on_loop
-from ..errors import Refused
+from ..errors import FatalError
 from ..judging import Judging
 from ..result import AgentResult
 from ..rollout.agent import AgentModel, AgentTask
@@ -67,7 +67,7 @@ class TestSandbox:
         if judge is None:
             return Judging()
 
-        def refused(refusal: Refused) -> None:
+        def refused(refusal: FatalError) -> None:
             self.agents.end(node, refusal)
 
         return dataclasses.replace(judge, refused=refused).new_judging()
@@ -167,7 +167,7 @@ class AgentFixture:
         )
         try:
             return await on_loop(self._agents.loop.loop, self._agent.work_on(turns))
-        except Refused as refusal:
+        except FatalError as refusal:
             self._agents.end(self._node, refusal)
             raise
 

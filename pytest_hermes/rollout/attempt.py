@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..benchmark import REWARD_RANGE, Benchmark
 from ..core.checks import number
 from ..core.one_line import shown
-from ..errors import InfrastructureError, Refused
+from ..errors import FatalError, InfrastructureError
 from ..judging import Judging
 from ..models.protocol import Equipped
 from ..result import AgentResult, Usage
@@ -138,7 +138,7 @@ class Attempt:
                 return await (self.plan.ending or self._scored)(self._result)
         except InfrastructureError as failure:
             if failure.kind == "image" and self._shares_image():
-                raise Refused(f"{failure}; name another with --hermes-image", kind=failure.kind) from failure
+                raise FatalError(f"{failure}; name another with --hermes-image", kind=failure.kind) from failure
             raise
 
     def rollout(self, ending: Ending, captured: CapturedOutput) -> Rollout:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from ..background import LoopElsewhere
+from ..background import LoopRunner
 from ..core.one_line import described
+from ..core.shielded import Shielded
 from ..errors import InfrastructureError
 from ..judging import Judging
-from ..sandbox.steadfast import Steadfast
 from ..tools.bridge import install_bridge
 from .attempt import Attempt, Rollout
 from .boundary import (
@@ -83,7 +83,7 @@ class Engine:
         run_id: str,
         results: Results | None,
         on_record: Callable[[AttemptRecord], object],
-        loop: LoopElsewhere,
+        loop: LoopRunner,
         task_timeout: float | None = None,
         budget: Budget | None = None,
         infra_retries: int = 0,
@@ -143,14 +143,14 @@ class Engine:
         """
         handle = Handle(plan, key, self.call)
         task = asyncio.create_task(self._run(handle))
-        steadfast = Steadfast()
+        shielded = Shielded()
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError as cancellation:
-            steadfast.remember(cancellation)
+            shielded.remember(cancellation)
             _cancel(task, handle)
-            await steadfast.wait(task)
-        steadfast.release()
+            await shielded.wait(task)
+        shielded.release()
         if handle.future.cancelled():
             raise InfrastructureError(self.fatal or "the run was stopped", kind=self.fatal_kind or "stopped")
         return handle.future.result()
@@ -263,10 +263,10 @@ class Engine:
             None, self._results.keep_files, rollout.record, rollout.files
         )
         # It is paid for: an interrupt that comes now must not cost it.
-        steadfast = Steadfast()
-        await steadfast.wait(keeping)
+        shielded = Shielded()
+        await shielded.wait(keeping)
         keeping.result()
-        steadfast.release()
+        shielded.release()
 
     async def _hold(self, handle: Handle) -> None:
         if self._results is not None:

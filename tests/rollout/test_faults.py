@@ -24,9 +24,9 @@ from pydantic import BaseModel
 from pytest_hermes import Benchmark, Task, Verdict
 from pytest_hermes.background import BackgroundLoop
 from pytest_hermes.config.fields import EnvConfig
+from pytest_hermes.core.redact import Redactor
 from pytest_hermes.models import completion
 from pytest_hermes.models.builtin import NopSource
-from pytest_hermes.redact import Redactor
 from pytest_hermes.rollout import attempt as attempt_module
 from pytest_hermes.rollout import boundary as boundary_module
 from pytest_hermes.rollout import engine as engine_module
