@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..report.numbers import duration
-from ..rollout.places import sandbox_choice
+from ..rollout.sessions import sandbox_choice
 from ..runs.run_id import RUNS_DIR, new_run_id
 from . import wandb_use
 from .ending import RunFailed

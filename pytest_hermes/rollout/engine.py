@@ -116,7 +116,7 @@ class Engine:
         self._classify = classify
         self._on_undeclared_reward = on_undeclared_reward
         self._background = loop
-        self._places = asyncio.Semaphore(limit)
+        self._slots = asyncio.Semaphore(limit)
         self._running: dict[asyncio.Task[Any] | None, Handle] = {}
         self._stopping = False
         #: Held by who publishes a result: the loop's thread, or the one that gives a blocked loop up.
@@ -176,8 +176,8 @@ class Engine:
 
     async def _close(self, handle: Handle) -> None:
         """Close the sandbox of the attempt's last start, unless that is done."""
-        if handle.attempt is not None and handle.plan.place is None and not handle.attempt.place.closed:
-            fault = await contain(handle.attempt.place.close(), handle.is_stopped)
+        if handle.attempt is not None and handle.plan.session is None and not handle.attempt.session.closed:
+            fault = await contain(handle.attempt.session.close(), handle.is_stopped)
             if isinstance(fault, Fault) and not fault.stopped:
                 self._tell_problem(handle, fault.error)
 
@@ -199,7 +199,7 @@ class Engine:
     async def _in_turn(self, handle: Handle) -> None:
         CURRENT.set(handle.captured)
         self._running[asyncio.current_task()] = handle
-        async with self._places:
+        async with self._slots:
             handle.begin()
             self.in_flight += 1
             try:

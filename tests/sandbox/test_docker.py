@@ -27,7 +27,7 @@ from pytest_hermes.sandbox.docker.sandbox import DockerSandbox
 from pytest_hermes.task import SandboxSpec
 from pytest_hermes.tools.dispatch import dispatch
 from pytest_hermes.tools.file import TOOLSET as FILE_TOOLS
-from pytest_hermes.tools.place import Place
+from pytest_hermes.tools.session import SandboxSession
 from tests.services.registry import Registry
 
 from .backends import BACKENDS, opened
@@ -188,10 +188,10 @@ async def test_an_image_without_a_shell_is_said_to_have_none(docker_engine: dock
 @asynchronous
 async def test_a_session_and_the_file_tools_work_without_bash(context: Path) -> None:
     spec = SandboxSpec(build_context=context, env={"GIVEN": "1"})
-    place = Place(lambda: DockerSandbox(spec, name="no bash"), backend="docker")
+    session = SandboxSession(lambda: DockerSandbox(spec, name="no bash"), backend="docker")
     try:
-        shell = await place.shell()
-        assert place.sandbox.shell == "sh"
+        shell = await session.shell()
+        assert session.sandbox.shell == "sh"
 
         async def said(command: str) -> str:
             return (await shell.run(command, timeout=20)).stdout.decode()
@@ -205,14 +205,14 @@ async def test_a_session_and_the_file_tools_work_without_bash(context: Path) -> 
         assert (await shell.run("cd /; sleep 60", timeout=0.3)).timed_out
         assert await said("pwd") == "/etc\n"
         await said("mkdir /gone; cd /gone")
-        await place.sandbox.exec("rmdir /gone")
+        await session.sandbox.exec("rmdir /gone")
         assert await said("true") == "hermes: the folder /gone is gone; this command starts in /app\n"
         await said("cd /tmp")
         arguments = json.dumps({"path": "deep/file.txt", "content": "one\ntwo\n"})
-        assert not (await dispatch(FILE_TOOLS.tools, "write_file", arguments, place)).error
+        assert not (await dispatch(FILE_TOOLS.tools, "write_file", arguments, session)).error
         assert await said("cat deep/file.txt; pwd") == "one\ntwo\n/tmp\n"
     finally:
-        await place.close()
+        await session.close()
 
 
 @asynchronous
