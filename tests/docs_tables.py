@@ -25,7 +25,7 @@ SEE = {
     "--hermes-verifier": "benchmarks.md#verification",
     "--hermes-sandbox": "sandboxes.md",
     "--hermes-procs": "#more-than-one-process",
-    "--hermes-resume": "#going-on-with-a-run",
+    "--hermes-resume": "#resuming-a-run",
     "env.terminal_options": "sandboxes.md",
     "env.terminal_lifetime": "#limits",
     "env.tool_call_parser": "parsers.md",
@@ -80,8 +80,10 @@ _PLACE = re.compile(r"(<!-- table ([\w, ]+):[^>]*-->\n).*?(<!-- end -->)", re.DO
 
 def linked(text: str, link: str | None) -> str:
     """Return a text with a link to where more is said."""
-    where = "below" if link and link.startswith("#") else (link or "").partition("#")[0]
-    return f"{text} (see [{where}]({link}))" if link else text
+    if link is None:
+        return text
+    page, _, section = link.partition("#")
+    return f"{text} (see [{page or section.replace('-', ' ').capitalize()}]({link}))"
 
 
 def table(name: str) -> str:

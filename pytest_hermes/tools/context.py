@@ -163,6 +163,9 @@ class ToolContext:
         session = self._session()
         return self._wait(function(session))
 
+    #: The earlier name of `at_session`.
+    at_place = at_session
+
     def output_tail(self, characters: int) -> str:
         """Return the end of what `terminal` was asked and answered so far."""
         return "\n".join(self._outputs)[-characters:] if characters > 0 else ""
