@@ -6,9 +6,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
 
 from ..background import LoopRunner
 from ..core.one_line import described
@@ -33,27 +32,11 @@ from .budget import Budget
 from .captured_output import CURRENT
 from .handle import Handle
 from .plan import AttemptPlan
-from .record import AttemptRecord, EarlierError
+from .record import AttemptRecord, EarlierError, Results
 from .user_code import traceback_of
 from .watchdog import Watchdog
 
 log = logging.getLogger("pytest_hermes")
-
-
-class Results(Protocol):
-    """Where records are written."""
-
-    @property
-    def path(self) -> Path: ...
-
-    def append(self, record: AttemptRecord) -> None:
-        """Write one record. Raises OSError when it is not taken whole."""
-
-    def keep_files(self, record: AttemptRecord, files: Mapping[str, bytes]) -> None:
-        """Write what a verifier left, beside the records."""
-
-    def sync(self) -> None:
-        """Wait until what was appended is safe."""
 
 
 #: Why a run was ended before all of it was done.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -206,3 +208,19 @@ class AttemptRecord(_Values):
     def without_conversation(self) -> AttemptRecord:
         """Return the record without its messages: what reports need, small enough to keep thousands of."""
         return self.model_copy(update={"messages": [], "reasoning_per_turn": [], "tool_errors": []})
+
+
+class Results(Protocol):
+    """Where records are written."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def append(self, record: AttemptRecord) -> None:
+        """Write one record. Raises OSError when it is not taken whole."""
+
+    def keep_files(self, record: AttemptRecord, files: Mapping[str, bytes]) -> None:
+        """Write what a verifier left, beside the records."""
+
+    def sync(self) -> None:
+        """Wait until what was appended is safe."""
