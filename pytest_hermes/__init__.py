@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from .lazy_names import lazy_names
+from .core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .benchmark import Benchmark as Benchmark

@@ -24,7 +24,7 @@ _log = logging.getLogger("pytest_hermes")
 _PULSE = 1.0
 
 
-class LoopElsewhere(Protocol):
+class LoopRunner(Protocol):
     """An event loop of another thread."""
 
     @property

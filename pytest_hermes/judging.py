@@ -27,8 +27,8 @@ class Judge(Protocol):
 class RunJudge(abc.ABC):
     """The judge model of a run, as one attempt asks it.
 
-    It waits out its endpoint's faults, counts its own answers in `judging`, and raises errors that name it: Refused, or
-    another InfrastructureError.
+    It waits out its endpoint's faults, and counts its own answers in `judging`. The errors that it raises name it:
+    FatalError, or another InfrastructureError.
     """
 
     judging: Judging

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .errors import HermesError, InfrastructureError, Refused, UsageError
+from .errors import FatalError, HermesError, InfrastructureError, UsageError
 from .judging import Heuristic, Judge, Judging, RunJudge, Scorer, current_judging
 from .usage_block import read_usage
 
@@ -147,7 +147,7 @@ async def llm_judge(
     a `heuristic`, `heuristic(answer, reference)` scores in its stead, clamped to 0 to 1, and the judgement, the log and
     the attempt's record say so. In `hermes-env` that is `keyword_overlap` unless another is given.
 
-    A refused key or model raises Refused, which ends the run, with or without a heuristic; in `hermes-env` the
+    A refused key or model raises FatalError, which ends the run, with or without a heuristic; in `hermes-env` the
     heuristic scores.
     """
     judging = judge.judging if isinstance(judge, RunJudge) else current_judging()
@@ -183,9 +183,11 @@ async def llm_judge(
 
 def _raise_what_concerns_the_run(judge: Judge, error: Exception) -> None:
     """Raise an error that every other judgement would meet as well."""
-    if isinstance(error, Refused) and not isinstance(judge, RunJudge):
-        raise Refused(f"the judge: {error}", kind=error.kind) from error
-    if isinstance(error, Refused | UsageError) or (isinstance(error, InfrastructureError) and error.kind == "budget"):
+    if isinstance(error, FatalError) and not isinstance(judge, RunJudge):
+        raise FatalError(f"the judge: {error}", kind=error.kind) from error
+    if isinstance(error, FatalError | UsageError) or (
+        isinstance(error, InfrastructureError) and error.kind == "budget"
+    ):
         raise error
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_hermes.errors import InfrastructureError, Refused
+from pytest_hermes.errors import FatalError, InfrastructureError
 from pytest_hermes.judging import Judging
 from pytest_hermes.models.endpoint import Endpoint
 from pytest_hermes.models.keys import Address
@@ -137,7 +137,9 @@ async def test_what_a_door_falls_back_on_is_the_heuristic(model_server: ModelSer
 @pytest.mark.parametrize("heuristic", [None, keyword_overlap])
 async def test_a_refused_judge_ends_the_run(model_server: ModelServer, judge: Endpoint, heuristic: Any) -> None:
     model_server.play(Reply(401, '{"error": {"message": "no sesame-key"}}'))
-    with pytest.raises(Refused, match=r"^the judge: http://\S+ refused the key: check \S+ \(401: no \[redacted\]\)$"):
+    with pytest.raises(
+        FatalError, match=r"^the judge: http://\S+ refused the key: check \S+ \(401: no \[redacted\]\)$"
+    ):
         await ask(judge, heuristic=heuristic)
 
 

@@ -79,9 +79,9 @@ class TerminalBench2(Benchmark):
         tests = await asyncio.to_thread(material.tests)
         timeout = ctx.verifier_seconds or self.verifier_seconds
         acted = any(message.get("tool_calls") for message in result.messages)
-        return ctx.at_place(
-            lambda place: verify(
-                place,
+        return ctx.at_session(
+            lambda session: verify(
+                session,
                 tests,
                 timeout=timeout,
                 fresh=self._fresh(material),

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from atroposlib.envs.base import BaseEnv
 from atroposlib.envs.server_handling.server_baseline import APIServerConfig, ServerBaseline
 
+from ..core.redact import Redactor
 from ..errors import UsageError
 from ..models.tokens.model import TokenSettings
 from ..models.tokens.trace import IGNORED
-from ..redact import Redactor
 from ..rollout.transcript import transcript
 from ..tools.toolsets import resolve_toolsets
 from . import wandb_use
@@ -180,7 +180,7 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
     async def rollout(self, item: Any, *, folder: Path | None = None) -> Rollout:
         """Let the agent work on an item once, score it, and return how it went.
 
-        With a `folder` it is recorded in the results there. Raises Refused or RunFailed when no rollout can go on.
+        With a `folder` it is recorded in the results there. Raises FatalError or RunFailed when no rollout can go on.
         """
         _, names = self._tools()
         return await self.runner.run(self.as_benchmark, item, names, folder)

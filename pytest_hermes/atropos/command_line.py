@@ -23,8 +23,8 @@ from ..config.fields import EnvConfig, Schema, types_of
 from ..config.options import comma_list, plain
 from ..config.settings import Config, Layer, Origin, Setting, check_key, resolve
 from ..config.yaml_text import parse_value, read_settings
+from ..core.redact import Redactor
 from ..errors import HermesError, UsageError
-from ..redact import Redactor
 from ..runs.configuration import endpoint_of
 from .env_config import MANAGER_KEYS, HermesAgentEnvConfig, as_list, one_server, schema_of, server_values
 from .flags import with_flags

@@ -19,9 +19,9 @@ from ..errors import UsageError
 from ..report.numbers import duration
 from ..report.statistics import estimate_mean, mean_score
 from ..rewards import final_response, tools_used
-from ..rollout.places import sandbox_choice
+from ..rollout.sessions import sandbox_choice
 from ..tools.bridge import bridged
-from ..tools.registry import PlaceDefaults, place_defaults
+from ..tools.registry import SessionDefaults, session_defaults
 from .ending import RunFailed
 from .trajectory_file import free_path
 
@@ -42,7 +42,7 @@ _GROUPS = ("category", "difficulty")
 async def run_evaluation(env: HermesAgentBaseEnv, evaluation: Coroutine[Any, Any, None]) -> None:
     """Run what `evaluate` returned, so that what it builds by task id is of the environment's sandboxes and holds up
     nobody."""
-    with place_defaults(PlaceDefaults(sandbox_choice(env.config), env.config.terminal_timeout)):
+    with session_defaults(SessionDefaults(sandbox_choice(env.config), env.config.terminal_timeout)):
         await bridged(evaluation)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..append import append_whole
+from ..core.append import append_whole
 from ..errors import UsageError
 
 _FORMAT = "pytest-hermes sent groups 1"

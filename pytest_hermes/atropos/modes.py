@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..report.numbers import duration
-from ..rollout.places import sandbox_choice
+from ..rollout.sessions import sandbox_choice
 from ..runs.run_id import RUNS_DIR, new_run_id
 from . import wandb_use
 from .ending import RunFailed
@@ -47,7 +47,7 @@ async def run_mode(env: HermesAgentBaseEnv, mode: str) -> None:
 async def _prepare(env: HermesAgentBaseEnv) -> None:
     """Say who works where, and find out what would keep all rollouts from working.
 
-    Raises UsageError for a model without an endpoint, a sandbox or a toolset that does not exist, and Refused.
+    Raises UsageError for a model without an endpoint, a sandbox or a toolset that does not exist, and FatalError.
     """
     env._resolve_tools_for_group()
     if env.config.distribution is not None:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from ..background import BorrowedLoop
 from ..benchmark import Benchmark
 from ..config.options import Options
-from ..errors import HermesError, InfrastructureError, Refused, UsageError
+from ..core.redact import Redactor
+from ..errors import FatalError, HermesError, InfrastructureError, UsageError
 from ..judging import Judging
 from ..models.tokens.errors import TemplateError
 from ..models.tokens.trace import TokenTrace
 from ..models.tokens.trace_validation import problems
-from ..redact import Redactor
 from ..rewards import keyword_overlap
 from ..rollout.attempt import Rollout
 from ..rollout.plan import AttemptPlan, PlannedTask
@@ -196,7 +196,7 @@ class RolloutRunner:
             cause = f"{type(error).__name__}: {error}"
             log.error("collect_trajectory raised", exc_info=error)
         fatal = next((run.engine.fatal for run in self._ready if run.engine.fatal), None)
-        if isinstance(error, Refused | RunFailed) or fatal:
+        if isinstance(error, FatalError | RunFailed) or fatal:
             self._stop(RunFailed(fatal or str(error)))
         elif isinstance(error, UsageError):
             self._stop(error)

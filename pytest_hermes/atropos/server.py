@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from atroposlib.envs.server_handling.server_baseline import APIServer, APIServerConfig
 
-from ..errors import InfrastructureError, Refused, UsageError
+from ..errors import FatalError, InfrastructureError, UsageError
 from ..models.builtin import BUILTIN
 from ..models.clock import request_waits
 from ..models.endpoint import Endpoint
@@ -57,7 +57,7 @@ class HermesServer(APIServer):  # type: ignore[misc,unused-ignore]
     async def chat_completion(self, **parameters: Any) -> Any:
         """Return the answer to `messages`. `split="eval"` uses the places in flight that are for evaluations.
 
-        Raises Refused, which ends a run, when nobody ever answered; else what `Model.chat_completion` raises.
+        Raises FatalError, which ends a run, when nobody ever answered; else what `Model.chat_completion` raises.
         """
         parameters.pop("model", None)
         evaluation = parameters.pop("split", "train") != "train"
@@ -91,12 +91,12 @@ class HermesServer(APIServer):  # type: ignore[misc,unused-ignore]
     async def _ask_endpoint(self, endpoint: Endpoint, parameters: dict[str, Any]) -> Any:
         try:
             return await endpoint.chat_completion(**parameters)
-        except Refused:
+        except FatalError:
             raise
         except InfrastructureError as error:
             if endpoint.answered:
                 raise
-            raise Refused(str(error)) from None
+            raise FatalError(str(error)) from None
 
     async def check_server_status_task(self, chat_completion: bool = True) -> None:
         """Not used: Atropos's own sends the model a chat every second, whoever pays for it."""

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..append import append_whole
+from ..core.append import append_whole
+from ..core.redact import Redactor
 from ..errors import HermesError, UsageError
-from ..redact import Redactor
 from .ending import RunFailed
 from .scored_rollout import group_in
 

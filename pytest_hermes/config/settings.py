@@ -9,9 +9,9 @@ from enum import IntEnum
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from ..core.redact import without_secret_fields
 from ..core.suggest import nearest
 from ..errors import UsageError
-from ..redact import without_secret_fields
 from .fields import TESTING, EnvConfig, OpenAIConfig, Schema, must_be
 
 

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..core.one_line import first_line
+from ..core.redact import Redactor
 from ..errors import InfrastructureError
-from ..redact import Redactor
 from ..result import Usage
 from ..task import Task
 from . import retry

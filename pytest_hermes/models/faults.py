@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.one_line import first_line
-from ..errors import InfrastructureError, Refused
+from ..errors import FatalError, InfrastructureError
 from .keys import Names
 from .protocol import ContextWindowExceeded
 from .retry import is_transient, read_retry_after
@@ -67,7 +67,7 @@ class Fault(Exception):
         self.unreachable = unreachable
 
 
-class NotFound(Refused):
+class NotFound(FatalError):
     """A server has not what it was asked for (404). `said` is how it put it."""
 
     def __init__(self, message: str, said: str) -> None:
@@ -91,7 +91,7 @@ def status_fault(asked: Asked, status: int, body: Any, text: str, headers: Mappi
         return ContextWindowExceeded(said)
     if status in (401, 402, 403, 404) or code == _NO_CREDIT:
         refusal = f"{_refusal(asked, 402 if code == _NO_CREDIT else status)} ({status}: {said})"
-        return NotFound(refusal, said) if status == 404 else Refused(refusal)
+        return NotFound(refusal, said) if status == 404 else FatalError(refusal)
     message = f"{asked.address} answered {status}: {said}" + (f" ({code})" if code else "")
     if is_transient(status):
         retry_after = read_retry_after(headers.get("retry-after"))

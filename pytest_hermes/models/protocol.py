@@ -23,7 +23,7 @@ class Model(Protocol):
         """Return an OpenAI chat completion: an object with `choices[0].message`, `finish_reason`, `usage`.
 
         `parameters` may hold `tools`, `temperature`, `max_tokens`, `extra_body` and `n` (always 1).
-        Raises ContextWindowExceeded, Refused, or another InfrastructureError (kind `endpoint`).
+        Raises ContextWindowExceeded, FatalError, or another InfrastructureError (kind `endpoint`).
         """
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 import pytest
 
 from ..background import on_loop
-from ..errors import Refused
+from ..errors import FatalError
 from ..judging import Judging
 from ..result import AgentResult
 from ..rollout.agent import AgentModel, AgentTask
@@ -27,7 +27,7 @@ from ..sandbox.protocol import Sandbox
 from ..task import SandboxSpec, Task
 from ..tools.bridge import wait_for_sync
 from ..tools.context import ToolContext
-from ..tools.place import Place
+from ..tools.session import SandboxSession
 from ..tools.toolsets import resolve_toolsets
 from .agent_session import agent_session, without_traceback
 from .captured_output import add_sections
@@ -50,49 +50,49 @@ class TestSandbox:
 
     def __init__(self, node: pytest.Item) -> None:
         with without_traceback():
-            self.session = session = agent_session(node.session)
-            sandbox = sandbox_of(session.config)
-        env = session.config.env
-        self.place = Place(
+            self.agents = agent_session(node.session)
+            sandbox = sandbox_of(self.agents.config)
+        env = self.agents.config.env
+        self.session = SandboxSession(
             lambda: sandbox.make(SandboxSpec(), name=node.nodeid),
             backend=env.terminal_backend,
             terminal_timeout=env.terminal_timeout,
         )
         self.judging = self._judging(node)
-        self.context = ToolContext(node.nodeid, place=self.place, loop=session.loop.loop)
+        self.context = ToolContext(node.nodeid, session=self.session, loop=self.agents.loop.loop)
         self.context.judging = self.judging
 
     def _judging(self, node: pytest.Item) -> Judging:
-        judge = self.session.run.judge
+        judge = self.agents.run.judge
         if judge is None:
             return Judging()
 
-        def refused(refusal: Refused) -> None:
-            self.session.end(node, refusal)
+        def refused(refusal: FatalError) -> None:
+            self.agents.end(node, refusal)
 
         return dataclasses.replace(judge, refused=refused).new_judging()
 
     def close(self) -> None:
-        self.session.loop.run(self.place.close())
+        self.agents.loop.run(self.session.close())
 
 
 class SandboxFixture:
     """A sandbox whose methods may be awaited in any event loop; it is started at first use."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, session: SandboxSession) -> None:
+        self._session = session
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # whoever looks what this object can do should not start a sandbox
             raise AttributeError(name)
         if not inspect.iscoroutinefunction(getattr(Sandbox, name, None)):
-            return getattr(wait_for_sync(self._place.start(), self._place.loop), name)
+            return getattr(wait_for_sync(self._session.start(), self._session.loop), name)
 
         async def elsewhere(*arguments: Any, **named: Any) -> Any:
             async def here() -> Any:
-                return await getattr(await self._place.start(), name)(*arguments, **named)
+                return await getattr(await self._session.start(), name)(*arguments, **named)
 
-            return await on_loop(self._place.loop, here())
+            return await on_loop(self._session.loop, here())
 
         return elsewhere
 
@@ -116,15 +116,15 @@ class AgentFixture:
     def __init__(self, node: pytest.Item, sandbox: TestSandbox) -> None:
         self._node = node
         self._sandbox = sandbox
-        self._session = sandbox.session
-        self._agent = OnDemandAgent(self._session.options.infra_retries or 0)
+        self._agents = sandbox.agents
+        self._agent = OnDemandAgent(self._agents.options.infra_retries or 0)
         self._rollout: Future[Rollout] | None = None
         with without_traceback():
-            self._source = self._session.source
+            self._source = self._agents.source
         self._draw(True)
 
     def _draw(self, active: bool) -> None:
-        if (line := self._session.line) is not None:
+        if (line := self._agents.line) is not None:
             with line.hidden():
                 line.active = active
 
@@ -148,7 +148,7 @@ class AgentFixture:
         model also ends the session after this test.
         """
         self._begin()  # before anything is paid for that cannot be written down
-        config = self._session.config
+        config = self._agents.config
         env = config.env
         limit = min(*caps(env, seconds), math.inf)
         turns = Turns(
@@ -166,31 +166,31 @@ class AgentFixture:
             ),
         )
         try:
-            return await on_loop(self._session.loop.loop, self._agent.work_on(turns))
-        except Refused as refusal:
-            self._session.end(self._node, refusal)
+            return await on_loop(self._agents.loop.loop, self._agent.work_on(turns))
+        except FatalError as refusal:
+            self._agents.end(self._node, refusal)
             raise
 
     def _begin(self) -> None:
         """Submit the attempt that this test is, unless that is done."""
         if self._rollout is not None:
             return
-        session = self._session
+        agents = self._agents
         # Nobody answers this one: each run brings its own.
         task = Task(id="test", prompt="", solution="true")
         plan = AttemptPlan(
-            PlannedTask(session.benchmark, task, task),
+            PlannedTask(agents.benchmark, task, task),
             1,
             self._source,
-            session.config.env,
+            agents.config.env,
             agent=self._agent,
             ending=self._agent.ending,
-            place=self._sandbox.place,
+            session=self._sandbox.session,
             judging=self._sandbox.judging,
             task=self._node.nodeid,
         )
         with without_traceback():
-            engine = session.run.engine
+            engine = agents.run.engine
         self._rollout = engine.submit(plan, self._node.nodeid).future
         self._rollout.add_done_callback(lambda _: engine.call(lambda: self._agent.never_begins(engine.fatal)))
 
@@ -199,7 +199,7 @@ class AgentFixture:
         self._draw(False)
         if self._rollout is None:
             return
-        self._session.loop.run(self._agent.finish(self._ending(score)))
+        self._agents.loop.run(self._agent.finish(self._ending(score)))
         try:
             rollout = self._rollout.result()
         except CancelledError:  # it ended with the run, which says why

@@ -16,11 +16,11 @@ from ..background import BackgroundLoop
 from ..benchmark import Benchmark
 from ..config.options import DEFAULT_IN_FLIGHT, Options
 from ..config.settings import Config
-from ..errors import Refused, UsageError
+from ..core.redact import Redactor
+from ..errors import FatalError, UsageError
 from ..models.limiter import CallLimiter
 from ..models.protocol import ModelSource
 from ..models.retry import retry_policy
-from ..redact import Redactor
 from ..rollout.budget import SharedBudget
 from ..runs.configuration import Configuration, judge_source, model_source
 from ..runs.folder import RunFolder
@@ -83,7 +83,7 @@ class AgentSession:
         """Who answers. Raises UsageError when nobody would."""
         return model_source(self.config, "hermes_agent", policy=retry_policy(self.options.request_timeout))
 
-    def end(self, node: pytest.Item, refusal: Refused) -> None:
+    def end(self, node: pytest.Item, refusal: FatalError) -> None:
         """Let the session end after a test: what it was refused would be refused to all others."""
         self.refused = ("refused", str(refusal))
         node.session.shouldstop = str(refusal)

@@ -76,9 +76,9 @@ def sandbox(request: pytest.FixtureRequest) -> Any:
     if isinstance(request.node, TaskItem):
         _check_held(request.node, "sandbox")
         finished: Rollout = request.getfixturevalue("rollout")
-        return SandboxFixture(finished.place)
+        return SandboxFixture(finished.session)
     own: TestSandbox = request.getfixturevalue("_hermes_test_sandbox")
-    return SandboxFixture(own.place)
+    return SandboxFixture(own.session)
 
 
 def _check_held(item: TaskItem, fixture: str) -> None:

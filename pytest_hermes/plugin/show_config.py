@@ -14,8 +14,8 @@ from ..config.fields import TESTING
 from ..config.options import OPTIONS
 from ..config.settings import Config
 from ..config.unused import BENCHMARK_KEYS, why_not_obeyed, why_unused
+from ..core.redact import REDACTED, Redactor, without_secret_fields
 from ..errors import UsageError
-from ..redact import REDACTED, Redactor, without_secret_fields
 from ..runs.catalog import load_benchmark
 from ..runs.configuration import Configuration
 from .options import read_option, read_options

@@ -117,9 +117,9 @@ class StatusLine:
             *([f"{counts['error']} error{'s' * (counts['error'] > 1)}"] if counts["error"] else []),
             f"{progress.in_flight} in flight{cut}",
         ]
-        if progress.activities:
-            more = f" and {len(progress.activities) - 1} more" if progress.activities[1:] else ""
-            parts.append(f"{progress.activities[0]}{more}")
+        if progress.statuses:
+            more = f" and {len(progress.statuses) - 1} more" if progress.statuses[1:] else ""
+            parts.append(f"{progress.statuses[0]}{more}")
         if tokens := progress.spent.total_tokens:
             parts.append(f"{compact(tokens)} tokens")
         if (cost := known_cost(progress.spent, records)) is not None:

@@ -10,7 +10,7 @@ from ..config.fields import EnvConfig
 from ..models.protocol import Model
 from ..result import AgentResult, Usage
 from ..tools.dispatch import ToolOutcome
-from ..tools.place import Place
+from ..tools.session import SandboxSession
 from ..tools.tool import Tool
 from .budget import Budget
 from .limits import AttemptLimits
@@ -111,7 +111,7 @@ class Agent(Protocol):
     """Works on a task in a session: a sandbox that is started at first use, with a shell in it."""
 
     async def run(
-        self, task: AgentTask, session: Place, model: AgentModel, tools: AgentTools, limits: AttemptLimits
+        self, task: AgentTask, session: SandboxSession, model: AgentModel, tools: AgentTools, limits: AttemptLimits
     ) -> AgentResult:
         """Work until the agent is done or a limit is reached, and return what it left.
 
@@ -124,7 +124,7 @@ class BuiltinAgent:
     """The agent that is this package's own: `HermesAgentLoop`."""
 
     async def run(
-        self, task: AgentTask, session: Place, model: AgentModel, tools: AgentTools, limits: AttemptLimits
+        self, task: AgentTask, session: SandboxSession, model: AgentModel, tools: AgentTools, limits: AttemptLimits
     ) -> AgentResult:
         """Ask the model, run the tools it calls, until it calls none or may not go on."""
         loop = HermesAgentLoop(

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from ..benchmark import REWARD_RANGE, Benchmark
 from ..core.checks import number
 from ..core.one_line import shown
-from ..errors import InfrastructureError, Refused
+from ..errors import FatalError, InfrastructureError
 from ..judging import Judging
 from ..models.protocol import Equipped
 from ..result import AgentResult, Usage
 from ..task import SandboxSpec
 from ..tools.context import ToolContext
 from ..tools.dispatch import ToolOutcome, dispatch
-from ..tools.place import Place
+from ..tools.session import SandboxSession
 from ..tools.tool import Tool
 from ..verdict import Verdict
 from .agent import AgentModel, AgentTask, AgentTools, BuiltinAgent, NoWork
@@ -30,9 +30,9 @@ from .boundary import Ending, unrecordable
 from .budget import Budget, EndedByBudget
 from .captured_output import CapturedOutput
 from .limits import attempt_limits
-from .places import attempt_place
 from .plan import AttemptPlan
 from .record import AttemptRecord, EarlierError, Seconds, UsageInfo, VerifierInfo
+from .sessions import attempt_session
 from .user_code import BenchmarkFault, UserCode
 
 if TYPE_CHECKING:
@@ -53,13 +53,18 @@ class Rollout:
     result: AgentResult
     #: Looks into the sandbox, which is still open only if the attempt was asked to hold it.
     context: ToolContext
-    place: Place
+    session: SandboxSession
     #: What the benchmark's code printed and logged.
     captured: CapturedOutput = field(default_factory=CapturedOutput)
     #: Whether the same attempt, started afresh, may come to an end.
     restartable: bool = False
     #: What the verifier left for the run's folder, by name.
     files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def place(self) -> SandboxSession:
+        """The earlier name of `session`."""
+        return self.session
 
     @property
     def prints(self) -> CapturedOutput:
@@ -103,8 +108,8 @@ class Attempt:
         self._key = key
         self._user_code = UserCode(plan.task, watchdog)
         self._on_undeclared_reward = on_undeclared_reward
-        self.place = plan.place or attempt_place(plan.config, key, self._sandbox_spec)
-        self.context = ToolContext(key, place=self.place)
+        self.session = plan.session or attempt_session(plan.config, key, self._sandbox_spec)
+        self.context = ToolContext(key, session=self.session)
         self.context.verifier_seconds = self._limits.verifier_seconds
         self.context.judging = self._judging = plan.judging or judging
         self._result: AgentResult | None = None
@@ -133,7 +138,7 @@ class Attempt:
                 return await (self.plan.ending or self._scored)(self._result)
         except InfrastructureError as failure:
             if failure.kind == "image" and self._shares_image():
-                raise Refused(f"{failure}; name another with --hermes-image", kind=failure.kind) from failure
+                raise FatalError(f"{failure}; name another with --hermes-image", kind=failure.kind) from failure
             raise
 
     def rollout(self, ending: Ending, captured: CapturedOutput) -> Rollout:
@@ -146,7 +151,7 @@ class Attempt:
         except Exception as error:  # whatever a benchmark has made of the agent's result, say
             return self.bare_rollout(unrecordable(error), captured)
         files = self._verdict.files if self._verdict is not None else {}
-        return Rollout(record, self.result, self.context, self.place, captured, ending.restartable, files)
+        return Rollout(record, self.result, self.context, self.session, captured, ending.restartable, files)
 
     async def _agent_at_work(self) -> AgentResult:
         """Make the sandbox ready, and let the agent work in it."""
@@ -157,15 +162,15 @@ class Attempt:
         model = self.plan.source.for_task(task)
         tools, config = self.plan.tools, self.plan.config
         async with self._phase("sandbox_start"):
-            if tools and self.plan.place is None:
+            if tools and self.plan.session is None:
                 # Now, not at the first tool call: a sandbox that cannot start must cost no tokens, and an image
                 # that takes minutes is not the agent's time.
-                await self.place.start()
+                await self.session.start()
             if task.files or type(benchmark).prepare is not Benchmark.prepare:
                 await self._set_up(benchmark.prepare, item, self.context)
             if isinstance(model, Equipped):
                 try:
-                    await model.equip(await self.place.start())
+                    await model.equip(await self.session.start())
                 except OSError as error:
                     raise InfrastructureError(f"the model's files cannot be copied: {error}", kind="sandbox") from error
             prompt = await self._set_up(benchmark.format_prompt, item)
@@ -174,7 +179,7 @@ class Attempt:
         self._model = AgentModel.configured(model, config, budget=self._budget, priced=self.plan.source.priced)
         agent = self.plan.agent or BuiltinAgent()
         asked = AgentTask(task.id, prompt, config.system_prompt)
-        return await agent.run(asked, self.place, self._model, AgentTools(tools, self._run_tool), self._limits)
+        return await agent.run(asked, self.session, self._model, AgentTools(tools, self._run_tool), self._limits)
 
     async def _scored(self, result: AgentResult) -> Ending:
         """Say how the attempt ended, by the benchmark's reward."""
@@ -206,7 +211,7 @@ class Attempt:
         return self._checked_reward(reward)
 
     async def _run_tool(self, name: str, arguments: str) -> ToolOutcome:
-        call = partial(dispatch, self.plan.tools, name, arguments, self.place)
+        call = partial(dispatch, self.plan.tools, name, arguments, self.session)
         if all(_is_builtin(tool) for tool in self.plan.tools if tool.name == name):
             return await call()
         outcome: ToolOutcome = await self._user_code.call(
@@ -279,7 +284,7 @@ class Attempt:
             difficulty=task.difficulty,
             tags=task.tags,
             model=self.plan.source.name,
-            backend=self.place.backend,
+            backend=self.session.backend,
             image=(self._spec or task.sandbox).image,
             **AttemptRecord.fields_of(self.result),
             **AttemptRecord.fields_of_judging(self._judging, ending.reward),
@@ -304,7 +309,7 @@ class Attempt:
         record = bare_record(self.plan, self._run_id, ending, self._started)
         if isinstance(usage := self.result.usage, Usage):
             record = record.model_copy(update={"usage": UsageInfo(**asdict(usage))})
-        return Rollout(record, self.result, self.context, self.place, captured)
+        return Rollout(record, self.result, self.context, self.session, captured)
 
 
 def bare_record(plan: AttemptPlan, run_id: str, ending: Ending, started: datetime) -> AttemptRecord:

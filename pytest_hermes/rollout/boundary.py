@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from ..core.one_line import described, text_of
 from ..dataset.rows import DatasetError
-from ..errors import HermesError, InfrastructureError, Refused, Status, Unsupported
+from ..errors import FatalError, HermesError, InfrastructureError, Status, Unsupported
 from .budget import BudgetSpent
 from .record import ErrorInfo
 from .user_code import BenchmarkFault, UserCodeError, traceback_of
@@ -108,7 +108,7 @@ def ending_of(error: BaseException, classify: Classify = no_meaning) -> Ending |
     match error:
         case Unsupported():
             return Ending("skipped", reason=text_of(error))
-        case Refused():
+        case FatalError():
             return RunEnded("refused", text_of(error))
         case UserCodeError():
             return _ending_of_user_code(error, classify)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from ..background import LoopElsewhere
+from ..background import LoopRunner
 from ..core.one_line import described
+from ..core.shielded import Shielded
 from ..errors import InfrastructureError
 from ..judging import Judging
-from ..sandbox.steadfast import Steadfast
 from ..tools.bridge import install_bridge
 from .attempt import Attempt, Rollout
 from .boundary import (
@@ -83,7 +83,7 @@ class Engine:
         run_id: str,
         results: Results | None,
         on_record: Callable[[AttemptRecord], object],
-        loop: LoopElsewhere,
+        loop: LoopRunner,
         task_timeout: float | None = None,
         budget: Budget | None = None,
         infra_retries: int = 0,
@@ -116,7 +116,7 @@ class Engine:
         self._classify = classify
         self._on_undeclared_reward = on_undeclared_reward
         self._background = loop
-        self._places = asyncio.Semaphore(limit)
+        self._slots = asyncio.Semaphore(limit)
         self._running: dict[asyncio.Task[Any] | None, Handle] = {}
         self._stopping = False
         #: Held by who publishes a result: the loop's thread, or the one that gives a blocked loop up.
@@ -143,14 +143,14 @@ class Engine:
         """
         handle = Handle(plan, key, self.call)
         task = asyncio.create_task(self._run(handle))
-        steadfast = Steadfast()
+        shielded = Shielded()
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError as cancellation:
-            steadfast.remember(cancellation)
+            shielded.remember(cancellation)
             _cancel(task, handle)
-            await steadfast.wait(task)
-        steadfast.release()
+            await shielded.wait(task)
+        shielded.release()
         if handle.future.cancelled():
             raise InfrastructureError(self.fatal or "the run was stopped", kind=self.fatal_kind or "stopped")
         return handle.future.result()
@@ -176,8 +176,8 @@ class Engine:
 
     async def _close(self, handle: Handle) -> None:
         """Close the sandbox of the attempt's last start, unless that is done."""
-        if handle.attempt is not None and handle.plan.place is None and not handle.attempt.place.closed:
-            fault = await contain(handle.attempt.place.close(), handle.is_stopped)
+        if handle.attempt is not None and handle.plan.session is None and not handle.attempt.session.closed:
+            fault = await contain(handle.attempt.session.close(), handle.is_stopped)
             if isinstance(fault, Fault) and not fault.stopped:
                 self._tell_problem(handle, fault.error)
 
@@ -199,7 +199,7 @@ class Engine:
     async def _in_turn(self, handle: Handle) -> None:
         CURRENT.set(handle.captured)
         self._running[asyncio.current_task()] = handle
-        async with self._places:
+        async with self._slots:
             handle.begin()
             self.in_flight += 1
             try:
@@ -263,10 +263,10 @@ class Engine:
             None, self._results.keep_files, rollout.record, rollout.files
         )
         # It is paid for: an interrupt that comes now must not cost it.
-        steadfast = Steadfast()
-        await steadfast.wait(keeping)
+        shielded = Shielded()
+        await shielded.wait(keeping)
         keeping.result()
-        steadfast.release()
+        shielded.release()
 
     async def _hold(self, handle: Handle) -> None:
         if self._results is not None:

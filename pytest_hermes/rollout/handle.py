@@ -12,7 +12,7 @@ from ..errors import InfrastructureError
 from ..result import AgentResult
 from ..sandbox.protocol import Sandbox
 from ..tools.context import ToolContext
-from ..tools.place import Place
+from ..tools.session import SandboxSession
 from .attempt import Attempt, Rollout, bare_record
 from .boundary import INTERRUPTED, Ending
 from .captured_output import CapturedOutput
@@ -59,9 +59,9 @@ class Handle:
         """Return how it ended where that was outside of its work, with as much as can be told of it."""
         attempt = self.attempt
         if attempt is None:
-            place = Place(_no_sandbox, backend=self.plan.config.terminal_backend)
+            session = SandboxSession(_no_sandbox, backend=self.plan.config.terminal_backend)
             record = bare_record(self.plan, run_id, ending, self._created)
-            return Rollout(record, AgentResult(), ToolContext(self.key, place=place), place, self.captured)
+            return Rollout(record, AgentResult(), ToolContext(self.key, session=session), session, self.captured)
         if ending.error is not None and ending.error.kind == INTERRUPTED:
             return attempt.rollout(ending, self.captured)
         return attempt.bare_rollout(ending, self.captured)

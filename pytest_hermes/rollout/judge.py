@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..background import on_loop
-from ..errors import HermesError, InfrastructureError, Refused
+from ..errors import FatalError, HermesError, InfrastructureError
 from ..judging import Judging, RunJudge
 from ..models.clock import AgentClock
 from ..models.protocol import ModelSource
@@ -31,7 +31,7 @@ class JudgeModel:
     source: ModelSource
     budget: Budget
     loop: Callable[[], asyncio.AbstractEventLoop]
-    refused: Callable[[Refused], object] = lambda refusal: None
+    refused: Callable[[FatalError], object] = lambda refusal: None
 
     def new_judging(self) -> Judging:
         """Return the judging of an attempt that is judged by this model."""
@@ -50,8 +50,8 @@ class _AttemptJudge(RunJudge):
     async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Any:
         """Return the judge's answer, counted and paid for apart from the agent's.
 
-        Raises InfrastructureError of kind `verifier` when there is none, Refused when the key or the model is refused,
-        BudgetSpent when the judge's budget is.
+        Raises InfrastructureError of kind `verifier` when there is none, FatalError when the key or the model is
+        refused, BudgetSpent when the judge's budget is spent.
         """
         return await on_loop(self._model.loop(), self._ask(messages, parameters))
 
@@ -65,8 +65,8 @@ class _AttemptJudge(RunJudge):
                 completion = await source.for_task(_NO_TASK).chat_completion(messages=messages, **parameters)
         except BudgetSpent:
             raise
-        except Refused as refusal:
-            named = Refused(f"judge {source.name!r}: {refusal}", kind=refusal.kind)
+        except FatalError as refusal:
+            named = FatalError(f"judge {source.name!r}: {refusal}", kind=refusal.kind)
             self._model.refused(named)
             raise named from refusal
         except HermesError as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ..errors import InfrastructureError
 from ..result import AgentResult, AgentRun
 from ..tools.dispatch import dispatch
-from ..tools.place import Place
+from ..tools.session import SandboxSession
 from ..tools.tool import Tool
 from .agent import AgentModel, AgentTask, AgentTools, BuiltinAgent
 from .boundary import Ending, RunEnded, ending_of
@@ -73,7 +73,7 @@ class OnDemandAgent:
     # As the attempt sees it.
 
     async def run(
-        self, task: AgentTask, session: Place, model: AgentModel, tools: AgentTools, limits: AttemptLimits
+        self, task: AgentTask, session: SandboxSession, model: AgentModel, tools: AgentTools, limits: AttemptLimits
     ) -> AgentResult:
         """Wait for `finish`, and return what all runs left together."""
         model.work = self

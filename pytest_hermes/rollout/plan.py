@@ -15,7 +15,7 @@ from ..tools.tool import Tool
 if TYPE_CHECKING:
     from ..judging import Judging
     from ..result import AgentResult
-    from ..tools.place import Place
+    from ..tools.session import SandboxSession
     from .agent import Agent
     from .boundary import Ending
 
@@ -47,7 +47,7 @@ class AttemptPlan:
     #: Says how the attempt ended; None: by the benchmark's reward.
     ending: Callable[[AgentResult], Awaitable[Ending]] | None = None
     #: The sandbox of somebody else, who closes it, and how he is judged; None: the attempt's own.
-    place: Place | None = None
+    session: SandboxSession | None = None
     judging: Judging | None = None
     #: What names the task; empty: its id. This and what follows is taken down when the attempt is planned: code that
     #: runs later may change the objects.

@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any
 
 from ..core.one_line import described
-from ..errors import HermesError, InfrastructureError, Refused
-from ..sandbox.steadfast import Steadfast
+from ..core.shielded import Shielded
+from ..errors import FatalError, HermesError, InfrastructureError
 from ..tools.bridge import Bridge, EscapedExit
 from .watchdog import NAMED_AFTER, Guard, Overrun, Watchdog
 
@@ -108,13 +108,13 @@ class UserCode:
 
     async def _end(self, work: asyncio.Task[Any]) -> None:
         """Cancel a call and wait for its end, though not for ever: the code may ignore its cancellation."""
-        steadfast = Steadfast()
+        shielded = Shielded()
         work.cancel()
-        if not await steadfast.wait(work, _GRACE):
+        if not await shielded.wait(work, _GRACE):
             log.warning("%s of task %r ignores that it was cancelled: left behind", work.get_name(), self._task_id)
         elif not work.cancelled():
             work.exception()  # looked at: asyncio would report an error that nobody has seen
-        steadfast.release()
+        shielded.release()
 
 
 def _outcome(work: asyncio.Task[Any]) -> BaseException | None:
@@ -134,7 +134,7 @@ def _unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
     ours = [error for error in leaves if isinstance(error, HermesError)]
     if len(leaves) == 1:
         return leaves[0]
-    return min(ours, key=lambda error: not isinstance(error, Refused), default=group)
+    return min(ours, key=lambda error: not isinstance(error, FatalError), default=group)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -19,8 +19,8 @@ from ..models.limiter import CallLimiter
 from ..models.protocol import ModelSource
 from ..models.resolve import resolve_judge, resolve_model
 from ..models.retry import retry_policy
-from ..rollout.places import sandbox_choice
 from ..rollout.plan import PlannedTask
+from ..rollout.sessions import sandbox_choice
 from ..sandbox.choice import SandboxChoice
 from ..tools.tool import Tool
 from ..tools.toolsets import resolve_toolsets

@@ -63,7 +63,7 @@ class DistributedRun:
         for worker, path in self._shared.progresses():
             progress = read_progress(path)
             if worker in self._ended:
-                progress = replace(progress, in_flight=0, calls=0, calls_at_most=0, activities=())
+                progress = replace(progress, in_flight=0, calls=0, calls_at_most=0, statuses=())
             self._progress[worker] = progress
 
     def forget(self, worker: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from ..redact import Redactor, without_secret_fields
+from ..core.redact import Redactor, without_secret_fields
 
 if TYPE_CHECKING:
     from ..models.protocol import ModelSource

@@ -7,8 +7,8 @@ from concurrent.futures import Future
 from ..judging import Judging
 from ..result import AgentResult
 from ..rollout.attempt import Rollout
-from ..rollout.places import attempt_place
 from ..rollout.record import AttemptRecord
+from ..rollout.sessions import attempt_session
 from ..tools.context import ToolContext
 from .plan import PlannedAttempt
 
@@ -23,11 +23,11 @@ class FinishedHandle:
             stop_reason=record.stop_reason or "",
         )
         planned = attempt.planned
-        place = attempt_place(attempt.loaded.config.env, key, lambda: planned.benchmark.sandbox(planned.item))
-        context = ToolContext(key, place=place)
+        session = attempt_session(attempt.loaded.config.env, key, lambda: planned.benchmark.sandbox(planned.item))
+        context = ToolContext(key, session=session)
         context.judging = judging
         self.future: Future[Rollout] = Future()
-        self.future.set_result(Rollout(record, result, context, place))
+        self.future.set_result(Rollout(record, result, context, session))
 
     def release(self) -> None:
         """There is no sandbox."""

@@ -11,16 +11,16 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from ..background import BorrowedLoop, LoopElsewhere
+from ..background import BorrowedLoop, LoopRunner
 from ..benchmark import Benchmark
 from ..config.options import DEFAULT_IN_FLIGHT, Options
 from ..config.settings import Config
+from ..core.redact import Redactor
 from ..errors import UsageError
 from ..models.builtin import NopSource, OracleSource
 from ..models.limiter import CallLimiter, CallLimiters
 from ..models.protocol import ModelSource
 from ..models.retry import retry_policy
-from ..redact import Redactor
 from ..rollout.plan import PlannedTask
 from .catalog import load_benchmark
 from .configuration import Configuration, judge_source, model_source, sandbox_of, tools_of
@@ -45,7 +45,7 @@ async def load(options: Options, *, cwd: Path | None = None) -> RunPlan:
 
 def load_run(
     options: Options,
-    loop: LoopElsewhere,
+    loop: LoopRunner,
     *,
     cwd: Path,
     in_flight: int,
@@ -129,7 +129,7 @@ def _chosen_tasks(
     configuration: Configuration,
     options: Options,
     selections: Sequence[Selection],
-    loop: LoopElsewhere,
+    loop: LoopRunner,
 ) -> list[PlannedTask]:
     tasks = [task for benchmark in benchmarks for task in load_tasks(benchmark, options.limit, loop)]
     chosen = first(configuration.choose(tasks), options.limit)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from ..benchmark import Benchmark
 from ..config.options import DEFAULT_IN_FLIGHT, Options
 from ..config.settings import Config, Layer
+from ..core.redact import Redactor
 from ..models.protocol import ModelSource
-from ..redact import Redactor
 from ..rollout.budget import BudgetLimits
 from ..rollout.plan import AttemptPlan, PlannedTask
 from ..tools.tool import Tool

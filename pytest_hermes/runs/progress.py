@@ -24,7 +24,7 @@ class Progress:
     calls: int = 0
     calls_at_most: int = 0
     #: What sandboxes wait for: images that are pulled or built.
-    activities: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
     #: What all answers of the judge used.
     spent_by_judge: Usage = field(default_factory=Usage)
     #: Lines about code that blocked the event loop, and what went wrong with attempts beside their records.
@@ -46,7 +46,7 @@ def total(parts: Iterable[Progress]) -> Progress:
             sum_.spent + one.spent,
             sum_.calls + one.calls,
             sum_.calls_at_most + one.calls_at_most,
-            (*sum_.activities, *one.activities),
+            (*sum_.statuses, *one.statuses),
             sum_.spent_by_judge + one.spent_by_judge,
             (*sum_.blocked, *one.blocked),
             (*sum_.problems, *one.problems),
@@ -67,6 +67,6 @@ def read_progress(path: Path) -> Progress:
     for name in ("spent", "spent_by_judge"):
         cost = values[name]["cost"]
         values[name] = Usage(**{**values[name], "cost": None if cost is None else Decimal(cost)})
-    for name in ("activities", "blocked", "problems"):
+    for name in ("statuses", "blocked", "problems"):
         values[name] = tuple(values[name])
     return Progress(**values)

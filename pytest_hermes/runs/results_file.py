@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..append import append_whole
+from ..core.append import append_whole
+from ..core.redact import Redactor
 from ..errors import UsageError
-from ..redact import Redactor
 from ..rollout.record import AttemptRecord
 
 FILE_NAME = "results.jsonl"

@@ -20,7 +20,7 @@ from ..rollout.judge import JudgeModel
 from ..rollout.plan import AttemptPlan
 from ..rollout.record import AttemptRecord
 from ..rollout.watchdog import Watchdog
-from ..sandbox.activity import activities
+from ..sandbox.status import statuses
 from .finished import FinishedHandle
 from .plan import PlannedAttempt, RunPlan
 from .progress import Progress
@@ -188,7 +188,7 @@ class Run:
             spent=self._engine.budget.spent_here,
             calls=calls.limit if calls is not None else 0,
             calls_at_most=calls.maximum if calls is not None else 0,
-            activities=activities(),
+            statuses=statuses(),
             **({} if self.judge is None else {"spent_by_judge": self.judge.budget.spent_here}),
             blocked=tuple(self.blocked),
             problems=tuple(self._engine.problems),

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
-from ..background import LoopElsewhere
+from ..background import LoopRunner
 from ..benchmark import Benchmark, Item
 from ..core.awaiting import awaited, discard, is_asynchronous
 from ..core.one_line import shown
@@ -26,7 +26,7 @@ T = TypeVar("T")
 _END = object()
 
 
-def load_tasks(benchmark: Benchmark, limit: int | None, loop: LoopElsewhere) -> list[PlannedTask]:
+def load_tasks(benchmark: Benchmark, limit: int | None, loop: LoopRunner) -> list[PlannedTask]:
     """Run a benchmark's `setup()` on `loop` and return its tasks; `tasks()` itself runs here unless it is `async`.
 
     So Ctrl-C ends it when this is the main thread. Raises UsageError, as `set_up` and `enumerate_tasks` do.
@@ -40,7 +40,7 @@ def load_tasks(benchmark: Benchmark, limit: int | None, loop: LoopElsewhere) -> 
     return _planned(benchmark, given)
 
 
-def _run(loop: LoopElsewhere, benchmark: Benchmark, method: str, coro: Coroutine[Any, Any, T]) -> T:
+def _run(loop: LoopRunner, benchmark: Benchmark, method: str, coro: Coroutine[Any, Any, T]) -> T:
     try:
         return loop.run(coro)
     except asyncio.CancelledError as error:

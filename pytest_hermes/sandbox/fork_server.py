@@ -11,9 +11,9 @@ import sys
 import weakref
 from collections.abc import Mapping
 
+from ..core.shielded import Shielded
 from .launch import launch, reap
 from .memory_file import memory_file
-from .steadfast import Steadfast
 from .supervisor import children
 
 _PAUSE = 0.005  # seconds
@@ -79,9 +79,9 @@ class ForkServer:
         if _servers.get(loop) is self:
             del _servers[loop]
         self._channel.close()
-        steadfast = Steadfast()
-        await steadfast.wait(loop.run_in_executor(None, reap, self._popen))
-        steadfast.release()
+        shielded = Shielded()
+        await shielded.wait(loop.run_in_executor(None, reap, self._popen))
+        shielded.release()
 
 
 _servers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, ForkServer] = weakref.WeakKeyDictionary()

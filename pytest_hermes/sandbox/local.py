@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, Literal, get_args
 
+from ..core.shielded import Shielded
 from ..core.suggest import unknown
 from ..errors import InfrastructureError, Unsupported, UsageError
 from ..task import SandboxSpec
@@ -19,9 +20,8 @@ from .memory_file import copied_file, memory_file
 from .protocol import Capabilities
 from .running import Output
 from .shell_sandbox import ShellSandbox
-from .shepherds import Command
-from .spawner import Spawner
-from .steadfast import Steadfast
+from .subreapers import Command
+from .supervisor_client import SupervisorClient
 
 Isolation = Literal["auto", "none", "bubblewrap"]
 
@@ -56,7 +56,7 @@ class LocalSandbox(ShellSandbox):
         self.scratch = self._folder.scratch
         self.workdir = posixpath.normpath(posixpath.join(self.home, spec.workdir or "."))
         self._env = {**_host_environment(), "HOME": self.home, **spec.env}
-        self._spawner: Spawner | None = None
+        self._client: SupervisorClient | None = None
         self._has_workdir = False
         self._hiding = False
         self._closed = False
@@ -96,49 +96,49 @@ class LocalSandbox(ShellSandbox):
             if not self._isolated:
                 privacy.hide()
                 self._hiding = True
-            self._spawner = await self._supervised()
+            self._client = await self._supervised()
             if not self._has_workdir:
                 await self._make_workdir()
         except BaseException:
             await self.close()
             raise
 
-    async def _supervised(self) -> Spawner:
+    async def _supervised(self) -> SupervisorClient:
         prefix: list[str] = []
         if isolated := self._isolated:
             prefix = bubblewrap.arguments(self._folder.path, network=self._spec.network is not False)
         attempts_left = bubblewrap.ATTEMPTS
         while True:
             attempts_left -= 1
-            spawner = Spawner()
+            supervisor_client = SupervisorClient()
             try:
-                await spawner.start(
+                await supervisor_client.start(
                     prefix,
                     folder=self._folder.path,
                     masks=bubblewrap.hidden_folders() if isolated else [],
                     env=_host_environment(),
                 )
             except BaseException as error:
-                await spawner.close()
+                await supervisor_client.close()
                 if attempts_left and isinstance(error, InfrastructureError) and bubblewrap.passing(str(error)):
                     continue
                 raise
-            return spawner
+            return supervisor_client
 
     async def close(self) -> None:
         """See `Sandbox.close`."""
         self._closed = True
-        steadfast = Steadfast()
-        if self._spawner is not None:
+        shielded = Shielded()
+        if self._client is not None:
             try:
-                await self._spawner.close()
+                await self._client.close()
             except asyncio.CancelledError as error:
-                steadfast.remember(error)
-        await steadfast.wait(asyncio.get_running_loop().run_in_executor(None, self._folder.remove))
+                shielded.remember(error)
+        await shielded.wait(asyncio.get_running_loop().run_in_executor(None, self._folder.remove))
         if self._hiding:
             self._hiding = False
             privacy.show()
-        steadfast.release()
+        shielded.release()
 
     async def run(
         self,
@@ -151,13 +151,13 @@ class LocalSandbox(ShellSandbox):
         user: str,
     ) -> Command:
         """See `ShellSandbox.run`."""
-        if self._spawner is None or self._closed:
+        if self._client is None or self._closed:
             raise InfrastructureError("the sandbox is not open", kind="sandbox")
         if isinstance(stdin, bytes):
             source = memory_file(stdin) if stdin else None
         else:
             source = await asyncio.to_thread(copied_file, stdin)
-        return self._spawner.run(
+        return self._client.run(
             argv,
             env={**self._env, **env},
             cwd=cwd,
@@ -184,10 +184,10 @@ class LocalSandbox(ShellSandbox):
             )
 
     async def _make_folder(self) -> None:
-        steadfast = Steadfast()
+        shielded = Shielded()
         making = asyncio.get_running_loop().run_in_executor(None, self._make_folder_now)
-        await steadfast.wait(making)
-        steadfast.release()
+        await shielded.wait(making)
+        shielded.release()
         making.result()
 
     def _make_folder_now(self) -> None:

@@ -6,17 +6,17 @@ one byte with descriptors attached:
 
     fork server   forks supervisors of sandboxes that are not isolated. Attached are the socket of the new one, what
                   takes its complaints, and a file with the path of the sandbox's folder
-    supervisor    of one sandbox, which says its process id, in 4 bytes, when it is ready. It forks shepherds. Attached
+    supervisor    of one sandbox, which says its process id, in 4 bytes, when it is ready. It forks subreapers. Attached
                   are the socket of the new one and the stderr of its first command
-    shepherd      runs one command after another. Attached are a description (marshal of argv, env, cwd), stdout, stderr
+    subreaper     runs one command after another. Attached are a description (marshal of argv, env, cwd), stdout, stderr
                   and perhaps stdin. It answers by frames of 2 bytes, letter and status: `B`, it has the command; `X`,
                   the command's leader has ended with this exit code; `G`, nothing of the command is left
 
-A shepherd adopts whatever its command leaves behind, so that "kill the command" means "kill all descendants of its
-shepherd", whatever sessions they made for themselves. One that has no descendants left may be given another command:
+A subreaper adopts whatever its command leaves behind, so that "kill the command" means "kill all descendants of its
+subreaper", whatever sessions they made for themselves. One that has no descendants left may be given another command:
 forking one costs as much as starting bash.
 
-At the end of its socket a shepherd kills what is left of its command, and a supervisor all that is left, and empties
+At the end of its socket a subreaper kills what is left of its command, and a supervisor all that is left, and empties
 the sandbox's folder.
 """
 
@@ -114,7 +114,7 @@ def supervise(channel: socket.socket, folder: str) -> None:
     if _LINUX:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     channel.sendall(os.getpid().to_bytes(4, "big"))
-    if not serve_forks(channel, shepherd, "the command cannot be started"):
+    if not serve_forks(channel, subreaper, "the command cannot be started"):
         _say(channel, b"D", 0)  # or it would seem that commands are killed
     exterminate()
     empty(folder)
@@ -166,7 +166,7 @@ def _fork(channel: socket.socket, child: Callable[..., None], fds: list[int]) ->
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def shepherd(channel: int, stderr: int) -> None:
+def subreaper(channel: int, stderr: int) -> None:
     """Run one command after another: tell how its leader ended, and that its last descendant has."""
     os.close(stderr)
     engine = socket.socket(fileno=channel)

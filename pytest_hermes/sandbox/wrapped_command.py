@@ -10,9 +10,9 @@ import time
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from .marks import MarkedStream
 from .running import Output, RunningCommand
 from .scripts import shell_script
+from .stream_markers import MarkedStream
 
 #: Exit code of what cannot be executed, as shells have it.
 NOT_EXECUTABLE = 126

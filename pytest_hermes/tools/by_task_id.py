@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection
 
 from .dispatch import ToolOutcome, dispatch
-from .registry import place_for
+from .registry import session_for
 from .toolsets import resolve_toolsets
 
 
@@ -20,6 +20,6 @@ def tool_runner(task_id: str | None, valid_tool_names: Collection[str]) -> Calla
     key = task_id or uuid.uuid4().hex
 
     async def run(name: str, arguments: str) -> ToolOutcome:
-        return await dispatch(tools, name, arguments, place_for(key))
+        return await dispatch(tools, name, arguments, session_for(key))
 
     return run

@@ -6,7 +6,7 @@ import codecs
 from dataclasses import dataclass
 
 from .paths import run_script
-from .place import Place
+from .session import SandboxSession
 from .tool import ToolProblem
 
 #: Bytes of the largest file that is read as a whole.
@@ -28,31 +28,31 @@ class Window:
         return self.data.count(b"\n") + (not self.data.endswith(b"\n") and bool(self.data))
 
 
-async def read_window(place: Place, path: str, offset: int, limit: int, max_bytes: int) -> Window:
+async def read_window(session: SandboxSession, path: str, offset: int, limit: int, max_bytes: int) -> Window:
     """Return at most `limit` lines from line `offset` (1 is the first), and at most `max_bytes` of them.
 
     Lines end with `\\n` only. Raises ToolProblem.
     """
-    said = await run_script(place, "read_window", path, offset, limit, max_bytes + 1, max_output=max_bytes + 200)
+    said = await run_script(session, "read_window", path, offset, limit, max_bytes + 1, max_output=max_bytes + 200)
     header, _, data = said.partition(b"\n")
     lines, size = (int(number) for number in header.split())
     return Window(data[:max_bytes], lines, size, len(data) > max_bytes)
 
 
-async def read_whole(place: Place, path: str, limit: int = WHOLE_LIMIT) -> bytes:
+async def read_whole(session: SandboxSession, path: str, limit: int = WHOLE_LIMIT) -> bytes:
     """Return all of a file. Raises ToolProblem, also when it has more than `limit` bytes."""
-    data = await run_script(place, "read_whole", path, limit + 1, max_output=limit + 2)
+    data = await run_script(session, "read_whole", path, limit + 1, max_output=limit + 2)
     if len(data) > limit:
         raise ToolProblem(f"{path!r}: it has more than {limit} bytes")
     return data
 
 
-async def write_whole(place: Place, path: str, data: bytes) -> bool:
+async def write_whole(session: SandboxSession, path: str, data: bytes) -> bool:
     """Make `data` the content of a file, with its parent folders if need be; return whether the file is new.
 
     Raises ToolProblem.
     """
-    return (await run_script(place, "write", path, len(data), stdin=data)).strip() == b"1"
+    return (await run_script(session, "write", path, len(data), stdin=data)).strip() == b"1"
 
 
 def as_text(data: bytes, path: str, *, cut: bool = False) -> str:

@@ -18,9 +18,9 @@ from .bridge import wait_for_sync
 from .contents import as_text, read_whole, write_whole
 from .dispatch import BadCall, check_arguments, run_tool
 from .paths import in_sandbox
-from .place import Place
-from .registry import place_for, release
+from .registry import release, session_for
 from .searching import find_lines
+from .session import SandboxSession
 from .terminal import TerminalArguments, run_command
 from .tool import ToolProblem
 from .toolsets import resolve_toolsets
@@ -57,17 +57,17 @@ class ToolContext:
     """
 
     def __init__(
-        self, task_id: str, *, place: Place | None = None, loop: asyncio.AbstractEventLoop | None = None
+        self, task_id: str, *, session: SandboxSession | None = None, loop: asyncio.AbstractEventLoop | None = None
     ) -> None:
         self.task_id = task_id
         #: Seconds that the verifier may take, where an attempt says so.
         self.verifier_seconds: float | None = None
         #: Who judges, where an attempt or a test says so.
         self.judging: Judging | None = None
-        self._given = place
-        if place is not None and loop is not None:
-            place.settle(loop)
-        self._own: Place | None = None
+        self._given = session
+        if session is not None and loop is not None:
+            session.settle(loop)
+        self._own: SandboxSession | None = None
         self._outputs: deque[str] = deque()
         self._remembered = 0
 
@@ -131,7 +131,7 @@ class ToolContext:
             checked = check_arguments(tools[name], args or {})
         except BadCall as problem:
             return {"error": str(problem)}
-        outcome = self._wait(run_tool(tools[name], checked, self._place()))
+        outcome = self._wait(run_tool(tools[name], checked, self._session()))
         return outcome.result if outcome.result is not None else {"error": outcome.error}
 
     @property
@@ -146,22 +146,22 @@ class ToolContext:
     def cleanup(self) -> None:
         """Close the sandbox of a context built by hand; one that an attempt handed out is closed by the attempt."""
         self._own = None
-        if self._given is None and (place := release(self.task_id)) is not None:
-            wait_for_sync(place.close(), place.loop)
+        if self._given is None and (session := release(self.task_id)) is not None:
+            wait_for_sync(session.close(), session.loop)
 
     @property
     def sandbox(self) -> Sandbox:
-        """The sandbox itself, started. Its methods belong to the loop it lives on: see `at_place`."""
-        place = self._place()
-        return self._wait(place.start())
+        """The sandbox itself, started. Its methods belong to the loop it lives on: see `at_session`."""
+        session = self._session()
+        return self._wait(session.start())
 
-    def at_place(self, function: Callable[[Place], Coroutine[Any, Any, T]]) -> T:
-        """Return what an async function returns; it gets the place the agent worked in, and runs on its loop.
+    def at_session(self, function: Callable[[SandboxSession], Coroutine[Any, Any, T]]) -> T:
+        """Return what an async function returns; it gets the session the agent worked in, and runs on its loop.
 
         For verifiers that need the sandbox itself: its commands' streams, a second sandbox.
         """
-        place = self._place()
-        return self._wait(function(place))
+        session = self._session()
+        return self._wait(function(session))
 
     def output_tail(self, characters: int) -> str:
         """Return the end of what `terminal` was asked and answered so far."""
@@ -172,48 +172,48 @@ class ToolContext:
     browser_navigate = _not_yet("browser_navigate")
     browser_snapshot = _not_yet("browser_snapshot")
 
-    def _place(self) -> Place:
+    def _session(self) -> SandboxSession:
         if self._own is None:
-            self._own = (self._given or place_for(self.task_id)).beside()
+            self._own = (self._given or session_for(self.task_id)).beside()
         return self._own
 
     def _wait(self, coro: Coroutine[Any, Any, T]) -> T:
         try:
-            loop = self._place().loop
+            loop = self._session().loop
         except BaseException:
             coro.close()
             raise
         return wait_for_sync(coro, loop)
 
     async def _terminal(self, command: str, timeout: float | None) -> dict[str, Any]:
-        said = await run_command(self._place(), TerminalArguments(command=command, timeout=timeout))
+        said = await run_command(self._session(), TerminalArguments(command=command, timeout=timeout))
         self._remember(f"$ {command}\n{said['output']}\n[exit code {said['exit_code']}]")
         return said
 
     async def _read_file(self, path: str) -> dict[str, Any]:
         try:
-            return {"content": as_text(await read_whole(self._place(), path), path), "error": None}
+            return {"content": as_text(await read_whole(self._session(), path), path), "error": None}
         except ToolProblem as problem:
             return {"content": None, "error": str(problem)}
 
     async def _write_file(self, path: str, content: str | bytes) -> dict[str, Any]:
         data = content.encode() if isinstance(content, str) else content
         try:
-            created = await write_whole(self._place(), path, data)
+            created = await write_whole(self._session(), path, data)
         except ToolProblem as problem:
             return {"error": str(problem)}
         return {"path": path, "bytes_written": len(data), "created": created, "error": None}
 
     async def _search(self, query: str, path: str, file_glob: str | None, limit: int) -> dict[str, Any]:
         try:
-            found = await find_lines(self._place(), query, path, file_glob, limit)
+            found = await find_lines(self._session(), query, path, file_glob, limit)
         except ToolProblem as problem:
             return {"matches": [], "error": str(problem)}
         return {"matches": found.matches, "more": found.more, "error": None}
 
     async def _copy(self, copy: Callable[[Sandbox, str], Awaitable[None]], remote: str) -> dict[str, Any]:
-        shell = await self._place().shell()
-        sandbox = self._place().sandbox
+        shell = await self._session().shell()
+        sandbox = self._session().sandbox
         path = posixpath.join(await shell.cwd(), in_sandbox(remote, sandbox.home))
         try:
             await copy(sandbox, path)

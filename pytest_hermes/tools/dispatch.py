@@ -18,7 +18,7 @@ from .content import as_content
 from .tool import Tool, ToolProblem
 
 if TYPE_CHECKING:
-    from .place import Place
+    from .session import SandboxSession
 
 #: Characters of a wrong value, or on each side of a syntax error, that a message shows.
 _SHOWN = 60
@@ -41,7 +41,7 @@ class BadCall(Exception):
     """The call as the model wrote it cannot be run; the text tells it why."""
 
 
-async def dispatch(tools: Iterable[Tool], name: str, arguments: str, place: Place) -> ToolOutcome:
+async def dispatch(tools: Iterable[Tool], name: str, arguments: str, session: SandboxSession) -> ToolOutcome:
     """Run the tool `name` with `arguments`, a JSON text as the model wrote it.
 
     Every mistake of the model, and a tool that raises, comes back as an outcome with an error. Raises HermesError,
@@ -55,10 +55,10 @@ async def dispatch(tools: Iterable[Tool], name: str, arguments: str, place: Plac
         checked = check_arguments(tool, parse_arguments(tool, arguments))
     except BadCall as error:
         return _failed(str(error))
-    return await run_tool(tool, checked, place)
+    return await run_tool(tool, checked, session)
 
 
-async def run_tool(tool: Tool, arguments: BaseModel, place: Place) -> ToolOutcome:
+async def run_tool(tool: Tool, arguments: BaseModel, session: SandboxSession) -> ToolOutcome:
     """Run a tool with arguments that were checked. Raises HermesError like `dispatch`."""
 
     async def run() -> dict[str, Any]:
@@ -66,16 +66,16 @@ async def run_tool(tool: Tool, arguments: BaseModel, place: Place) -> ToolOutcom
         said: Any
         try:
             if inspect.iscoroutinefunction(function):
-                said = function(place, arguments)
+                said = function(session, arguments)
             else:
-                said = await asyncio.to_thread(function, place, arguments)
+                said = await asyncio.to_thread(function, session, arguments)
             result: dict[str, Any] = await said if inspect.isawaitable(said) else said
         except ToolProblem as problem:
             return {"error": str(problem)}
         return result
 
     try:
-        result = await on_loop(place.loop, run())
+        result = await on_loop(session.loop, run())
         content = as_content(result)
     except (HermesError, asyncio.CancelledError, GeneratorExit):
         raise
@@ -85,7 +85,7 @@ async def run_tool(tool: Tool, arguments: BaseModel, place: Place) -> ToolOutcom
 
 
 def parse_arguments(tool: Tool, text: str) -> dict[str, Any]:
-    """Return the object that `text` is. Raises BadCall with the place where its JSON breaks.
+    """Return the object that `text` is. Raises BadCall with the session where its JSON breaks.
 
     Empty text counts as `{}` for a tool that requires nothing: many models write no arguments that way.
     """

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from .contents import as_text, read_whole, read_window, write_whole
 from .patching import replace
-from .place import Place
 from .searching import find_files, find_lines
+from .session import SandboxSession
 from .tool import Tool, ToolArguments, Toolset, Word
 
 
@@ -23,9 +23,9 @@ class ReadArguments(ToolArguments):
     limit: int = Field(default=500, ge=1, le=100_000, description="How many lines to read at most.")
 
 
-async def read_file(place: Place, arguments: ReadArguments) -> dict[str, Any]:
+async def read_file(session: SandboxSession, arguments: ReadArguments) -> dict[str, Any]:
     """Return `content`, `total_lines`, and a `hint` when there is more."""
-    window = await read_window(place, arguments.path, arguments.offset, arguments.limit, place.output_limit)
+    window = await read_window(session, arguments.path, arguments.offset, arguments.limit, session.output_limit)
     said: dict[str, Any] = {
         "content": as_text(window.data, arguments.path, cut=window.cut),
         "total_lines": window.total_lines,
@@ -33,7 +33,7 @@ async def read_file(place: Place, arguments: ReadArguments) -> dict[str, Any]:
     last = arguments.offset + window.lines - 1
     if window.cut:
         said["hint"] = (
-            f"cut in line {last} after {place.output_limit} bytes, of {window.total_bytes} in the file; "
+            f"cut in line {last} after {session.output_limit} bytes, of {window.total_bytes} in the file; "
             "read fewer lines at a time, or parts of a long line with cut -c in the terminal"
         )
     elif window.total_lines and not window.data:
@@ -48,10 +48,10 @@ class WriteArguments(ToolArguments):
     content: str = Field(description="The whole new content.")
 
 
-async def write_file(place: Place, arguments: WriteArguments) -> dict[str, Any]:
+async def write_file(session: SandboxSession, arguments: WriteArguments) -> dict[str, Any]:
     """Return `path`, `bytes_written`, and whether the file was `created`."""
     data = arguments.content.encode()
-    created = await write_whole(place, arguments.path, data)
+    created = await write_whole(session, arguments.path, data)
     return {"path": arguments.path, "bytes_written": len(data), "created": created}
 
 
@@ -64,11 +64,11 @@ class PatchArguments(ToolArguments):
     replace_all: bool = Field(default=False, description="Replace every occurrence instead of the only one.")
 
 
-async def patch(place: Place, arguments: PatchArguments) -> dict[str, Any]:
+async def patch(session: SandboxSession, arguments: PatchArguments) -> dict[str, Any]:
     """Return `path`, the number of `replacements` and the `first_line` that changed."""
-    data = await read_whole(place, arguments.path)
+    data = await read_whole(session, arguments.path)
     patched = replace(data, arguments.old_string, arguments.new_string, replace_all=arguments.replace_all)
-    await write_whole(place, arguments.path, patched.data)
+    await write_whole(session, arguments.path, patched.data)
     return {"path": arguments.path, "replacements": patched.replacements, "first_line": patched.first_line}
 
 
@@ -88,10 +88,10 @@ class SearchArguments(ToolArguments):
     limit: int = Field(default=50, ge=1, le=1000, description="How many matches to return at most.")
 
 
-async def search_files(place: Place, arguments: SearchArguments) -> dict[str, Any]:
+async def search_files(session: SandboxSession, arguments: SearchArguments) -> dict[str, Any]:
     """Return `matches` (`path`, `line`, `text`) or `files`, and a `hint` when there are more."""
     find, key = (find_lines, "matches") if arguments.target == "content" else (find_files, "files")
-    found = await find(place, arguments.pattern, arguments.path, arguments.file_glob, arguments.limit)
+    found = await find(session, arguments.pattern, arguments.path, arguments.file_glob, arguments.limit)
     said: dict[str, Any] = {key: found.matches}
     if found.more:
         said["hint"] = f"only the first {len(found.matches)} are shown; narrow the search by path or file_glob"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from ..sandbox.scripts import shell_script
-from .place import Place
+from .session import SandboxSession
 from .tool import ToolProblem
 
 #: Seconds a file tool may take.
@@ -28,14 +28,14 @@ def in_sandbox(path: str, home: str) -> str:
 
 
 async def run_script(
-    place: Place, name: str, path: str, *arguments: str | int, stdin: bytes = b"", max_output: int = 1 << 16
+    session: SandboxSession, name: str, path: str, *arguments: str | int, stdin: bytes = b"", max_output: int = 1 << 16
 ) -> bytes:
-    """Run the script `name` on `path`, its `$1`, in the current directory of the place's shell; return what it wrote.
+    """Run the script `name` on `path`, its `$1`, in the current directory of the session's shell; return what it wrote.
 
     Raises ToolProblem when it refuses, fails or takes too long.
     """
-    shell = await place.shell()
-    target = in_sandbox(path, place.sandbox.home)
+    shell = await session.shell()
+    target = in_sandbox(path, session.sandbox.home)
     result = await shell.script(
         "\n".join(shell_script(part, __package__) for part in ("begin", name)),
         target,

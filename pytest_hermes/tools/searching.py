@@ -8,7 +8,7 @@ from typing import Any
 
 from ..sandbox.scripts import shell_script
 from .paths import run_script
-from .place import Place
+from .session import SandboxSession
 
 #: Bytes of a line that a match shows.
 _LINE = 500
@@ -24,14 +24,14 @@ class Found:
     more: bool
 
 
-async def find_lines(place: Place, pattern: str, path: str, file_glob: str | None, limit: int) -> Found:
+async def find_lines(session: SandboxSession, pattern: str, path: str, file_glob: str | None, limit: int) -> Found:
     """Return at most `limit` lines below `path` that match `pattern`, as grep -E understands it.
 
     Binary files are left out. Raises ToolProblem, also for a pattern that is none.
     """
     room = (limit + 1) * (_LINE + 300) + 8192
     said = await run_script(
-        place, "search", path, room, "", file_glob or "",
+        session, "search", path, room, "", file_glob or "",
         shell_script("search_lines", __package__), pattern, limit + 1, _LINE,
         max_output=room + 1024,
     )  # fmt: skip
@@ -47,14 +47,14 @@ async def find_lines(place: Place, pattern: str, path: str, file_glob: str | Non
     return Found(matches[:limit], len(matches) > limit or len(said) >= room)
 
 
-async def find_files(place: Place, pattern: str, path: str, file_glob: str | None, limit: int) -> Found:
+async def find_files(session: SandboxSession, pattern: str, path: str, file_glob: str | None, limit: int) -> Found:
     """Return at most `limit` files below `path` whose name matches the glob `pattern`.
 
     A pattern without wildcards matches any part of the name. Raises ToolProblem.
     """
     room = (limit + 1) * 1024
     glob = pattern if any(character in pattern for character in "*?[") else f"*{pattern}*"
-    said = await run_script(place, "search", path, room, glob, file_glob or "", max_output=room + 1024)
+    said = await run_script(session, "search", path, room, glob, file_glob or "", max_output=room + 1024)
     *names, _ = said.split(b"\0")
     return Found([_shown(name) for name in names[:limit]], len(names) > limit or len(said) >= room)
 

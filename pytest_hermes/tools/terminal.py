@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ..sandbox.protocol import ExecResult
-from .place import BackgroundCommand, Place
+from .session import BackgroundCommand, SandboxSession
 from .tool import Tool, ToolArguments, Toolset, Word
 
 
@@ -24,19 +24,19 @@ class TerminalArguments(ToolArguments):
     )
 
 
-async def run_command(place: Place, arguments: TerminalArguments) -> dict[str, Any]:
+async def run_command(session: SandboxSession, arguments: TerminalArguments) -> dict[str, Any]:
     """Run one command: `output` (stdout and stderr in order), `exit_code`, `error`.
 
     A command that ran out of time has exit code 124 and an error; `truncated` tells how much of a long output is
     missing. In the background: `session_id` instead.
     """
-    shell = await place.shell()
+    shell = await session.shell()
     if arguments.background:
-        process = await shell.spawn(arguments.command, max_output=place.output_limit)
-        place.background[process.id] = BackgroundCommand(arguments.command, process)
+        process = await shell.spawn(arguments.command, max_output=session.output_limit)
+        session.background[process.id] = BackgroundCommand(arguments.command, process)
         return {"output": "", "exit_code": 0, "error": None, "session_id": process.id}
-    timeout = arguments.timeout if arguments.timeout is not None else place.terminal_timeout
-    result = await shell.run(arguments.command, timeout=timeout, max_output=place.output_limit)
+    timeout = arguments.timeout if arguments.timeout is not None else session.terminal_timeout
+    result = await shell.run(arguments.command, timeout=timeout, max_output=session.output_limit)
     return describe(result, timeout)
 
 
@@ -72,9 +72,9 @@ class ProcessArguments(ToolArguments):
     timeout: float | None = Field(default=None, gt=0, description="Seconds to wait at most, for action wait.")
 
 
-async def manage_process(place: Place, arguments: ProcessArguments) -> dict[str, Any]:
+async def manage_process(session: SandboxSession, arguments: ProcessArguments) -> dict[str, Any]:
     """Look after one background command: `session_id`, `status`, `exit_code`, and `output` where it was asked for."""
-    known = place.background
+    known = session.background
     if arguments.action == "list":
         return {"processes": [{**_status(each), "command": each.command} for each in known.values()]}
     if arguments.session_id is None:
@@ -86,7 +86,7 @@ async def manage_process(place: Place, arguments: ProcessArguments) -> dict[str,
         return _status(background)
     said: dict[str, Any] = {}
     if arguments.action == "wait":
-        timeout = arguments.timeout if arguments.timeout is not None else place.terminal_timeout
+        timeout = arguments.timeout if arguments.timeout is not None else session.terminal_timeout
         if await background.process.wait(timeout) is None:
             said["error"] = f"still running after {timeout:g} s"
     elif arguments.action == "kill":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from .place import Place
+    from .session import SandboxSession
 
 
 class ToolProblem(Exception):
@@ -42,9 +42,9 @@ class Tool:
     description: str
     #: Its fields are the parameters; the description of each field is part of the schema.
     arguments: type[BaseModel]
-    #: `run(place, arguments)` returns what the model gets to see, as JSON, or raises ToolProblem. A coroutine function
-    #: runs on the place's loop, any other in a thread, so that it holds up nobody.
-    run: Callable[[Place, Any], Awaitable[dict[str, Any]] | dict[str, Any]]
+    #: `run(session, arguments)` returns what the model gets to see, as JSON, or raises ToolProblem. A coroutine
+    #: function runs on the session's loop, any other in a thread, so that it holds up nobody.
+    run: Callable[[SandboxSession, Any], Awaitable[dict[str, Any]] | dict[str, Any]]
 
     @cached_property
     def schema(self) -> dict[str, Any]:

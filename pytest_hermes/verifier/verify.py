@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..errors import Unsupported
 from ..sandbox.protocol import Sandbox
-from ..tools.place import Place
+from ..tools.session import SandboxSession
 from ..verdict import Verdict
 from .artifacts import Spoiled, copy_artifact
 from .report import read_report
@@ -43,9 +43,15 @@ class _Problem:
 
 
 async def verify(
-    place: Place, tests: TaskTests, *, timeout: float, fresh: bool, artifacts: Sequence[str], agent_acted: bool
+    session: SandboxSession,
+    tests: TaskTests,
+    *,
+    timeout: float,
+    fresh: bool,
+    artifacts: Sequence[str],
+    agent_acted: bool,
 ) -> Verdict:
-    """Return the verdict of a task's tests on what was done at `place`.
+    """Return the verdict of a task's tests on what was done at `session`.
 
     With `fresh` they run in a new sandbox of the same kind, in which the paths `artifacts` are as the agent left them:
     absolute, or relative to the working directory, which is meant when there are none. `timeout` is what the tests
@@ -56,13 +62,13 @@ async def verify(
 
     async def run() -> TestsRun:
         if fresh:
-            return await _run_fresh(place, tests, timeout, artifacts)
-        return await run_tests(await place.start(), tests, timeout)
+            return await _run_fresh(session, tests, timeout, artifacts)
+        return await run_tests(await session.start(), tests, timeout)
 
     here = await run()
     outcome = _outcome(here, tests)
     if isinstance(outcome, _Problem) and agent_acted:
-        async with place.another() as untouched:
+        async with session.another() as untouched:
             control = await run_tests(untouched, tests, timeout)
         solvable = isinstance(_outcome(control, tests), Reward)
         if solvable and outcome.may_pass:
@@ -78,11 +84,11 @@ async def verify(
     return _verdict(here, fresh, reward=outcome.value, metrics=outcome.metrics, source=outcome.source)
 
 
-async def _run_fresh(place: Place, tests: TaskTests, timeout: float, artifacts: Sequence[str]) -> TestsRun:
-    sandbox = await place.start()
+async def _run_fresh(session: SandboxSession, tests: TaskTests, timeout: float, artifacts: Sequence[str]) -> TestsRun:
+    sandbox = await session.start()
     if (problem := await end_processes(sandbox)) is not None:
         return TestsRun(problem=problem)
-    async with place.another() as other:
+    async with session.another() as other:
         try:
             for path in _paths(sandbox, artifacts):
                 await copy_artifact(sandbox, other, path)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from pytest_hermes.errors import InfrastructureError, Refused
+from pytest_hermes.errors import FatalError, InfrastructureError
 from pytest_hermes.models.clock import AgentClock
 from pytest_hermes.models.endpoint import Endpoint
 from pytest_hermes.models.keys import Address
@@ -77,7 +77,7 @@ async def test_what_does_not_pass_is_an_error(endpoint: Endpoint, model_server: 
     with pytest.raises(InfrastructureError, match=r"\(3 tries\)$") as caught:
         await ask(endpoint)
     assert caught.value.kind == "endpoint"
-    assert not isinstance(caught.value, Refused)
+    assert not isinstance(caught.value, FatalError)
     assert len(model_server.requests) == 3
 
 
@@ -144,7 +144,7 @@ async def test_a_refusal_says_what_to_do_and_is_final(
     endpoint: Endpoint, model_server: ModelServer, reply: Reply, advice: str
 ) -> None:
     model_server.play(reply)
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(FatalError) as caught:
         await ask(endpoint)
     assert fnmatch(str(caught.value), f"{model_server.url} {advice}")
     assert KEY not in str(caught.value)
@@ -154,7 +154,7 @@ async def test_a_refusal_says_what_to_do_and_is_final(
 async def test_a_missing_key_is_told_from_a_wrong_one(model_server: ModelServer) -> None:
     model_server.play(Reply(401))
     endpoint = Endpoint("m", Address(model_server.url, None))
-    with pytest.raises(Refused, match="wants a key: set PYTEST_HERMES_API_KEY"):
+    with pytest.raises(FatalError, match="wants a key: set PYTEST_HERMES_API_KEY"):
         await ask(endpoint)
     await endpoint.close()
 

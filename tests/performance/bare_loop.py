@@ -87,11 +87,11 @@ async def one(client: openai.AsyncOpenAI, number: int, verify: str, opened: Open
 
 
 async def main(base_url: str, tasks: int, in_flight: int, verify: str, opened: Opened = folder) -> None:
-    places = asyncio.Semaphore(in_flight)
+    sessions = asyncio.Semaphore(in_flight)
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
 
         async def in_turn(number: int) -> float:
-            async with places:
+            async with sessions:
                 record = await one(client, number, verify, opened)
             with Path("results.jsonl").open("a") as results:  # noqa: ASYNC230 - so does the harness
                 results.write(json.dumps(record) + "\n")

@@ -215,7 +215,7 @@ class Wherever(Benchmark):
 
 
 def test_the_end_of_a_run_s_time_ends_whatever_is_in_flight(bench: Bench, model_server: ModelServer) -> None:
-    """One attempt is at each place where time goes by, and one more waits for its turn."""
+    """One attempt is at each session where time goes by, and one more waits for its turn."""
     marker = str(uuid.uuid4().int)[:12]
 
     def script(body: dict[str, Any]) -> dict[str, Any] | Reply:

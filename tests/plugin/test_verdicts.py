@@ -25,11 +25,11 @@ class Verdicts(Benchmark):
 
     async def compute_reward(self, item, result, ctx):
         said = ctx.terminal("echo $LATE")["output"]
-        async def elsewhere(place):
-            async with place.another() as sandbox:
-                assert sandbox is not await place.start()
+        async def elsewhere(session):
+            async with session.another() as sandbox:
+                assert sandbox is not await session.start()
                 return (await sandbox.exec("echo again $LATE")).stdout.decode()
-        said += ctx.at_place(elsewhere)
+        said += ctx.at_session(elsewhere)
         if item.id == "none":
             return Verdict(error="no verdict today", output=said, files={"log.txt": b"secret-token-1 and more"})
         return Verdict(reward=0.5, metrics={"speed": 3}, source="reward.json", exit_code=4, failed_tests=("test_a",),

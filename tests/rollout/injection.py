@@ -19,7 +19,7 @@ CONCERNED: ContextVar[bool] = ContextVar("concerned", default=False)
 
 @dataclass(frozen=True)
 class Point:
-    """One place in the source: before or after what is awaited there."""
+    """One session in the source: before or after what is awaited there."""
 
     module: str
     function: str

@@ -1,6 +1,6 @@
 """Whatever is raised wherever in an attempt, it ends nothing but that attempt, and is told.
 
-The suite finds the places by itself: every `await` and `async with` of the engine and of the attempt, and every call
+The suite finds the sessions by itself: every `await` and `async with` of the engine and of the attempt, and every call
 of a benchmark's, a model source's or a tool's code that a healthy attempt makes. Each fault is injected twice: as the
 product is, and with the boundary taken out, where the same check has to fail.
 """
@@ -24,9 +24,9 @@ from pydantic import BaseModel
 from pytest_hermes import Benchmark, Task, Verdict
 from pytest_hermes.background import BackgroundLoop
 from pytest_hermes.config.fields import EnvConfig
+from pytest_hermes.core.redact import Redactor
 from pytest_hermes.models import completion
 from pytest_hermes.models.builtin import NopSource
-from pytest_hermes.redact import Redactor
 from pytest_hermes.rollout import attempt as attempt_module
 from pytest_hermes.rollout import boundary as boundary_module
 from pytest_hermes.rollout import engine as engine_module
@@ -83,7 +83,7 @@ class NoteArguments(BaseModel):
     text: str
 
 
-async def note(place: Any, arguments: NoteArguments) -> dict[str, Any]:
+async def note(session: Any, arguments: NoteArguments) -> dict[str, Any]:
     return {"noted": arguments.text}
 
 
@@ -179,9 +179,9 @@ def run(tmp_path: Path, injection: Injection, calls: Calls | None = None) -> Out
         finally:
             engine.stop()
             attempts = [handle.attempt for handle in handles.values() if handle.attempt is not None]
-            left = sum(not attempt.place.closed for attempt in attempts)
+            left = sum(not attempt.session.closed for attempt in attempts)
             for attempt in attempts:
-                loop.run(attempt.place.close())
+                loop.run(attempt.session.close())
             loop.close()
             results.close()
     records = {record.task: record for record in read_results(tmp_path / "results.jsonl")}

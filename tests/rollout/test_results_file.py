@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_hermes.core.redact import Redactor
 from pytest_hermes.errors import UsageError
-from pytest_hermes.redact import Redactor
 from pytest_hermes.rollout.record import AttemptRecord
 from pytest_hermes.runs.results_file import ResultsFile, read_results
 

@@ -18,16 +18,16 @@ import docker
 import pytest
 
 from pytest_hermes.errors import InfrastructureError, Unsupported, UsageError
-from pytest_hermes.sandbox.activity import activities
 from pytest_hermes.sandbox.docker import images
-from pytest_hermes.sandbox.docker.once import Once
 from pytest_hermes.sandbox.docker.owner import current_owner
 from pytest_hermes.sandbox.docker.run_options import RunOptions
 from pytest_hermes.sandbox.docker.sandbox import DockerSandbox
+from pytest_hermes.sandbox.docker.single_flight import SingleFlight
+from pytest_hermes.sandbox.status import statuses
 from pytest_hermes.task import SandboxSpec
 from pytest_hermes.tools.dispatch import dispatch
 from pytest_hermes.tools.file import TOOLSET as FILE_TOOLS
-from pytest_hermes.tools.place import Place
+from pytest_hermes.tools.session import SandboxSession
 from tests.services.registry import Registry
 
 from .backends import BACKENDS, opened
@@ -93,10 +93,10 @@ async def test_a_build_is_forced_once_a_run(context: Path) -> None:
         file.write("RUN cat /proc/sys/kernel/random/uuid >/when\n")
     first = await built()
     with pytest.MonkeyPatch.context() as another_process:
-        another_process.setattr(images, "_images", Once("x"))
+        another_process.setattr(images, "_images", SingleFlight("x"))
         assert await built() == first
     with pytest.MonkeyPatch.context() as another_run:
-        another_run.setattr(images, "_images", Once("x"))
+        another_run.setattr(images, "_images", SingleFlight("x"))
         another_run.setattr(images, "_STARTED", time.time())
         assert await built() != first
 
@@ -147,7 +147,7 @@ async def test_images_are_pulled(registry: Registry) -> None:
     starting = asyncio.gather(*(sandbox.start() for sandbox in sandboxes))
     shown: set[str] = set()
     while not starting.done():
-        shown.update(activities())
+        shown.update(statuses())
         await asyncio.sleep(0.001)
     try:
         await starting
@@ -156,7 +156,7 @@ async def test_images_are_pulled(registry: Registry) -> None:
         for sandbox in sandboxes:
             await sandbox.close()
     assert {text.partition(" (")[0] for text in shown} == {f"pulling {registry.repository}:good"}
-    assert activities() == ()
+    assert statuses() == ()
     for tag, why in {"429": "toomanyrequests: the registry's reason", "other": "manifest unknown"}.items():
         with pytest.raises(InfrastructureError, match=rf"image '{registry.repository}:{tag}' .* be pulled: .*{why}"):
             await DockerSandbox(SandboxSpec(image=f"{registry.repository}:{tag}"), name="x").start()
@@ -188,10 +188,10 @@ async def test_an_image_without_a_shell_is_said_to_have_none(docker_engine: dock
 @asynchronous
 async def test_a_session_and_the_file_tools_work_without_bash(context: Path) -> None:
     spec = SandboxSpec(build_context=context, env={"GIVEN": "1"})
-    place = Place(lambda: DockerSandbox(spec, name="no bash"), backend="docker")
+    session = SandboxSession(lambda: DockerSandbox(spec, name="no bash"), backend="docker")
     try:
-        shell = await place.shell()
-        assert place.sandbox.shell == "sh"
+        shell = await session.shell()
+        assert session.sandbox.shell == "sh"
 
         async def said(command: str) -> str:
             return (await shell.run(command, timeout=20)).stdout.decode()
@@ -205,14 +205,14 @@ async def test_a_session_and_the_file_tools_work_without_bash(context: Path) -> 
         assert (await shell.run("cd /; sleep 60", timeout=0.3)).timed_out
         assert await said("pwd") == "/etc\n"
         await said("mkdir /gone; cd /gone")
-        await place.sandbox.exec("rmdir /gone")
+        await session.sandbox.exec("rmdir /gone")
         assert await said("true") == "hermes: the folder /gone is gone; this command starts in /app\n"
         await said("cd /tmp")
         arguments = json.dumps({"path": "deep/file.txt", "content": "one\ntwo\n"})
-        assert not (await dispatch(FILE_TOOLS.tools, "write_file", arguments, place)).error
+        assert not (await dispatch(FILE_TOOLS.tools, "write_file", arguments, session)).error
         assert await said("cat deep/file.txt; pwd") == "one\ntwo\n/tmp\n"
     finally:
-        await place.close()
+        await session.close()
 
 
 @asynchronous

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_hermes.sandbox.docker.hijack import EngineRefused, Stream
-from pytest_hermes.sandbox.marks import MarkedStream
+from pytest_hermes.sandbox.docker.exec_stream import EngineRefused, Stream
+from pytest_hermes.sandbox.stream_markers import MarkedStream
 
 MARK = "hermes:0123:"
 PREFIX = b"\0" + MARK.encode()

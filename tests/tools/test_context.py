@@ -18,10 +18,10 @@ from pytest_hermes.errors import InfrastructureError, UsageError
 from pytest_hermes.tools.bridge import bridged, install_bridge
 from pytest_hermes.tools.by_task_id import tool_runner
 from pytest_hermes.tools.context import ToolContext
-from pytest_hermes.tools.place import Place
-from pytest_hermes.tools.registry import SANDBOX_VARIABLE, place_for, register, release
+from pytest_hermes.tools.registry import SANDBOX_VARIABLE, register, release, session_for
+from pytest_hermes.tools.session import SandboxSession
 
-from .conftest import ISOLATIONS, local_place
+from .conftest import ISOLATIONS, local_session
 
 
 @pytest.fixture
@@ -38,17 +38,17 @@ def by_hand(task_id: str) -> Iterator[ToolContext]:
 
 @pytest.fixture(params=ISOLATIONS)
 def ctx(request: pytest.FixtureRequest) -> Iterator[ToolContext]:
-    """A context as a sync test has it: its place lives on another thread's loop."""
+    """A context as a sync test has it: its session lives on another thread's loop."""
     background = BackgroundLoop()
-    place = local_place(request.param, loop=background.loop)
-    yield ToolContext("test", place=place)
-    background.run(place.close())
+    session = local_session(request.param, loop=background.loop)
+    yield ToolContext("test", session=session)
+    background.run(session.close())
     assert background.close()
 
 
-async def agent(place: Place, command: str) -> str:
+async def agent(session: SandboxSession, command: str) -> str:
     """Does something in the agent's own shell."""
-    shell = await place.shell()
+    shell = await session.shell()
     return (await shell.run(command, timeout=20)).stdout.decode()
 
 
@@ -67,8 +67,8 @@ class TestTerminal:
 
     def test_an_infrastructure_error_is_raised(self, ctx: ToolContext) -> None:
         ctx.terminal("true")
-        place = ctx._place()
-        asyncio.run_coroutine_threadsafe(place.sandbox.close(), place.loop).result(20)
+        session = ctx._session()
+        asyncio.run_coroutine_threadsafe(session.sandbox.close(), session.loop).result(20)
         with pytest.raises(InfrastructureError):
             ctx.terminal("true")
 
@@ -192,24 +192,26 @@ class TestCallTool:
 @pytest.mark.asyncio
 class TestInRewards:
     @pytest_asyncio.fixture
-    async def place(self) -> AsyncIterator[Place]:
+    async def session(self) -> AsyncIterator[SandboxSession]:
         install_bridge(asyncio.get_running_loop())
-        place = local_place()
-        yield place
-        await place.close()
+        session = local_session()
+        yield session
+        await session.close()
 
-    async def test_the_verifier_is_not_fooled_by_the_agents_shell(self, place: Place) -> None:
-        await agent(place, "echo text > file; mkdir sub; cd sub; export PATH=/nowhere; cat() { echo fooled; }; set -e")
-        ctx = ToolContext("test", place=place)
+    async def test_the_verifier_is_not_fooled_by_the_agents_shell(self, session: SandboxSession) -> None:
+        await agent(
+            session, "echo text > file; mkdir sub; cd sub; export PATH=/nowhere; cat() { echo fooled; }; set -e"
+        )
+        ctx = ToolContext("test", session=session)
 
         async def reward() -> list[Any]:
             return [ctx.terminal("cat file")["output"], ctx.read_file("file")["content"]]
 
         assert await bridged(reward()) == ["text\n", "text\n"]
 
-    async def test_it_sees_the_agents_processes(self, place: Place) -> None:
-        await agent(place, "(until [ -e go ]; do sleep 0.01; done; echo served > answer) & echo")
-        ctx = ToolContext("test", place=place)
+    async def test_it_sees_the_agents_processes(self, session: SandboxSession) -> None:
+        await agent(session, "(until [ -e go ]; do sleep 0.01; done; echo served > answer) & echo")
+        ctx = ToolContext("test", session=session)
 
         async def reward() -> str:
             ctx.write_file("go", "")
@@ -217,9 +219,9 @@ class TestInRewards:
 
         assert await bridged(reward()) == "served\n"
 
-    async def test_rewards_wait_at_the_same_time(self, place: Place) -> None:
+    async def test_rewards_wait_at_the_same_time(self, session: SandboxSession) -> None:
         """Each command waits for a file that another reward writes: one after the other they would never end."""
-        ctxs = [ToolContext("test", place=place) for _ in range(10)]
+        ctxs = [ToolContext("test", session=session) for _ in range(10)]
 
         async def reward(number: int) -> int:
             after = (number + 1) % len(ctxs)
@@ -230,8 +232,8 @@ class TestInRewards:
 
         assert await asyncio.gather(*(bridged(reward(number)) for number in range(10))) == [0] * 10
 
-    async def test_children_of_gather_share_one_context(self, place: Place) -> None:
-        ctx = ToolContext("test", place=place)
+    async def test_children_of_gather_share_one_context(self, session: SandboxSession) -> None:
+        ctx = ToolContext("test", session=session)
 
         async def check(word: str) -> str:
             return str(ctx.terminal(f"echo {word}")["output"])
@@ -241,25 +243,25 @@ class TestInRewards:
 
         assert await bridged(reward()) == ["a\n", "b\n", "c\n"]
 
-    async def test_a_timeout_kills_what_the_verifier_runs(self, place: Place) -> None:
-        ctx = ToolContext("test", place=place)
+    async def test_a_timeout_kills_what_the_verifier_runs(self, session: SandboxSession) -> None:
+        ctx = ToolContext("test", session=session)
 
         async def reward() -> None:
             ctx.terminal("touch begun; sleep 0.5; touch late")
 
-        await place.start()
+        await session.start()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await bridged(reward())
-        assert await agent(place, "sleep 0.7; ls") == "begun\n"
+        assert await agent(session, "sleep 0.7; ls") == "begun\n"
 
-    async def test_without_a_bridge_the_fix_is_named(self, place: Place) -> None:
-        ctx = ToolContext("test", place=place)
+    async def test_without_a_bridge_the_fix_is_named(self, session: SandboxSession) -> None:
+        ctx = ToolContext("test", session=session)
         with pytest.raises(RuntimeError, match=r"await bridged\(coroutine\)"):
             ctx.terminal("true")
 
-    async def test_cleanup_leaves_the_sandbox_to_the_attempt(self, place: Place) -> None:
-        ctx = ToolContext("test", place=place)
+    async def test_cleanup_leaves_the_sandbox_to_the_attempt(self, session: SandboxSession) -> None:
+        ctx = ToolContext("test", session=session)
 
         async def reward() -> str:
             ctx.terminal("echo kept > file")
@@ -268,9 +270,9 @@ class TestInRewards:
 
         assert await bridged(reward()) == "kept\n"
 
-    async def test_a_closed_sandbox_is_said_to_be(self, place: Place) -> None:
-        ctx = ToolContext("test", place=place)
-        await place.close()
+    async def test_a_closed_sandbox_is_said_to_be(self, session: SandboxSession) -> None:
+        ctx = ToolContext("test", session=session)
+        await session.close()
 
         async def reward() -> None:
             ctx.terminal("true")
@@ -288,7 +290,7 @@ class TestByHand:
     def test_a_sync_test_may_use_it(self, by_hand: ToolContext, task_id: str) -> None:
         by_hand.write_file("file", "x")
         assert by_hand.terminal("cat file")["output"] == "x"
-        assert place_for(task_id).loop is default_loop().loop
+        assert session_for(task_id).loop is default_loop().loop
 
     @pytest.mark.asyncio
     async def test_an_async_test_may_use_it(self, by_hand: ToolContext) -> None:
@@ -321,13 +323,13 @@ class TestByHand:
 
     @pytest.mark.asyncio
     async def test_a_registered_place_is_found(self, task_id: str) -> None:
-        place, other = local_place(), local_place()
-        register(task_id, place)
-        register(task_id, place)
+        session, other = local_session(), local_session()
+        register(task_id, session)
+        register(task_id, session)
         with pytest.raises(UsageError, match=task_id):
             register(task_id, other)
-        assert place_for(task_id) is place
-        await agent(place, "echo x > file")
+        assert session_for(task_id) is session
+        await agent(session, "echo x > file")
         ctx = ToolContext(task_id)
 
         async def reward() -> str:
@@ -336,7 +338,7 @@ class TestByHand:
             return content
 
         assert await bridged(reward()) == "x\n"
-        assert place.closed
+        assert session.closed
         assert release(task_id) is None
         await other.close()
 

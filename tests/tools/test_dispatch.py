@@ -16,7 +16,7 @@ from pytest_hermes.errors import InfrastructureError
 from pytest_hermes.sandbox.local import LocalSandbox
 from pytest_hermes.task import SandboxSpec
 from pytest_hermes.tools.dispatch import ToolOutcome, dispatch
-from pytest_hermes.tools.place import Place
+from pytest_hermes.tools.session import SandboxSession
 from pytest_hermes.tools.tool import Tool, ToolArguments
 
 
@@ -30,32 +30,32 @@ class Nothing(ToolArguments):
     pass
 
 
-async def greet(place: Place, arguments: Greeting) -> dict[str, Any]:
+async def greet(session: SandboxSession, arguments: Greeting) -> dict[str, Any]:
     return {"text": f"hello {arguments.name}" * arguments.times}
 
 
-async def ping(place: Place, arguments: Nothing) -> dict[str, Any]:
+async def ping(session: SandboxSession, arguments: Nothing) -> dict[str, Any]:
     return {"pong": True}
 
 
-async def explode(place: Place, arguments: Nothing) -> dict[str, Any]:
+async def explode(session: SandboxSession, arguments: Nothing) -> dict[str, Any]:
     raise LookupError("nothing there")
 
 
-async def lose_the_sandbox(place: Place, arguments: Nothing) -> dict[str, Any]:
+async def lose_the_sandbox(session: SandboxSession, arguments: Nothing) -> dict[str, Any]:
     raise InfrastructureError("gone", kind="sandbox")
 
 
-async def hang(place: Place, arguments: Nothing) -> dict[str, Any]:
+async def hang(session: SandboxSession, arguments: Nothing) -> dict[str, Any]:
     await asyncio.Event().wait()
     return {}
 
 
-async def talk_nonsense(place: Place, arguments: Nothing) -> dict[str, Any]:
+async def talk_nonsense(session: SandboxSession, arguments: Nothing) -> dict[str, Any]:
     return {"value": object()}
 
 
-def count_slowly(place: Place, arguments: Nothing) -> dict[str, Any]:
+def count_slowly(session: SandboxSession, arguments: Nothing) -> dict[str, Any]:
     time.sleep(0.05)
     return {"thread": threading.current_thread().name}
 
@@ -69,12 +69,12 @@ TOOLS = [
 ]
 
 
-def make_place(loop: asyncio.AbstractEventLoop | None = None) -> Place:
-    return Place(lambda: LocalSandbox(SandboxSpec(), name="dispatch"), loop=loop)
+def make_session(loop: asyncio.AbstractEventLoop | None = None) -> SandboxSession:
+    return SandboxSession(lambda: LocalSandbox(SandboxSpec(), name="dispatch"), loop=loop)
 
 
 async def call(name: str, arguments: str) -> ToolOutcome:
-    return await dispatch(TOOLS, name, arguments, make_place())
+    return await dispatch(TOOLS, name, arguments, make_session())
 
 
 def told(outcome: ToolOutcome) -> str:
@@ -97,12 +97,12 @@ class TestGoodCalls:
 
     async def test_it_runs_on_the_home_loop_of_the_place(self) -> None:
         background = BackgroundLoop()
-        place = make_place(background.loop)
+        session = make_session(background.loop)
 
-        async def where(place: Place, arguments: Nothing) -> dict[str, Any]:
-            return {"home": asyncio.get_running_loop() is place.loop}
+        async def where(session: SandboxSession, arguments: Nothing) -> dict[str, Any]:
+            return {"home": asyncio.get_running_loop() is session.loop}
 
-        outcome = await dispatch([Tool("where", "", Nothing, where)], "where", "{}", place)
+        outcome = await dispatch([Tool("where", "", Nothing, where)], "where", "{}", session)
         assert outcome.result == {"home": True}
         assert background.close()
 
@@ -162,8 +162,8 @@ class TestBadCalls:
 
 @pytest.mark.asyncio
 async def test_a_tool_that_is_not_async_runs_beside_the_loop() -> None:
-    tools, place = [Tool("count", "Counts.", Nothing, count_slowly)], make_place()
-    outcomes = await asyncio.gather(*(dispatch(tools, "count", "{}", place) for _ in range(3)))
+    tools, session = [Tool("count", "Counts.", Nothing, count_slowly)], make_session()
+    outcomes = await asyncio.gather(*(dispatch(tools, "count", "{}", session) for _ in range(3)))
     threads = {outcome.result["thread"] for outcome in outcomes if outcome.result}
     assert threading.current_thread().name not in threads
     assert len(threads) == 3

@@ -17,22 +17,22 @@ from pytest_hermes.task import SandboxSpec
 from pytest_hermes.tools.contents import read_whole, read_window, write_whole
 from pytest_hermes.tools.dispatch import dispatch
 from pytest_hermes.tools.file import TOOLSET
-from pytest_hermes.tools.place import Place
 from pytest_hermes.tools.searching import find_lines
+from pytest_hermes.tools.session import SandboxSession
 
 pytestmark = pytest.mark.asyncio
 
 
-async def call(place: Place, tool: str, **arguments: Any) -> dict[str, Any]:
+async def call(session: SandboxSession, tool: str, **arguments: Any) -> dict[str, Any]:
     """What the model gets to read for a call it wrote well."""
-    outcome = await dispatch(TOOLSET.tools, tool, json.dumps(arguments), place)
+    outcome = await dispatch(TOOLSET.tools, tool, json.dumps(arguments), session)
     assert outcome.error is None, outcome.error
     assert outcome.result is not None
     return outcome.result
 
 
-async def bash(place: Place, command: str) -> str:
-    shell = await place.shell()
+async def bash(session: SandboxSession, command: str) -> str:
+    shell = await session.shell()
     result = await shell.run(command, timeout=20)
     assert result.exit_code == 0, result.stdout
     return result.stdout.decode()
@@ -55,47 +55,47 @@ AWKWARD_NAMES = [
 
 
 class TestReadFile:
-    async def test_content_comes_as_it_is(self, place: Place) -> None:
-        await bash(place, r"printf 'one\n  two\t\r\nthree' > file")
-        assert await call(place, "read_file", path="file") == {"content": "one\n  two\t\r\nthree", "total_lines": 3}
+    async def test_content_comes_as_it_is(self, session: SandboxSession) -> None:
+        await bash(session, r"printf 'one\n  two\t\r\nthree' > file")
+        assert await call(session, "read_file", path="file") == {"content": "one\n  two\t\r\nthree", "total_lines": 3}
 
-    async def test_a_window_says_how_to_go_on(self, plain_place: Place) -> None:
-        await bash(plain_place, "seq 1000 > file")
-        assert await call(plain_place, "read_file", path="file", offset=3, limit=2) == {
+    async def test_a_window_says_how_to_go_on(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, "seq 1000 > file")
+        assert await call(plain_session, "read_file", path="file", offset=3, limit=2) == {
             "content": "3\n4\n",
             "total_lines": 1000,
             "hint": "lines 3–4 of 1000; go on with offset=5",
         }
-        said = await call(plain_place, "read_file", path="file")
+        said = await call(plain_session, "read_file", path="file")
         assert said["hint"] == "lines 1–500 of 1000; go on with offset=501"
-        said = await call(plain_place, "read_file", path="file", offset=501)
+        said = await call(plain_session, "read_file", path="file", offset=501)
         assert said["content"].startswith("501\n")
         assert said["content"].endswith("\n1000\n")
         assert "hint" not in said
 
-    async def test_beyond_the_end(self, plain_place: Place) -> None:
-        await bash(plain_place, "seq 3 > file; : > empty")
-        said = await call(plain_place, "read_file", path="file", offset=9)
+    async def test_beyond_the_end(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, "seq 3 > file; : > empty")
+        said = await call(plain_session, "read_file", path="file", offset=9)
         assert said == {"content": "", "total_lines": 3, "hint": "the file has only 3 lines"}
-        assert await call(plain_place, "read_file", path="empty") == {"content": "", "total_lines": 0}
+        assert await call(plain_session, "read_file", path="empty") == {"content": "", "total_lines": 0}
 
-    async def test_long_lines_are_cut_by_bytes_between_characters(self, plain_place: Place) -> None:
-        await write_whole(plain_place, "file", ("x" + "é" * 40_000 + "\nnext\n").encode())
-        said = await call(plain_place, "read_file", path="file")
+    async def test_long_lines_are_cut_by_bytes_between_characters(self, plain_session: SandboxSession) -> None:
+        await write_whole(plain_session, "file", ("x" + "é" * 40_000 + "\nnext\n").encode())
+        said = await call(plain_session, "read_file", path="file")
         assert said["content"] == "x" + "é" * 24_999
         assert said["total_lines"] == 2
         assert said["hint"].startswith("cut in line 1 after 50000 bytes, of 80007 in the file")
 
-    async def test_what_is_not_utf_8_is_shown_as_such(self, plain_place: Place) -> None:
-        await bash(plain_place, r"printf 'a\377b\303' > file")
-        assert (await call(plain_place, "read_file", path="file"))["content"] == "a\ufffdb\ufffd"
+    async def test_what_is_not_utf_8_is_shown_as_such(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, r"printf 'a\377b\303' > file")
+        assert (await call(plain_session, "read_file", path="file"))["content"] == "a\ufffdb\ufffd"
 
-    async def test_binary_files_are_refused(self, plain_place: Place) -> None:
-        await bash(plain_place, r"printf 'a\0b\n' > file")
-        assert await call(plain_place, "read_file", path="file") == {"error": "'file': it is a binary file"}
+    async def test_binary_files_are_refused(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, r"printf 'a\0b\n' > file")
+        assert await call(plain_session, "read_file", path="file") == {"error": "'file': it is a binary file"}
 
-    async def test_what_is_no_regular_file_is_refused_at_once(self, place: Place) -> None:
-        here = (await bash(place, "mkdir sub; mkfifo pipe; ln -s pipe link; ln -s nowhere dangling; pwd")).strip()
+    async def test_what_is_no_regular_file_is_refused_at_once(self, session: SandboxSession) -> None:
+        here = (await bash(session, "mkdir sub; mkfifo pipe; ln -s pipe link; ln -s nowhere dangling; pwd")).strip()
         problems = {
             "sub": "'sub': it is a directory",
             "pipe": "'pipe': it is a device, pipe or socket, not a regular file",
@@ -107,59 +107,59 @@ class TestReadFile:
         }
         async with asyncio.timeout(20):
             for path, error in problems.items():
-                assert await call(place, "read_file", path=path) == {"error": error}
+                assert await call(session, "read_file", path=path) == {"error": error}
 
-    async def test_paths_count_from_the_agents_folder_and_its_home(self, place: Place) -> None:
-        await bash(place, "echo at home > file; mkdir sub; cd sub; echo in sub > file; HOME=/nowhere; export HOME")
-        assert (await call(place, "read_file", path="file"))["content"] == "in sub\n"
-        assert (await call(place, "read_file", path="../file"))["content"] == "at home\n"
-        assert (await call(place, "read_file", path="~/file"))["content"] == "at home\n"
-        assert (await call(place, "read_file", path=f"{place.sandbox.home}//file"))["content"] == "at home\n"
+    async def test_paths_count_from_the_agents_folder_and_its_home(self, session: SandboxSession) -> None:
+        await bash(session, "echo at home > file; mkdir sub; cd sub; echo in sub > file; HOME=/nowhere; export HOME")
+        assert (await call(session, "read_file", path="file"))["content"] == "in sub\n"
+        assert (await call(session, "read_file", path="../file"))["content"] == "at home\n"
+        assert (await call(session, "read_file", path="~/file"))["content"] == "at home\n"
+        assert (await call(session, "read_file", path=f"{session.sandbox.home}//file"))["content"] == "at home\n"
 
-    async def test_the_agents_shell_cannot_change_how_it_works(self, plain_place: Place) -> None:
-        await bash(plain_place, "echo true > file; cat() { echo fooled; }; head() { echo fooled; }; export PATH=/x")
-        assert (await call(plain_place, "read_file", path="file"))["content"] == "true\n"
+    async def test_the_agents_shell_cannot_change_how_it_works(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, "echo true > file; cat() { echo fooled; }; head() { echo fooled; }; export PATH=/x")
+        assert (await call(plain_session, "read_file", path="file"))["content"] == "true\n"
 
-    async def test_files_of_the_kernel_can_be_read(self, plain_place: Place) -> None:
-        assert "Linux" in (await call(plain_place, "read_file", path="/proc/version"))["content"]
+    async def test_files_of_the_kernel_can_be_read(self, plain_session: SandboxSession) -> None:
+        assert "Linux" in (await call(plain_session, "read_file", path="/proc/version"))["content"]
 
 
 class TestWriteFile:
     @pytest.mark.parametrize("name", AWKWARD_NAMES)
-    async def test_any_name_and_content_round_trips(self, plain_place: Place, name: str) -> None:
+    async def test_any_name_and_content_round_trips(self, plain_session: SandboxSession, name: str) -> None:
         path = f"./{name}" if name == "~" else name
         content = "first\n\ttab é語 'quotes' $HOME `x` \\n\r\nno newline at the end"
-        said = await call(plain_place, "write_file", path=path, content=content)
+        said = await call(plain_session, "write_file", path=path, content=content)
         assert said == {"path": path, "bytes_written": len(content.encode()), "created": True}
-        assert (await call(plain_place, "read_file", path=path))["content"] == content
-        assert await call(plain_place, "patch", path=path, old_string="first", new_string="1st")
+        assert (await call(plain_session, "read_file", path=path))["content"] == content
+        assert await call(plain_session, "patch", path=path, old_string="first", new_string="1st")
         assert (
-            await bash(plain_place, "find . -mindepth 1 -print0 | tr '\\0\\n' '\\n?'")
+            await bash(plain_session, "find . -mindepth 1 -print0 | tr '\\0\\n' '\\n?'")
             == f"./{name.replace(chr(10), '?')}\n"
         )
 
-    async def test_folders_are_made(self, place: Place) -> None:
-        await call(place, "write_file", path="a/b c/-d/file", content="x")
-        await call(place, "write_file", path="~/home file", content="y")
-        assert await bash(place, "cat 'a/b c/-d/file' ~/'home file'") == "xy"
+    async def test_folders_are_made(self, session: SandboxSession) -> None:
+        await call(session, "write_file", path="a/b c/-d/file", content="x")
+        await call(session, "write_file", path="~/home file", content="y")
+        assert await bash(session, "cat 'a/b c/-d/file' ~/'home file'") == "xy"
 
-    async def test_what_is_there_is_replaced_with_its_mode_and_links_kept(self, plain_place: Place) -> None:
-        await bash(plain_place, "echo a long old content > file; chmod 750 file; ln -s file link; ln file hard")
-        said = await call(plain_place, "write_file", path="link", content="new")
+    async def test_what_is_there_is_replaced_with_its_mode_and_links_kept(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, "echo a long old content > file; chmod 750 file; ln -s file link; ln file hard")
+        said = await call(plain_session, "write_file", path="link", content="new")
         assert said["created"] is False
-        assert await bash(plain_place, "cat file hard; stat -c %a file; readlink link") == "newnew750\nfile\n"
+        assert await bash(plain_session, "cat file hard; stat -c %a file; readlink link") == "newnew750\nfile\n"
 
-    async def test_a_large_content(self, place: Place) -> None:
+    async def test_a_large_content(self, session: SandboxSession) -> None:
         content = "0123456789abcdef" * 300_000
-        await call(place, "write_file", path="file", content=content)
-        assert await read_whole(place, "file") == content.encode()
+        await call(session, "write_file", path="file", content=content)
+        assert await read_whole(session, "file") == content.encode()
 
-    async def test_empty_content(self, plain_place: Place) -> None:
-        await call(plain_place, "write_file", path="file", content="")
-        assert await bash(plain_place, "stat -c %s file") == "0\n"
+    async def test_empty_content(self, plain_session: SandboxSession) -> None:
+        await call(plain_session, "write_file", path="file", content="")
+        assert await bash(plain_session, "stat -c %s file") == "0\n"
 
-    async def test_what_cannot_be_written_is_said(self, place: Place) -> None:
-        await bash(place, "mkdir sub; mkfifo pipe; echo x > file")
+    async def test_what_cannot_be_written_is_said(self, session: SandboxSession) -> None:
+        await bash(session, "mkdir sub; mkfifo pipe; echo x > file")
         problems = {
             "sub": "it is a directory",
             "new/": "it ends with a slash, so it names a directory",
@@ -170,148 +170,148 @@ class TestWriteFile:
         }
         async with asyncio.timeout(20):
             for path, problem in problems.items():
-                said = await call(place, "write_file", path=path, content="x")
+                said = await call(session, "write_file", path=path, content="x")
                 assert said["error"].startswith(f"{path!r}: {problem}"), said
 
 
 class TestPatch:
-    async def test_changes_the_file_and_says_where(self, place: Place) -> None:
-        await bash(place, r"printf 'a = 1\nb = 2\n' > file; chmod 755 file")
-        said = await call(place, "patch", path="file", old_string="b = 2", new_string="b = 3\nc = 4")
+    async def test_changes_the_file_and_says_where(self, session: SandboxSession) -> None:
+        await bash(session, r"printf 'a = 1\nb = 2\n' > file; chmod 755 file")
+        said = await call(session, "patch", path="file", old_string="b = 2", new_string="b = 3\nc = 4")
         assert said == {"path": "file", "replacements": 1, "first_line": 2}
-        assert await bash(place, "cat file; stat -c %a file") == "a = 1\nb = 3\nc = 4\n755\n"
+        assert await bash(session, "cat file; stat -c %a file") == "a = 1\nb = 3\nc = 4\n755\n"
 
-    async def test_everywhere(self, plain_place: Place) -> None:
-        await bash(plain_place, r"printf 'x x\nx' > file")
-        said = await call(plain_place, "patch", path="file", old_string="x", new_string="", replace_all=True)
+    async def test_everywhere(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, r"printf 'x x\nx' > file")
+        said = await call(plain_session, "patch", path="file", old_string="x", new_string="", replace_all=True)
         assert said["replacements"] == 3
-        assert await bash(plain_place, "cat file") == " \n"
+        assert await bash(plain_session, "cat file") == " \n"
 
-    async def test_problems_leave_the_file_as_it_is(self, plain_place: Place) -> None:
-        await bash(plain_place, r"printf 'x x\n' > file")
-        said = await call(plain_place, "patch", path="file", old_string="x", new_string="y")
+    async def test_problems_leave_the_file_as_it_is(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, r"printf 'x x\n' > file")
+        said = await call(plain_session, "patch", path="file", old_string="x", new_string="y")
         assert said["error"].startswith("old_string is in the file 2 times")
-        said = await call(plain_place, "patch", path="file", old_string="z", new_string="y")
+        said = await call(plain_session, "patch", path="file", old_string="z", new_string="y")
         assert said["error"].startswith("old_string is not in the file")
-        said = await call(plain_place, "patch", path="missing", old_string="z", new_string="y")
+        said = await call(plain_session, "patch", path="missing", old_string="z", new_string="y")
         assert said["error"].startswith("'missing': there is no such file")
-        assert await bash(plain_place, "cat file") == "x x\n"
+        assert await bash(plain_session, "cat file") == "x x\n"
 
-    async def test_bytes_that_are_not_utf_8_stay(self, plain_place: Place) -> None:
-        await write_whole(plain_place, "file", b"\xff\x00caf\xe9 = 1\n\xc3")
-        await call(plain_place, "patch", path="file", old_string="= 1", new_string="= é")
-        assert await read_whole(plain_place, "file") == b"\xff\x00caf\xe9 = \xc3\xa9\n\xc3"
+    async def test_bytes_that_are_not_utf_8_stay(self, plain_session: SandboxSession) -> None:
+        await write_whole(plain_session, "file", b"\xff\x00caf\xe9 = 1\n\xc3")
+        await call(plain_session, "patch", path="file", old_string="= 1", new_string="= é")
+        assert await read_whole(plain_session, "file") == b"\xff\x00caf\xe9 = \xc3\xa9\n\xc3"
 
-    async def test_files_that_are_too_large_are_refused(self, plain_place: Place) -> None:
-        await bash(plain_place, "head -c 10000001 /dev/zero > file")
-        said = await call(plain_place, "patch", path="file", old_string="x", new_string="y")
+    async def test_files_that_are_too_large_are_refused(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, "head -c 10000001 /dev/zero > file")
+        said = await call(plain_session, "patch", path="file", old_string="x", new_string="y")
         assert said == {"error": "'file': it has more than 10000000 bytes"}
 
 
 class TestSearchContent:
-    async def test_matches_are_ordered_and_numbered(self, place: Place) -> None:
-        await bash(place, r"mkdir b; printf 'no\nyes 1\nyes 2\n' > b/x.py; echo 'yes 3' > a.txt; echo no > c.py")
-        assert await call(place, "search_files", pattern="yes [0-9]$") == {
+    async def test_matches_are_ordered_and_numbered(self, session: SandboxSession) -> None:
+        await bash(session, r"mkdir b; printf 'no\nyes 1\nyes 2\n' > b/x.py; echo 'yes 3' > a.txt; echo no > c.py")
+        assert await call(session, "search_files", pattern="yes [0-9]$") == {
             "matches": [
                 {"path": "a.txt", "line": 1, "text": "yes 3"},
                 {"path": "b/x.py", "line": 2, "text": "yes 1"},
                 {"path": "b/x.py", "line": 3, "text": "yes 2"},
             ]
         }
-        said = await call(place, "search_files", pattern="yes", file_glob="*.py")
+        said = await call(session, "search_files", pattern="yes", file_glob="*.py")
         assert {match["path"] for match in said["matches"]} == {"b/x.py"}
-        said = await call(place, "search_files", pattern="yes", path="b")
+        said = await call(session, "search_files", pattern="yes", path="b")
         assert [match["path"] for match in said["matches"]] == ["b/x.py", "b/x.py"]
-        said = await call(place, "search_files", pattern="yes", file_glob="b/*.py")
+        said = await call(session, "search_files", pattern="yes", file_glob="b/*.py")
         assert len(said["matches"]) == 2
 
-    async def test_one_file_and_a_link_to_a_folder(self, plain_place: Place) -> None:
-        await bash(plain_place, "mkdir a; echo yes > a/x; ln -s a link")
-        for path, found in {"a/x": "a/x", "link": "link/x", "~/a/": f"{plain_place.sandbox.home}/a/x"}.items():
-            said = await call(plain_place, "search_files", pattern="yes", path=path)
+    async def test_one_file_and_a_link_to_a_folder(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, "mkdir a; echo yes > a/x; ln -s a link")
+        for path, found in {"a/x": "a/x", "link": "link/x", "~/a/": f"{plain_session.sandbox.home}/a/x"}.items():
+            said = await call(plain_session, "search_files", pattern="yes", path=path)
             assert said == {"matches": [{"path": found, "line": 1, "text": "yes"}]}
 
-    async def test_awkward_names_and_lines(self, plain_place: Place) -> None:
+    async def test_awkward_names_and_lines(self, plain_session: SandboxSession) -> None:
         for name in AWKWARD_NAMES:
-            await write_whole(plain_place, f"./{name}", b"no\n:7:yes: x\n")
-        said = await call(plain_place, "search_files", pattern="yes")
+            await write_whole(plain_session, f"./{name}", b"no\n:7:yes: x\n")
+        said = await call(plain_session, "search_files", pattern="yes")
         assert sorted(match["path"] for match in said["matches"]) == sorted(AWKWARD_NAMES)
         assert {(match["line"], match["text"]) for match in said["matches"]} == {(2, ":7:yes: x")}
 
-    async def test_there_may_be_more(self, plain_place: Place) -> None:
-        await bash(plain_place, "seq 100 > a; seq 100 > b")
-        said = await call(plain_place, "search_files", pattern=".", limit=3)
+    async def test_there_may_be_more(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, "seq 100 > a; seq 100 > b")
+        said = await call(plain_session, "search_files", pattern=".", limit=3)
         assert [match["text"] for match in said["matches"]] == ["1", "2", "3"]
         assert said["hint"].startswith("only the first 3 are shown")
-        said = await call(plain_place, "search_files", pattern="^100$", limit=2)
+        said = await call(plain_session, "search_files", pattern="^100$", limit=2)
         assert len(said["matches"]) == 2
         assert "hint" not in said
 
-    async def test_very_long_lines_are_cut_and_do_not_crowd_out_others(self, plain_place: Place) -> None:
-        await bash(plain_place, "head -c 5000000 /dev/zero | tr '\\0' x > a; echo x > b")
-        said = await call(plain_place, "search_files", pattern="x")
+    async def test_very_long_lines_are_cut_and_do_not_crowd_out_others(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, "head -c 5000000 /dev/zero | tr '\\0' x > a; echo x > b")
+        said = await call(plain_session, "search_files", pattern="x")
         assert [(match["path"], len(match["text"])) for match in said["matches"]] == [("a", 498), ("b", 1)]
 
-    async def test_a_great_many_matches_end_early(self, plain_place: Place) -> None:
-        await bash(plain_place, "mkdir d; for i in $(seq 300); do seq 1000 > d/$i; done")
-        said = await call(plain_place, "search_files", pattern="1")
+    async def test_a_great_many_matches_end_early(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, "mkdir d; for i in $(seq 300); do seq 1000 > d/$i; done")
+        said = await call(plain_session, "search_files", pattern="1")
         assert len(said["matches"]) == 50
         assert "hint" in said
 
-    async def test_binary_files_version_control_and_pipes_are_left_out(self, plain_place: Place) -> None:
+    async def test_binary_files_version_control_and_pipes_are_left_out(self, plain_session: SandboxSession) -> None:
         await bash(
-            plain_place, r"mkdir -p .git sub/.git .hidden; mkfifo pipe; printf 'yes\0' > binary; ln -s nowhere l"
+            plain_session, r"mkdir -p .git sub/.git .hidden; mkfifo pipe; printf 'yes\0' > binary; ln -s nowhere l"
         )
-        await bash(plain_place, "echo yes | tee .git/x sub/.git/x .hidden/x > /dev/null")
+        await bash(plain_session, "echo yes | tee .git/x sub/.git/x .hidden/x > /dev/null")
         async with asyncio.timeout(20):
-            said = await call(plain_place, "search_files", pattern="yes")
+            said = await call(plain_session, "search_files", pattern="yes")
         assert [match["path"] for match in said["matches"]] == [".hidden/x"]
 
-    async def test_nothing_found(self, plain_place: Place) -> None:
-        assert await call(plain_place, "search_files", pattern="yes") == {"matches": []}
+    async def test_nothing_found(self, plain_session: SandboxSession) -> None:
+        assert await call(plain_session, "search_files", pattern="yes") == {"matches": []}
 
-    async def test_a_pattern_that_looks_like_an_option(self, plain_place: Place) -> None:
-        await bash(plain_place, "echo ' -v x' > file")
-        assert len((await call(plain_place, "search_files", pattern="-v"))["matches"]) == 1
+    async def test_a_pattern_that_looks_like_an_option(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, "echo ' -v x' > file")
+        assert len((await call(plain_session, "search_files", pattern="-v"))["matches"]) == 1
 
-    async def test_mistakes_are_said(self, plain_place: Place) -> None:
-        said = await call(plain_place, "search_files", pattern="(")
+    async def test_mistakes_are_said(self, plain_session: SandboxSession) -> None:
+        said = await call(plain_session, "search_files", pattern="(")
         assert said["error"].startswith("'.': the pattern is not a regular expression for grep -E: ")
-        said = await call(plain_place, "search_files", pattern="x", path="missing")
+        said = await call(plain_session, "search_files", pattern="x", path="missing")
         assert said["error"].startswith("'missing': there is no such file or directory")
 
 
 class TestSearchFiles:
-    async def files(self, place: Place, **arguments: Any) -> list[str]:
-        found: list[str] = (await call(place, "search_files", target="files", **arguments))["files"]
+    async def files(self, session: SandboxSession, **arguments: Any) -> list[str]:
+        found: list[str] = (await call(session, "search_files", target="files", **arguments))["files"]
         return found
 
-    async def test_by_glob_or_part_of_the_name(self, place: Place) -> None:
-        await bash(place, "mkdir -p src/test .git; touch src/main.py src/test/test_main.py README .git/main.py")
-        assert await self.files(place, pattern="*.py") == ["src/main.py", "src/test/test_main.py"]
-        assert await self.files(place, pattern="main") == ["src/main.py", "src/test/test_main.py"]
-        assert await self.files(place, pattern="main.*") == ["src/main.py"]
-        assert await self.files(place, pattern="test/*.py") == ["src/test/test_main.py"]
-        assert await self.files(place, pattern="main", file_glob="test_*") == ["src/test/test_main.py"]
-        assert await self.files(place, pattern="main", path="src/test") == ["src/test/test_main.py"]
-        assert await self.files(place, pattern="nothing") == []
+    async def test_by_glob_or_part_of_the_name(self, session: SandboxSession) -> None:
+        await bash(session, "mkdir -p src/test .git; touch src/main.py src/test/test_main.py README .git/main.py")
+        assert await self.files(session, pattern="*.py") == ["src/main.py", "src/test/test_main.py"]
+        assert await self.files(session, pattern="main") == ["src/main.py", "src/test/test_main.py"]
+        assert await self.files(session, pattern="main.*") == ["src/main.py"]
+        assert await self.files(session, pattern="test/*.py") == ["src/test/test_main.py"]
+        assert await self.files(session, pattern="main", file_glob="test_*") == ["src/test/test_main.py"]
+        assert await self.files(session, pattern="main", path="src/test") == ["src/test/test_main.py"]
+        assert await self.files(session, pattern="nothing") == []
 
-    async def test_awkward_names(self, plain_place: Place) -> None:
+    async def test_awkward_names(self, plain_session: SandboxSession) -> None:
         for name in AWKWARD_NAMES:
-            await write_whole(plain_place, f"./{name}", b"")
-        assert sorted(await self.files(plain_place, pattern="*")) == sorted(AWKWARD_NAMES)
+            await write_whole(plain_session, f"./{name}", b"")
+        assert sorted(await self.files(plain_session, pattern="*")) == sorted(AWKWARD_NAMES)
 
-    async def test_there_may_be_more(self, plain_place: Place) -> None:
-        await bash(plain_place, "touch $(seq 20)")
-        said = await call(plain_place, "search_files", target="files", pattern="*", limit=2)
+    async def test_there_may_be_more(self, plain_session: SandboxSession) -> None:
+        await bash(plain_session, "touch $(seq 20)")
+        said = await call(plain_session, "search_files", target="files", pattern="*", limit=2)
         assert said == {
             "files": ["1", "10"],
             "hint": "only the first 2 are shown; narrow the search by path or file_glob",
         }
 
-    async def test_the_whole_machine_can_be_searched(self, plain_place: Place) -> None:
+    async def test_the_whole_machine_can_be_searched(self, plain_session: SandboxSession) -> None:
         async with asyncio.timeout(60):
-            assert "/etc/passwd" in await self.files(plain_place, pattern="passwd", path="/", limit=1000)
+            assert "/etc/passwd" in await self.files(plain_session, pattern="passwd", path="/", limit=1000)
 
 
 @pytest.fixture
@@ -329,22 +329,22 @@ def applets(tmp_path: Path) -> Path:
 
 async def test_busybox_and_bash_are_all_it_takes(applets: Path) -> None:
     spec = SandboxSpec(env={"PATH": str(applets)})
-    place = Place(lambda: LocalSandbox(spec, name="busybox", isolation="none"))
-    assert "busybox" in await bash(place, "readlink $(command -v grep)")
+    session = SandboxSession(lambda: LocalSandbox(spec, name="busybox", isolation="none"))
+    assert "busybox" in await bash(session, "readlink $(command -v grep)")
     content = "one\ntwo é\nthree"
     for name in AWKWARD_NAMES:
         path = f"./sub/{name}"
-        assert (await call(place, "write_file", path=path, content=content))["created"]
-        said = await call(place, "read_file", path=path, offset=2, limit=1)
+        assert (await call(session, "write_file", path=path, content=content))["created"]
+        said = await call(session, "read_file", path=path, offset=2, limit=1)
         assert (said["content"], said["total_lines"]) == ("two é\n", 3)
-        assert await call(place, "patch", path=path, old_string="one", new_string="1")
-    found = await call(place, "search_files", pattern="^two .+$")
+        assert await call(session, "patch", path=path, old_string="one", new_string="1")
+    found = await call(session, "search_files", pattern="^two .+$")
     assert [match["path"] for match in found["matches"]] == sorted(f"sub/{name}" for name in AWKWARD_NAMES)
     assert {(match["line"], match["text"]) for match in found["matches"]} == {(2, "two é")}
-    assert len((await call(place, "search_files", pattern="*", target="files"))["files"]) == len(AWKWARD_NAMES)
-    assert "grep -E" in (await call(place, "search_files", pattern="("))["error"]
-    assert "no such file" in (await call(place, "read_file", path="missing"))["error"]
-    await place.close()
+    assert len((await call(session, "search_files", pattern="*", target="files"))["files"]) == len(AWKWARD_NAMES)
+    assert "grep -E" in (await call(session, "search_files", pattern="("))["error"]
+    assert "no such file" in (await call(session, "read_file", path="missing"))["error"]
+    await session.close()
 
 
 texts = st.lists(st.binary(max_size=5) | st.sampled_from([b"\n", b"\r\n", b"\0", b"ab"]), max_size=8).map(b"".join)
@@ -358,11 +358,13 @@ class TestAgainstPython:
 
     @few
     @given(texts, st.integers(1, 6), st.integers(1, 4), st.integers(1, 12))
-    async def test_line_windows(self, plain_place: Place, data: bytes, offset: int, limit: int, room: int) -> None:
-        place = plain_place
-        await write_whole(place, "file", data)
-        assert await read_whole(place, "file") == data
-        window = await read_window(place, "file", offset, limit, room)
+    async def test_line_windows(
+        self, plain_session: SandboxSession, data: bytes, offset: int, limit: int, room: int
+    ) -> None:
+        session = plain_session
+        await write_whole(session, "file", data)
+        assert await read_whole(session, "file") == data
+        window = await read_window(session, "file", offset, limit, room)
         lines = re.findall(rb"[^\n]*\n|[^\n]+", data)
         wanted = b"".join(lines[offset - 1 : offset - 1 + limit])
         assert window.data == wanted[:room]
@@ -372,13 +374,13 @@ class TestAgainstPython:
 
     @few
     @given(st.dictionaries(st.sampled_from("abc"), st.text("ab:\né", max_size=12)), st.sampled_from("abé:"))
-    async def test_search(self, plain_place: Place, files: dict[str, str], wanted: str) -> None:
-        place = plain_place
-        shell = await place.shell()
+    async def test_search(self, plain_session: SandboxSession, files: dict[str, str], wanted: str) -> None:
+        session = plain_session
+        shell = await session.shell()
         await shell.run("rm -rf d; mkdir d")
         for name, text in files.items():
-            await write_whole(place, f"d/{name}", text.encode())
-        found = await find_lines(place, wanted, "d", None, 100)
+            await write_whole(session, f"d/{name}", text.encode())
+        found = await find_lines(session, wanted, "d", None, 100)
         assert found.matches == [
             {"path": f"d/{name}", "line": number, "text": line}
             for name, text in sorted(files.items())

@@ -25,7 +25,7 @@ class Everything(ToolArguments):
     points: list[Point] = Field(default_factory=list)
 
 
-async def nothing(place: Any, arguments: Any) -> dict[str, Any]:
+async def nothing(session: Any, arguments: Any) -> dict[str, Any]:
     return {}
 
 

@@ -111,12 +111,12 @@ class TestMistakes:
 class TestRegistering:
     def test_a_registered_toolset_is_one_of_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("pytest_hermes.installed._REGISTERED", {})
-        register_toolset(Toolset("mine", (Tool("count", "Counts.", ToolArguments, lambda place, arguments: {}),)))
+        register_toolset(Toolset("mine", (Tool("count", "Counts.", ToolArguments, lambda session, arguments: {}),)))
         assert names() == [*FILE, "count", *TERMINAL]
         assert names(["mine"]) == ["count"]
         assert names(None, ["mine"]) == FILE + TERMINAL
         # A conftest that is imported anew replaces what it registered before.
-        register_toolset(Toolset("mine", (Tool("count_all", "Counts.", ToolArguments, lambda place, arguments: {}),)))
+        register_toolset(Toolset("mine", (Tool("count_all", "Counts.", ToolArguments, lambda session, arguments: {}),)))
         assert names(["mine"]) == ["count_all"]
         with pytest.raises(UsageError, match="unknown toolset 'mien'; did you mean 'mine'"):
             names(["mien"])

@@ -16,7 +16,7 @@ from pytest_hermes.dataset.archive import repack
 from pytest_hermes.errors import InfrastructureError, Unsupported
 from pytest_hermes.sandbox.protocol import Sandbox
 from pytest_hermes.task import SandboxSpec
-from pytest_hermes.tools.place import Place
+from pytest_hermes.tools.session import SandboxSession
 from pytest_hermes.verdict import Verdict
 from pytest_hermes.verifier.tests_run import TaskTests
 from pytest_hermes.verifier.verify import check_artifacts, verify
@@ -45,11 +45,11 @@ def brought(script: str, writes_report: bool = False) -> TaskTests:
 class Agent:
     """Works in a container, and is scored."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, session: SandboxSession) -> None:
+        self.session = session
 
     async def does(self, script: str, *, background: bool = False) -> None:
-        shell = await self.place.shell()
+        shell = await self.session.shell()
         if background:
             await shell.spawn(script)
         else:
@@ -60,24 +60,26 @@ class Agent:
         self, script: str = HONEST, *, fresh: bool = False, acted: bool = True, timeout: float = 60, **more: bool
     ) -> Verdict:
         return await verify(
-            self.place, brought(script, **more), timeout=timeout, fresh=fresh, artifacts=(), agent_acted=acted
+            self.session, brought(script, **more), timeout=timeout, fresh=fresh, artifacts=(), agent_acted=acted
         )
 
 
 @asynccontextmanager
-async def place_with(**spec: object) -> AsyncIterator[Place]:
+async def session_with(**spec: object) -> AsyncIterator[SandboxSession]:
     need("docker")
-    place = Place(functools.partial(docker_sandbox, SandboxSpec(**{"workdir": "/app", **spec}), name="verify"))  # type: ignore[arg-type]
+    session = SandboxSession(
+        functools.partial(docker_sandbox, SandboxSpec(**{"workdir": "/app", **spec}), name="verify")
+    )  # type: ignore[arg-type]
     try:
-        yield place
+        yield session
     finally:
-        await place.close()
+        await session.close()
 
 
 @pytest_asyncio.fixture
 async def agent() -> AsyncIterator[Agent]:
-    async with place_with() as place:
-        yield Agent(place)
+    async with session_with() as session:
+        yield Agent(session)
 
 
 class TestVerdict:
@@ -186,13 +188,13 @@ class TestCheating:
 
 class TestFresh:
     async def test_artifacts_are_as_the_agent_left_them(self) -> None:
-        async with place_with() as place:
-            agent = Agent(place)
+        async with session_with() as session:
+            agent = Agent(session)
             await agent.does("mkdir -p a/b /opt/out; echo 1 > 'a/b/with space'; ln -s b a/link; chmod 700 a/b/*")
             await agent.does("echo 2 > /opt/out/x; echo 3 > /opt/other; echo evil > /etc/evil")
             listing = "#!/bin/sh\nls -l a/b a/link | cut -c1-10; find . /opt /etc/evil 2>/dev/null\n"
             verdict = await verify(
-                place, brought(listing), timeout=30, fresh=True, artifacts=("a", "/opt/out"), agent_acted=True
+                session, brought(listing), timeout=30, fresh=True, artifacts=("a", "/opt/out"), agent_acted=True
             )
             assert "-rwx------" in verdict.output
             found = set(verdict.output.splitlines())
@@ -200,11 +202,11 @@ class TestFresh:
             assert not {"/opt/other", "/etc/evil"} & found
 
     async def test_what_the_agent_deleted_is_gone(self) -> None:
-        async with place_with(workdir="/tmp") as place:
-            agent = Agent(place)
+        async with session_with(workdir="/tmp") as session:
+            agent = Agent(session)
             await agent.does("rm -rf /root; echo x > /tmp/.hidden")
             verdict = await verify(
-                place,
+                session,
                 brought("ls -d /root /tmp/.hidden; exit 1\n"),
                 timeout=30,
                 fresh=True,
@@ -238,8 +240,8 @@ class TestFresh:
             await agent.scored(fresh=True)
 
     async def test_without_artifacts_the_working_directory_must_not_be_the_root(self) -> None:
-        async with place_with(workdir="/") as place:
-            sandbox = await place.start()
+        async with session_with(workdir="/") as session:
+            sandbox = await session.start()
             with pytest.raises(Unsupported, match="declares no artifacts, and works in '/'"):
                 check_artifacts(sandbox, ())
             check_artifacts(sandbox, ("/root",))
@@ -252,8 +254,8 @@ class TestUsers:
     ) -> None:
         made = f"RUN mkdir /work && chown user /work && ln -s /work /app {'# fresh' * fresh}"
         (tmp_path / "Dockerfile").write_text(f"FROM {docker_image}\n{made}\nUSER user\nWORKDIR /app\n")
-        async with place_with(image=None, build_context=tmp_path, workdir=None) as place:
-            agent = Agent(place)
+        async with session_with(image=None, build_context=tmp_path, workdir=None) as session:
+            agent = Agent(session)
             await agent.does("echo 42 > answer; chmod 600 answer")
             await agent.does("sleep 1000", background=True)
             verdict = await agent.scored(
@@ -286,9 +288,9 @@ class TestNoResult:
             float(verdict)
 
     async def test_want_of_memory_is_an_error(self) -> None:
-        async with place_with(memory="64m") as place:
+        async with session_with(memory="64m") as session:
             script = "head -c 300m /dev/zero | tail | wc -c; echo 0 > /logs/verifier/reward.txt\n"
-            verdict = await Agent(place).scored(script, acted=False)
+            verdict = await Agent(session).scored(script, acted=False)
             assert verdict.error == "the tests were killed for want of memory"
 
     async def test_tests_that_did_not_run_are_no_zero(self, agent: Agent) -> None:
@@ -334,7 +336,7 @@ class TestNoResult:
         assert (verdict.reward, verdict.source) == (1.0, "reward.txt")
 
     async def test_a_sandbox_that_is_gone_is_an_error(self, agent: Agent) -> None:
-        sandbox: Sandbox = await agent.place.start()
+        sandbox: Sandbox = await agent.session.start()
         await sandbox.close()
         with pytest.raises(InfrastructureError):
             await agent.scored()

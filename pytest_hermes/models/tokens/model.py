@@ -90,7 +90,7 @@ class TokenSource:
     async def prepare(self) -> _Ready:
         """Find out how the server is spoken to, load the tokenizer, and check what all requests have in common.
 
-        Raises UsageError for settings that cannot work, Refused when nobody answers.
+        Raises UsageError for settings that cannot work, FatalError when nobody answers.
         """
         if self._ready is None or (self._ready.done() and (self._ready.cancelled() or self._ready.exception())):
             self._ready = asyncio.ensure_future(self._prepare())

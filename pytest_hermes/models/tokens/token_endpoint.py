@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
-from ...errors import InfrastructureError, Refused, UsageError
+from ...errors import FatalError, InfrastructureError, UsageError
 from ..endpoint import Endpoint
 from ..faults import NotFound, ServerFailed
 from ..protocol import ContextWindowExceeded
@@ -38,7 +38,7 @@ class TokenEndpoint:
     async def find(cls, endpoint: Endpoint, protocol: Protocols) -> TokenEndpoint:
         """Return the server at an endpoint; what it can is asked for unless the protocol says.
 
-        Raises UsageError when that cannot be told, Refused when nobody answers.
+        Raises UsageError when that cannot be told, FatalError when nobody answers.
         """
         root = endpoint.address.removesuffix("/v1")
         if protocol != "auto":
@@ -46,11 +46,11 @@ class TokenEndpoint:
         url = f"{root}/openapi.json"
         try:
             paths = dict((await endpoint.get(url))["paths"])
-        except Refused as error:
+        except FatalError as error:
             raise UsageError(f"{_UNDETECTED} ({error})") from None
         except InfrastructureError as error:
             if not endpoint.answered:
-                raise Refused(str(error)) from None
+                raise FatalError(str(error)) from None
             raise UsageError(f"{_UNDETECTED} ({error})") from None
         except (KeyError, TypeError, ValueError):
             raise UsageError(f"{_UNDETECTED} ({url} has no paths)") from None
@@ -83,16 +83,16 @@ class TokenEndpoint:
         try:
             answer = await self._answer(list(prompt), sampling)
         except NotFound as error:
-            raise Refused(
+            raise FatalError(
                 f"{self._url} is not there, or has no model {self._endpoint.name!r} (404: {error.said}): check "
                 f"openai.base_url, openai.model_name, and openai.token_protocol ({self.dialect.name})"
             ) from None
-        except Refused:
+        except FatalError:
             raise
         except InfrastructureError as error:
             if self._endpoint.answered:
                 raise
-            raise Refused(str(error)) from None
+            raise FatalError(str(error)) from None
         return self.dialect.read(answer, prompt)
 
     def _ask(self, prompt: list[int], sampling: dict[str, Any], *, patient: bool) -> Awaitable[Any]:

@@ -9,13 +9,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
+from ...core.shielded import Shielded
 from ...errors import InfrastructureError
 from ..running import Output
-from ..steadfast import Steadfast
 from ..wrapped_command import WrappedCommand
 from .engine import Engine, first_line
-from .execs import KILLED, ContainerGone, create_exec, exit_code, is_about_the_shell, run_plainly, wait_for_start
-from .hijack import Stream
+from .exec_api import KILLED, ContainerGone, create_exec, exit_code, is_about_the_shell, run_plainly, wait_for_start
+from .exec_stream import Stream
 
 #: Linux takes no single argument or variable of more: MAX_ARG_STRLEN of include/uapi/linux/binfmts.h, in bytes.
 _LONGEST_ARGUMENT = 131072
@@ -94,15 +94,15 @@ class ContainerCommand(WrappedCommand):
         if not self._exec:
             self.settle(KILLED)
             return
-        steadfast = Steadfast()
+        shielded = Shielded()
         if self._stream is not None:
             # What the engine is about to start cannot be found yet.
-            await steadfast.wait(self.begun, _START_PATIENCE)
+            await shielded.wait(self.begun, _START_PATIENCE)
         killing = asyncio.create_task(self._kill_descendants(), name="docker kill")
-        await steadfast.wait(killing)
+        await shielded.wait(killing)
         self.settle(KILLED)
         self.close()
-        steadfast.release()
+        shielded.release()
         killing.result()
 
     async def _kill_descendants(self) -> None:

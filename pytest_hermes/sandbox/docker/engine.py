@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from ...background import at_exit
 from ...errors import InfrastructureError, UsageError
 from .address import Address, engine_address
-from .hijack import EngineRefused, Sink, Stream
+from .exec_stream import EngineRefused, Sink, Stream
 from .owner import current_owner, is_dead
 from .reap import remove_containers
 

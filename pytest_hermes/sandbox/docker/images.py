@@ -18,9 +18,9 @@ from typing import Any, cast
 from ...cache import cache_folder
 from ...errors import InfrastructureError
 from ...task import SandboxSpec
-from ..activity import activity
+from ..status import status
 from .engine import Engine, first_line, root_cause
-from .once import Once
+from .single_flight import SingleFlight
 
 #: Where images that were built here are named.
 _REPOSITORY = "pytest-hermes"
@@ -58,7 +58,7 @@ class ImageGone(InfrastructureError):
 
 
 #: In threads of their own: those of the engine are for what is short.
-_images: Once[Image] = Once("hermes-image")
+_images: SingleFlight[Image] = SingleFlight("hermes-image")
 
 
 async def ready_image(engine: Engine, spec: SandboxSpec, platform: str | None = None) -> Image:
@@ -116,7 +116,7 @@ def _pulled(engine: Engine, name: str, platform: str | None) -> Image:
         repository, tag = _split(name)
         failed: str | None = None
         layers: dict[str, tuple[int, int]] = {}
-        with activity(f"pulling {name}") as tell:
+        with status(f"pulling {name}") as tell:
             # To their end, all of them: the SDK leaves a connection open whose answer was not read.
             for event in engine.client.pull(repository, tag=tag, stream=True, decode=True, platform=platform):
                 failed = failed or event.get("error")
@@ -151,7 +151,7 @@ def _built(engine: Engine, context: Path, digest: str, platform: str | None, *, 
             return image
         log: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
         failed = False
-        with activity(f"building {_slug(context)}") as tell:
+        with status(f"building {_slug(context)}") as tell:
             for event in engine.client.build(
                 path=str(context),
                 tag=name,

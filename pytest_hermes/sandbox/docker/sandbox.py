@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO, ClassVar
 
+from ...core.shielded import Shielded
 from ...errors import InfrastructureError, Unsupported
 from ...task import SandboxSpec
 from ..output import HeadTail
@@ -18,11 +19,10 @@ from ..protocol import Capabilities
 from ..running import Output
 from ..scripts import shell_script
 from ..shell_sandbox import ShellSandbox
-from ..steadfast import Steadfast
 from .command import ContainerCommand
 from .container import cannot_start, create_container, limited, remove_container, start_container
 from .engine import Engine, shared_engine
-from .hijack import Stream
+from .exec_stream import Stream
 from .images import Image, ImageGone, forget_image, ready_image
 from .owner import LABEL, NAME_LABEL
 from .run_options import RunOptions
@@ -106,18 +106,18 @@ class DockerSandbox(ShellSandbox):
         self._closed = True
         for command in list(self._commands):
             command.fail(InfrastructureError("the sandbox is closed", kind="sandbox"))
-        steadfast = Steadfast()
+        shielded = Shielded()
         if self._closing is None and self._engine is not None and self._container is not None:
             self._closing = asyncio.wrap_future(self._engine.submit(remove_container, self._engine, self._container))
         if self._closing is not None:
-            await steadfast.wait(self._closing)
+            await shielded.wait(self._closing)
             if (error := self._closing.exception()) is not None:
                 # It ends by itself all the same, as soon as nobody holds its standard input.
                 _logger.warning("the container of %s could not be removed: %s", self.name, error)
         if self._lease is not None:
             self._lease.close()
-            await steadfast.wait(self._lease.closed)
-        steadfast.release()
+            await shielded.wait(self._lease.closed)
+        shielded.release()
 
     async def run(
         self,
@@ -193,13 +193,13 @@ class DockerSandbox(ShellSandbox):
             **self._options.container,
         }
         # Cancelled or not: what is made must be known, or it could not be removed.
-        steadfast = Steadfast()
+        shielded = Shielded()
         limits = limited(spec, engine.facts)
         making = asyncio.wrap_future(engine.submit(create_container, engine, config, host, limits))
-        await steadfast.wait(making)
+        await shielded.wait(making)
         if making.exception() is None:
             self._container = making.result()
-        steadfast.release()
+        shielded.release()
         making.result()
 
     async def _launch(self, engine: Engine) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_hermes.errors import InfrastructureError, Refused, UsageError
+from pytest_hermes.errors import FatalError, InfrastructureError, UsageError
 from pytest_hermes.models.endpoint import Endpoint
 from pytest_hermes.models.keys import Address
 from pytest_hermes.models.protocol import ContextWindowExceeded
@@ -77,7 +77,9 @@ async def test_an_address_without_v1_will_do(serving: Callable[..., Any]) -> Non
 
 async def test_a_wrong_protocol_is_told(serving: Callable[..., Any]) -> None:
     server, source = serving("chatml", protocol="vllm_generate")
-    with pytest.raises(Refused, match=r"/generate is not there.*404.*check .*openai\.token_protocol \(vllm_generate\)"):
+    with pytest.raises(
+        FatalError, match=r"/generate is not there.*404.*check .*openai\.token_protocol \(vllm_generate\)"
+    ):
         await ask(source)
     assert server.refused == ["/generate"]
 

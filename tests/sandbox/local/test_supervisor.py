@@ -23,11 +23,11 @@ asynchronous = pytest.mark.asyncio
 Alive = Callable[[str], list[int]]
 
 
-def spawner_pid(sandbox: Sandbox) -> int:
+def supervisor_pid(sandbox: Sandbox) -> int:
     assert isinstance(sandbox, LocalSandbox)
-    assert sandbox._spawner is not None
-    assert sandbox._spawner.pid is not None
-    return sandbox._spawner.pid
+    assert sandbox._client is not None
+    assert sandbox._client.pid is not None
+    return sandbox._client.pid
 
 
 @asynchronous
@@ -37,7 +37,7 @@ async def test_a_dead_supervisor_is_an_infrastructure_error(backend: str, alive:
         running = [asyncio.create_task(sandbox.exec(f"setsid sleep {seconds} & sleep {seconds}")) for _ in range(3)]
         process = await sandbox.spawn(f"sleep {seconds}")
         assert await appeared(alive, seconds, 7)
-        os.kill(spawner_pid(sandbox), signal.SIGKILL)
+        os.kill(supervisor_pid(sandbox), signal.SIGKILL)
         for task in running:
             with pytest.raises(InfrastructureError, match="the sandbox has died") as caught:
                 await asyncio.wait_for(task, 5)
@@ -81,12 +81,12 @@ async def test_a_kill_that_comes_late_does_not_hit_the_next_command(backend: str
 async def test_a_supervisor_that_does_not_answer_is_killed(
     backend: str, alive: Alive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_hermes.sandbox.spawner._END_TIMEOUT", 0.3)
+    monkeypatch.setattr("pytest_hermes.sandbox.supervisor_client._END_TIMEOUT", 0.3)
     async with opened(backend) as sandbox:
         seconds = marker()
         await sandbox.exec(f"sleep {seconds} &")
         assert await appeared(alive, seconds)
-        pid = spawner_pid(sandbox)
+        pid = supervisor_pid(sandbox)
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         stopped = int(children[0]) if backend == "bubblewrap" else pid
         os.kill(stopped, signal.SIGSTOP)
@@ -119,9 +119,9 @@ def test_sandboxes_on_other_loops_live_on_when_a_loop_ends(backend: str) -> None
 @asynchronous
 async def test_sandboxes_can_be_started_when_those_before_were_killed(backend: str) -> None:
     async with opened(backend) as sandbox, opened(backend):
-        status = Path(f"/proc/{spawner_pid(sandbox)}/status").read_text()
+        status = Path(f"/proc/{supervisor_pid(sandbox)}/status").read_text()
         parent = int(next(line for line in status.splitlines() if line.startswith("PPid:")).split()[1])
-        os.kill(spawner_pid(sandbox) if parent == os.getpid() else parent, signal.SIGKILL)
+        os.kill(supervisor_pid(sandbox) if parent == os.getpid() else parent, signal.SIGKILL)
         with pytest.raises(InfrastructureError, match="the sandbox has died"):
             await sandbox.exec("sleep 30")
         async with opened(backend) as another:

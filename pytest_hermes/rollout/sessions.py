@@ -1,4 +1,4 @@
-"""The places of attempts, as a configuration makes them."""
+"""The sessions of attempts, as a configuration makes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..config.fields import EnvConfig, Network
 from ..sandbox.choice import SandboxChoice
 from ..sandbox.protocol import Sandbox
 from ..task import SandboxSpec
-from ..tools.place import Place
+from ..tools.session import SandboxSession
 
 
 def sandbox_choice(env: EnvConfig) -> SandboxChoice:
@@ -22,14 +22,14 @@ def sandbox_choice(env: EnvConfig) -> SandboxChoice:
     )
 
 
-def attempt_place(env: EnvConfig, key: str, spec: Callable[[], Awaitable[SandboxSpec]]) -> Place:
+def attempt_session(env: EnvConfig, key: str, spec: Callable[[], Awaitable[SandboxSpec]]) -> SandboxSession:
     """Return the place of the attempt `key`; what its sandboxes are made from is asked for when one is needed."""
     sandboxes, names = sandbox_choice(env), _distinct(key)
 
     async def make() -> Sandbox:
         return sandboxes.make(await spec(), name=next(names))
 
-    return Place(make, backend=env.terminal_backend, terminal_timeout=env.terminal_timeout)
+    return SandboxSession(make, backend=env.terminal_backend, terminal_timeout=env.terminal_timeout)
 
 
 def _distinct(key: str) -> Iterator[str]:

@@ -10,13 +10,13 @@ import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
+from ..core.shielded import Shielded
 from ..errors import InfrastructureError
 from .fork_server import ForkServer
 from .launch import kill, launch, reap
 from .memory_file import memory_file
 from .pipes import PipeReader
-from .shepherds import Command, Shepherds
-from .steadfast import Steadfast
+from .subreapers import Command, Subreapers
 
 #: Seconds.
 _START_TIMEOUT = 30.0
@@ -25,7 +25,7 @@ _END_TIMEOUT = 5.0
 Sink = Callable[[bytes], object]
 
 
-class Spawner:
+class SupervisorClient:
     """Runs commands through one supervisor process. Belongs to the event loop in which it is created."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Spawner:
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._closing = False
-        self._shepherds = Shepherds(self._fork, self._death)
+        self._subreapers = Subreapers(self._fork, self._death)
         self._pipes: set[PipeReader] = set()
 
     async def start(self, prefix: Sequence[str], *, folder: str, masks: Sequence[str], env: Mapping[str, str]) -> None:
@@ -97,32 +97,32 @@ class Spawner:
         except BaseException:
             command.release()
             raise
-        self._shepherds.run(command)
+        self._subreapers.run(command)
         return command
 
     async def close(self) -> None:
         """Kill every process and wait until they are gone. May be called twice; cancellation does not stop it."""
-        self._closing = self._shepherds.dying = True
+        self._closing = self._subreapers.dying = True
         if self._channel is not None:
             with contextlib.suppress(OSError):
                 self._channel.shutdown(socket.SHUT_WR)
-        steadfast = Steadfast()
-        if self.pid is not None and not await steadfast.wait(self._ended, _END_TIMEOUT):
+        shielded = Shielded()
+        if self.pid is not None and not await shielded.wait(self._ended, _END_TIMEOUT):
             self._kill_hard(self.pid)
-            await steadfast.wait(self._ended, _END_TIMEOUT)
+            await shielded.wait(self._ended, _END_TIMEOUT)
         if self._popen is not None:
-            await steadfast.wait(self._loop.run_in_executor(None, reap, self._popen))
+            await shielded.wait(self._loop.run_in_executor(None, reap, self._popen))
         self._finish()
         server, self._server = self._server, None
         if server is not None:
             try:
                 await server.leave()
             except asyncio.CancelledError as error:
-                steadfast.remember(error)
-        steadfast.release()
+                shielded.remember(error)
+        shielded.release()
 
     def _kill_hard(self, pid: int) -> None:
-        """End a supervisor that does not end by itself; its shepherds see it die, or it is the init of all."""
+        """End a supervisor that does not end by itself; its subreapers see it die, or it is the init of all."""
         if self._popen is not None:
             kill(self._popen)
         elif self._server is not None:
@@ -154,7 +154,7 @@ class Spawner:
         if not said:
             self._end()
         elif self._ready.done():
-            self._shepherds.dying = True
+            self._subreapers.dying = True
         else:
             self.pid = self.pid or int.from_bytes(said, "big")
             self._ready.set_result(None)
@@ -166,7 +166,7 @@ class Spawner:
         self._ended.set_result(None)
         if self._channel is not None:
             self._loop.remove_reader(self._channel)
-        self._shepherds.lose()
+        self._subreapers.lose()
 
     def _death(self) -> InfrastructureError:
         if self._closing or self._channel is None:

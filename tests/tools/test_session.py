@@ -13,9 +13,9 @@ from pytest_hermes.background import BackgroundLoop, default_loop
 from pytest_hermes.errors import InfrastructureError, Unsupported, UsageError
 from pytest_hermes.sandbox.local import LocalSandbox
 from pytest_hermes.task import SandboxSpec
-from pytest_hermes.tools.place import Place
+from pytest_hermes.tools.session import SandboxSession
 
-from .conftest import local_place
+from .conftest import local_session
 
 pytestmark = pytest.mark.asyncio
 
@@ -51,38 +51,40 @@ class TestStart:
         def make() -> Any:
             raise AssertionError("made")
 
-        place = Place(make)
+        session = SandboxSession(make)
         with pytest.raises(RuntimeError, match="not started yet"):
-            _ = place.sandbox
-        await place.close()
-        assert place.closed
+            _ = session.sandbox
+        await session.close()
+        assert session.closed
 
     async def test_all_who_ask_at_once_wait_for_one_start(self) -> None:
         sandbox = CountingSandbox()
-        place = Place(lambda: sandbox)
-        shells = await asyncio.gather(*(place.shell() for _ in range(5)), *(place.beside().shell() for _ in range(2)))
+        session = SandboxSession(lambda: sandbox)
+        shells = await asyncio.gather(
+            *(session.shell() for _ in range(5)), *(session.beside().shell() for _ in range(2))
+        )
         assert sandbox.calls == ["start", "started"]
         assert len(set(shells)) == 3
-        assert await place.start() is sandbox
-        await place.close()
+        assert await session.start() is sandbox
+        await session.close()
 
     async def test_the_backends_own_refusal_is_told_to_all(self) -> None:
-        place = Place(lambda: LocalSandbox(SandboxSpec(image="debian"), name="test", isolation="none"))
+        session = SandboxSession(lambda: LocalSandbox(SandboxSpec(image="debian"), name="test", isolation="none"))
         for _ in range(2):
             with pytest.raises(Unsupported, match="debian"):
-                await place.start()
-        await place.close()
+                await session.start()
+        await session.close()
 
     async def test_an_unforeseen_error_is_the_infrastructures(self) -> None:
         class Broken(CountingSandbox):
             async def start(self) -> None:
                 raise OSError("no space")
 
-        place = Place(Broken)
+        session = SandboxSession(Broken)
         with pytest.raises(InfrastructureError, match="did not start: OSError: no space") as raised:
-            await place.start()
+            await session.start()
         assert raised.value.kind == "sandbox"
-        await place.close()
+        await session.close()
 
     async def test_a_failure_that_nobody_waits_for_any_more_is_not_reported_twice(self) -> None:
         class Broken(CountingSandbox):
@@ -92,70 +94,70 @@ class TestStart:
 
         reported: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
-        place = Place(Broken)
-        impatient = asyncio.create_task(place.start())
+        session = SandboxSession(Broken)
+        impatient = asyncio.create_task(session.start())
         await asyncio.sleep(0)
         impatient.cancel()
         await asyncio.sleep(0.05)
         assert impatient.cancelled()
-        await place.close()
-        del place, impatient
+        await session.close()
+        del session, impatient
         gc.collect()
         assert reported == []
 
     async def test_one_who_gives_up_leaves_the_start_to_the_others(self) -> None:
         sandbox = CountingSandbox()
-        place = Place(lambda: sandbox)
-        impatient = asyncio.create_task(place.start())
-        patient = asyncio.create_task(place.start())
+        session = SandboxSession(lambda: sandbox)
+        impatient = asyncio.create_task(session.start())
+        patient = asyncio.create_task(session.start())
         await asyncio.sleep(0.01)
         impatient.cancel()
         assert await patient is sandbox
         assert impatient.cancelled()
         assert sandbox.calls == ["start", "started"]
-        await place.close()
+        await session.close()
 
 
 class TestClose:
     async def test_twice_at_once_and_again_closes_once(self) -> None:
         sandbox = CountingSandbox()
-        place = Place(lambda: sandbox)
-        await place.start()
-        await asyncio.gather(place.close(), place.close(), place.beside().close())
-        await place.close()
+        session = SandboxSession(lambda: sandbox)
+        await session.start()
+        await asyncio.gather(session.close(), session.close(), session.beside().close())
+        await session.close()
         assert sandbox.calls == ["start", "started", "close", "closed"]
 
     async def test_processes_end(self) -> None:
-        place = local_place()
-        shell = await place.shell()
+        session = local_session()
+        shell = await session.shell()
         process = await shell.spawn("echo $$ > pid; exec sleep 1000")
         pid = int((await shell.run("until [ -s pid ]; do sleep 0.01; done; cat pid", timeout=20)).stdout)
-        await place.close()
+        await session.close()
         assert process.poll() is not None
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
     async def test_during_the_start_ends_it_and_those_who_wait(self) -> None:
         sandbox = CountingSandbox()
-        place = Place(lambda: sandbox)
-        starting = asyncio.create_task(place.start())
+        session = SandboxSession(lambda: sandbox)
+        starting = asyncio.create_task(session.start())
         await asyncio.sleep(0.01)
-        await place.close()
+        await session.close()
         with pytest.raises(UsageError, match="closed"):
             await starting
         assert sandbox.calls == ["start", "start was cancelled", "close", "closed"]
 
     async def test_afterwards_nothing_starts(self) -> None:
-        place = local_place()
-        await place.close()
+        session = local_session()
+        await session.close()
         with pytest.raises(UsageError, match="closed"):
-            await place.shell()
+            await session.shell()
 
     async def test_it_finishes_although_it_is_cancelled(self) -> None:
         sandbox = CountingSandbox()
-        place = Place(lambda: sandbox)
-        await place.start()
-        closing = asyncio.create_task(place.close())
+        session = SandboxSession(lambda: sandbox)
+        await session.start()
+        closing = asyncio.create_task(session.close())
         await sandbox.closing.wait()
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -165,9 +167,9 @@ class TestClose:
     @pytest.mark.parametrize("steps", [1, 2, 3])
     async def test_it_finishes_although_all_that_it_started_is_cancelled_before_it_began(self, steps: int) -> None:
         sandbox = CountingSandbox()
-        place = Place(lambda: sandbox)
-        await place.start()
-        closing = asyncio.create_task(place.close())
+        session = SandboxSession(lambda: sandbox)
+        await session.start()
+        closing = asyncio.create_task(session.close())
         for _ in range(steps):
             await asyncio.sleep(0)
         # As a loop does that ends.
@@ -182,10 +184,10 @@ class TestClose:
         home = BackgroundLoop()
         try:
             sandbox = home.run(_made())
-            place = Place(lambda: sandbox, loop=home.loop)
-            await place.start()
+            session = SandboxSession(lambda: sandbox, loop=home.loop)
+            await session.start()
             home.loop.call_soon_threadsafe(time.sleep, 0.1)
-            closing = asyncio.create_task(place.close())
+            closing = asyncio.create_task(session.close())
             await asyncio.sleep(0)
             closing.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -201,43 +203,43 @@ async def _made() -> CountingSandbox:
 
 class TestHomeLoop:
     async def test_is_the_one_it_is_made_on(self) -> None:
-        assert local_place().loop is asyncio.get_running_loop()
+        assert local_session().loop is asyncio.get_running_loop()
 
     async def test_is_the_default_one_where_none_runs(self) -> None:
-        place = await asyncio.to_thread(local_place)
-        assert place.loop is default_loop().loop
-        await place.start()
-        await place.close()
+        session = await asyncio.to_thread(local_session)
+        assert session.loop is default_loop().loop
+        await session.start()
+        await session.close()
 
     async def test_may_be_settled_later_but_once(self) -> None:
         background = BackgroundLoop()
-        place = await asyncio.to_thread(local_place)
-        place.settle(background.loop)
-        place.settle(background.loop)
+        session = await asyncio.to_thread(local_session)
+        session.settle(background.loop)
+        session.settle(background.loop)
         with pytest.raises(ValueError, match="another event loop"):
-            place.settle(asyncio.get_running_loop())
-        other = place.beside()
+            session.settle(asyncio.get_running_loop())
+        other = session.beside()
         assert other.loop is background.loop
         await other.start()
-        await place.close()
+        await session.close()
         assert background.close()
 
 
 class TestBeside:
     async def test_both_have_one_home(self) -> None:
-        place = await asyncio.to_thread(local_place)
-        other = await asyncio.to_thread(place.beside)
+        session = await asyncio.to_thread(local_session)
+        other = await asyncio.to_thread(session.beside)
         with pytest.raises(ValueError, match="another event loop"):
-            place.settle(asyncio.get_running_loop())
-        assert other.loop is place.loop
+            session.settle(asyncio.get_running_loop())
+        assert other.loop is session.loop
 
-    async def run(self, place: Place, *commands: str) -> Sequence[str]:
-        shell = await place.shell()
+    async def run(self, session: SandboxSession, *commands: str) -> Sequence[str]:
+        shell = await session.shell()
         return [(await shell.run(command)).stdout.decode().strip() for command in commands]
 
-    async def test_files_are_shared_and_the_shell_is_not(self, place: Place) -> None:
-        await self.run(place, "echo text > file; mkdir sub; cd sub; export PATH=/nowhere; cat() { echo fooled; }")
-        cwd, text = await self.run(place.beside(), "pwd", "cat file")
-        assert cwd == place.sandbox.workdir
+    async def test_files_are_shared_and_the_shell_is_not(self, session: SandboxSession) -> None:
+        await self.run(session, "echo text > file; mkdir sub; cd sub; export PATH=/nowhere; cat() { echo fooled; }")
+        cwd, text = await self.run(session.beside(), "pwd", "cat file")
+        assert cwd == session.sandbox.workdir
         assert text == "text"
-        assert await self.run(place, "cat ../file") == ["fooled"]
+        assert await self.run(session, "cat ../file") == ["fooled"]

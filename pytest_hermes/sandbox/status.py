@@ -11,7 +11,7 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def activity(text: str) -> Iterator[Callable[[str], None]]:
+def status(text: str) -> Iterator[Callable[[str], None]]:
     """Show `text` as long as this lasts; what it gives adds how far it has come, e.g. `step 3/7`. For any thread."""
     key = object()
 
@@ -28,7 +28,7 @@ def activity(text: str) -> Iterator[Callable[[str], None]]:
             del _current[key]
 
 
-def activities() -> tuple[str, ...]:
+def statuses() -> tuple[str, ...]:
     """Return what goes on in this process, the oldest first."""
     with _lock:
         return tuple(_current.values())

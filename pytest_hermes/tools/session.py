@@ -28,7 +28,7 @@ class BackgroundCommand:
     process: Process
 
 
-class Place:
+class SandboxSession:
     """What the tools of one attempt act on. Nothing is started before it is used.
 
     `make_sandbox` is called once for each sandbox that is started. The home loop, on which everything happens, is
@@ -55,7 +55,7 @@ class Place:
         self._loop = loop or asyncio._get_running_loop()
         self._make = make_sandbox
         self._lazy = LazySandbox(make_sandbox)
-        #: Further sandboxes of the same kind; shared by the places beside this one.
+        #: Further sandboxes of the same kind; shared by the sessions beside this one.
         self._others: list[LazySandbox] = []
         self._shell: Shell | None = None
 
@@ -67,9 +67,9 @@ class Place:
         return self._loop
 
     def settle(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Make `loop` the home of a place that has none yet. Raises ValueError if another one is."""
+        """Make `loop` the home of a session that has none yet. Raises ValueError if another one is."""
         if self._loop not in (None, loop):
-            raise ValueError("this place belongs to another event loop already")
+            raise ValueError("this session belongs to another event loop already")
         self._loop = loop
 
     @property
@@ -89,14 +89,14 @@ class Place:
         return await on_loop(self.loop, self._lazy.started())
 
     async def shell(self) -> Shell:
-        """Return the shell in which commands of this place run. Raises what `start` raises."""
+        """Return the shell in which commands of this session run. Raises what `start` raises."""
         sandbox = await self._lazy.started()
         if self._shell is None:
             self._shell = Shell(sandbox)
         return self._shell
 
-    def beside(self) -> Place:
-        """Return a place in the same sandbox with a shell of its own: neither sees the other's cwd, exported
+    def beside(self) -> SandboxSession:
+        """Return a session in the same sandbox with a shell of its own: neither sees the other's cwd, exported
         variables or functions. Closing either closes both.
         """
         _ = self.loop  # settled before there are two of them
@@ -106,7 +106,7 @@ class Place:
 
     @asynccontextmanager
     async def another(self) -> AsyncIterator[Sandbox]:
-        """Start a further sandbox, as this place's own was when it started, and close it at the end.
+        """Start a further sandbox, as this session's own was when it started, and close it at the end.
 
         Must be used on the home loop. Raises what `start` raises.
         """

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Once(Generic[T]):
+class SingleFlight(Generic[T]):
     """Results by key, each made once in a process. What failed may be tried again by who comes later."""
 
     def __init__(self, name: str) -> None:

@@ -9,10 +9,10 @@ import signal
 import socket
 from collections.abc import Callable
 
+from ..core.shielded import Shielded
 from ..errors import InfrastructureError
 from .pipes import PipeReader
 from .running import RunningCommand
-from .steadfast import Steadfast
 
 #: Seconds.
 _KILL_TIMEOUT = 5.0
@@ -29,9 +29,9 @@ class Command(RunningCommand):
         super().__init__()
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.pipes: list[PipeReader] = []
-        #: What its shepherd is sent: description, stdout, stderr, perhaps stdin. None are left once that has them.
+        #: What its subreaper is sent: description, stdout, stderr, perhaps stdin. None are left once that has them.
         self.fds: list[int] = []
-        self.shepherd: Shepherd | None = None
+        self.subreaper: Subreaper | None = None
         self._broken: Exception | None = None
 
     def break_off(self, error: Exception) -> None:
@@ -43,11 +43,11 @@ class Command(RunningCommand):
         """End its whole tree; return when it is gone, or after some seconds if it cannot be killed."""
         if self.gone.done():
             return
-        if self.shepherd is not None:
-            self.shepherd.end()
-        steadfast = Steadfast()
-        await steadfast.wait(self.gone, _KILL_TIMEOUT)
-        steadfast.release()
+        if self.subreaper is not None:
+            self.subreaper.end()
+        shielded = Shielded()
+        await shielded.wait(self.gone, _KILL_TIMEOUT)
+        shielded.release()
 
     def collect(self) -> None:
         """See `RunningCommand.collect`."""
@@ -62,12 +62,12 @@ class Command(RunningCommand):
             pipe.discard()
 
     def release(self) -> None:
-        """Close the descriptors that its shepherd has, or does not need any more."""
+        """Close the descriptors that its subreaper has, or does not need any more."""
         while self.fds:
             os.close(self.fds.pop())
 
 
-class Shepherd:
+class Subreaper:
     """A process that runs one command after another."""
 
     def __init__(self, channel: socket.socket) -> None:
@@ -84,7 +84,7 @@ class Shepherd:
             self.channel.shutdown(socket.SHUT_WR)
 
 
-class Shepherds:
+class Subreapers:
     """Those of one sandbox: there are as many as it ever had commands at once.
 
     `fork` asks for one: it is given the other end of its socket, and what takes the complaint if there can be none.
@@ -97,8 +97,8 @@ class Shepherds:
         self._death = death
         #: Whether the sandbox itself is at its end, which is what ends commands from now on.
         self.dying = False
-        self._all: set[Shepherd] = set()
-        self._idle: list[Shepherd] = []
+        self._all: set[Subreaper] = set()
+        self._idle: list[Subreaper] = []
         self._commands: set[Command] = set()
 
     def run(self, command: Command) -> None:
@@ -108,8 +108,8 @@ class Shepherds:
 
     def lose(self) -> None:
         """All of them are gone, and with them every command."""
-        for shepherd in list(self._all):
-            self._forget(shepherd)
+        for subreaper in list(self._all):
+            self._forget(subreaper)
         for command in list(self._commands):
             self._finish(command, self._death())
 
@@ -117,7 +117,7 @@ class Shepherds:
         if command not in self._commands:
             return
         try:
-            shepherd = self._idle.pop() if self._idle else self._new(command.fds[2])
+            subreaper = self._idle.pop() if self._idle else self._new(command.fds[2])
         except BlockingIOError:  # hundreds at once
             self._loop.call_later(_PAUSE, self._assign, command)
             return
@@ -128,11 +128,11 @@ class Shepherds:
             why = f"a command cannot be started: {error.strerror}"
             self._finish(command, InfrastructureError(why, kind="sandbox"))
             return
-        shepherd.command, command.shepherd = command, shepherd
+        subreaper.command, command.subreaper = command, subreaper
         with contextlib.suppress(OSError):  # it has died, which is heard next
-            socket.send_fds(shepherd.channel, [b"E"], command.fds)
+            socket.send_fds(subreaper.channel, [b"E"], command.fds)
 
-    def _new(self, stderr: int) -> Shepherd:
+    def _new(self, stderr: int) -> Subreaper:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
         with theirs:
@@ -141,54 +141,54 @@ class Shepherds:
             except BaseException:
                 ours.close()
                 raise
-        shepherd = Shepherd(ours)
-        self._all.add(shepherd)
-        self._loop.add_reader(ours, self._hear, shepherd)
-        return shepherd
+        subreaper = Subreaper(ours)
+        self._all.add(subreaper)
+        self._loop.add_reader(ours, self._hear, subreaper)
+        return subreaper
 
-    def _hear(self, shepherd: Shepherd) -> None:
+    def _hear(self, subreaper: Subreaper) -> None:
         try:
-            said = shepherd.channel.recv(64)
+            said = subreaper.channel.recv(64)
         except BlockingIOError:
             return
         except OSError:
             said = b""
         if not said:
-            self._bury(shepherd)
+            self._bury(subreaper)
         for letter, status in zip(said[::2], said[1::2], strict=True):
-            command = shepherd.command
+            command = subreaper.command
             assert command is not None
             if letter == ord("B"):
-                shepherd.proven = True
+                subreaper.proven = True
                 command.release()
             elif letter == ord("X"):
                 command.settle(status)
             else:
-                shepherd.command = None
-                if not shepherd.ending:
-                    self._idle.append(shepherd)
+                subreaper.command = None
+                if not subreaper.ending:
+                    self._idle.append(subreaper)
                 self._finish(command, _KILLED)
 
-    def _bury(self, shepherd: Shepherd) -> None:
+    def _bury(self, subreaper: Subreaper) -> None:
         """One has ended. A command that it did not get to see goes to another."""
-        self._forget(shepherd)
-        command = shepherd.command
+        self._forget(subreaper)
+        command = subreaper.command
         if command is None:
-            if shepherd in self._idle:
-                self._idle.remove(shepherd)
+            if subreaper in self._idle:
+                self._idle.remove(subreaper)
         elif self.dying:
             pass  # until all are lost
-        elif shepherd.ending or not command.fds:
+        elif subreaper.ending or not command.fds:
             self._finish(command, _KILLED)
-        elif shepherd.proven:
+        elif subreaper.proven:
             self._assign(command)
         else:
             self._finish(command, _NOT_STARTED)  # there could be no fork
 
-    def _forget(self, shepherd: Shepherd) -> None:
-        self._all.discard(shepherd)
-        self._loop.remove_reader(shepherd.channel)
-        shepherd.channel.close()
+    def _forget(self, subreaper: Subreaper) -> None:
+        self._all.discard(subreaper)
+        self._loop.remove_reader(subreaper.channel)
+        subreaper.channel.close()
 
     def _finish(self, command: Command, outcome: int | Exception) -> None:
         """Nothing is left of a command; `outcome` is said of it where its leader's exit code has not come."""

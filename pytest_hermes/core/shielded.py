@@ -6,15 +6,15 @@ import asyncio
 from typing import Any
 
 
-class Steadfast:
+class Shielded:
     """Awaits futures to their end although the task is being cancelled, and passes the cancellation on afterwards.
 
     For clean-up. Only plain futures, not tasks: a loop that shuts down cancels all tasks, these included.
 
-        steadfast = Steadfast()
-        await steadfast.wait(future)
+        shielded = Shielded()
+        await shielded.wait(future)
         …
-        steadfast.release()
+        shielded.release()
     """
 
     def __init__(self) -> None:
