@@ -1,4 +1,4 @@
-"""What docs/rl.md shows runs as it is written."""
+"""What the pages on training show (docs/rl*.md) runs as it is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tests.services.token_server import TokenServer
 
 pytestmark = pytest.mark.usefixtures("atropos")
 
-TEXT = (Path(__file__).parents[2] / "docs" / "rl.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = "\n".join((DOCS / name).read_text("utf-8") for name in ("rl.md", "rl-reference.md", "rl-proof.md"))
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 #: Commands, of which some go over two lines.
 COMMANDS = re.findall(r"^    ((?:hermes-env|python my_env\.py) (?:.*\\\n)*.*)", TEXT, re.MULTILINE)
@@ -28,6 +29,12 @@ COMMANDS = re.findall(r"^    ((?:hermes-env|python my_env\.py) (?:.*\\\n)*.*)", 
 def block(part: str) -> str:
     (found,) = [text for text in BLOCKS if part in text]
     return found
+
+
+def command(part: str) -> list[str]:
+    """Return the arguments of the command that runs `my_env.py` with `part` in it."""
+    (found,) = [line for line in COMMANDS if line.startswith("python my_env.py") and part in line]
+    return shlex.split(found)[1:]
 
 
 def test_its_environment_trains_on_sampled_tokens(bench: Bench, tmp_path: Path) -> None:
@@ -40,18 +47,34 @@ def test_its_environment_trains_on_sampled_tokens(bench: Bench, tmp_path: Path) 
     server.script = lambda prompt: f"{'Done.' if '</tool_response>' in prompt else called}<|im_end|>"
     bench.file("my_env.py", block("class MyEnv("))
     bench.env(HF_HUB_OFFLINE="1", WANDB_MODE="disabled")
+    served = (
+        "--env.tool_call_parser", "qwen", "--env.tokenizer_name", str(tokenizer),
+        "--openai.server_type", "vllm", "--openai.base_url", server.url,
+    )  # fmt: skip
     try:
         code, said = bench.python(
-            *shlex.split(next(line for line in COMMANDS if "my_env.py" in line))[1:], "--env.total_steps", "1",
-            "--env.group_size", "2", "--env.data_path_to_save_groups", "out.jsonl", "--env.tool_call_parser", "qwen",
-            "--env.tokenizer_name", str(tokenizer), "--openai.server_type", "vllm", "--openai.base_url", server.url,
+            *command("--env.seeds"), "--env.total_steps", "1", "--env.group_size", "2",
+            "--env.data_path_to_save_groups", "out.jsonl", *served,
         )  # fmt: skip
+        assert code == 0, said
+        code, said = bench.python(*command("my_env.py evaluate"), "--env.data_dir_to_save_evals", "evals", *served)
+        assert code == 0, said
     finally:
         server.close()
-    assert code == 0, said
+    metrics = json.loads((bench.path / "evals" / "metrics.json").read_text())
+    assert metrics["results"]["all"] == {"eval/mean_reward": 1.0}
     lines = [json.loads(line) for line in (bench.path / "out.jsonl").read_text().splitlines()]
     assert [line["reward"] for line in lines] == [1.0, 1.0]
     assert [problems(TokenTrace.from_json(line["trace"]), line["reward"]) for line in lines] == [[], []]
+
+
+def test_its_environment_runs_without_a_model(bench: Bench) -> None:
+    bench.file("my_env.py", block("class MyEnv("))
+    bench.env(WANDB_MODE="disabled")
+    code, said = bench.python(*command("--openai.model_name nop"))
+    assert code == 0, said
+    lines = (bench.path / "data" / "my-env.jsonl").read_text().splitlines()
+    assert [json.loads(line)["reward"] for line in lines] == [0.0] * 8
 
 
 def test_its_commands_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -59,6 +82,7 @@ def test_its_commands_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     from pytest_hermes.atropos.main import main
 
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_env.py").write_text(block("class MyEnv("))
     taken = []
 
     def take(given: Any) -> int:

@@ -134,7 +134,7 @@ def test_traces_are_written_and_read_back(
         read += spans(segment.tokens, segment.masks, segment.inference_logprobs())
     assert set(read) == emitted(server)
     # The documentation's exporter gives the same.
-    text = (Path(__file__).parents[2] / "docs" / "rl.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "rl-reference.md").read_text()
     code = text[text.index("import json\n\nfrom pytest_hermes.models.tokens") :].partition("```")[0]
     documented: dict[str, Any] = {}
     exec(code, documented)
