@@ -207,7 +207,7 @@ def test_what_cannot_run_on_a_backend_is_skipped_with_the_reason(bench: Bench) -
 
 
 def test_images_that_cannot_be_had_are_errors_of_their_own(bench: Bench) -> None:
-    bench.file("conftest.py", "from pytest_hermes.plugin import live_line\nlive_line.PLAIN_EVERY = 0.2\n")
+    bench.file("conftest.py", "from pytest_hermes.plugin import status_line\nstatus_line.PLAIN_EVERY = 0.2\n")
     broken = archive({"Dockerfile": f"FROM {IMAGE}\nRUN sleep 1.5; echo the reason; exit 7\n"})
     missing = row("missing", docker_image="127.0.0.1:9/none:1", environment_tar=None)
     there = row("there", environment_tar=None)

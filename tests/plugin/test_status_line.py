@@ -19,6 +19,7 @@ def shown_on_a_terminal(bench: Bench, *arguments: str) -> tuple[list[str], str]:
     """Return what stands on the screen at the end, and all that was sent to it."""
     child = bench.on_a_terminal(*arguments)
     child.setwinsize(50, 100)
+    child.timeout = 60
     text = child.read().decode()
     child.wait()
     screen = pyte.Screen(100, 50)
