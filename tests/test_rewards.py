@@ -71,7 +71,7 @@ UNUSABLE = [
         "the judge did not answer: http://*answered 500: it fell over (2 tries)",
         2,
     ),
-    (Reply(mood="hang"), "the judge did not answer within 2 s", 1),
+    (Reply(mood="hang"), "the judge did not answer within 4 s", 1),
     (Reply(body="<html>"), "the judge did not answer: *is not a chat completion: '<html>'", 1),
 ]
 
@@ -81,7 +81,7 @@ def play(server: ModelServer, said: Any) -> None:
 
 
 async def ask(judge: Endpoint, **options: Any) -> Judgement:
-    return await llm_judge(judge, question="Q?", answer="a red fox", reference="The red fox.", timeout=2, **options)
+    return await llm_judge(judge, question="Q?", answer="a red fox", reference="The red fox.", timeout=4, **options)
 
 
 @pytest.mark.parametrize(("said", "why", "requests"), UNUSABLE)
