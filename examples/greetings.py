@@ -6,6 +6,7 @@ pytest --hermes-bench=examples/greetings.py:Greetings --hermes-model=oracle
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from pytest_hermes import AgentResult, Benchmark, Task, ToolContext
 
@@ -25,6 +26,6 @@ class Greetings(Benchmark):
                 metadata={"who": who},
             )
 
-    async def compute_reward(self, item: Task, result: AgentResult, ctx: ToolContext) -> float:
+    async def compute_reward(self, item: Any, result: AgentResult, ctx: ToolContext) -> float:
         greeting = ctx.read_file("greeting.txt")["content"] or ""
         return 1.0 if greeting.strip() == f"Hello, {item.metadata['who']}!" else 0.0

@@ -16,7 +16,7 @@ from pytest_hermes.runs import Options, Run, load
 
 
 async def main(model: str) -> None:
-    plan = await load(Options(bench=("terminal_test",), model=model, limit=4, concurrency=2))
+    plan = await load(Options(bench=["terminal_test"], model=model, limit=4, concurrency=2))
     async with Run(plan) as run:
         async for rollout in run:
             record = rollout.record

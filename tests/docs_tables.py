@@ -59,9 +59,9 @@ def fields(section: str, *, used: bool = True) -> list[list[str]]:
     return rows
 
 
-def words(name: str, meaning: str, texts: Mapping[str, str]) -> list[list[str]]:
+def words(name: str, meaning: str, texts: Iterable[tuple[str, str]]) -> list[list[str]]:
     """Return the rows of a table of words and what they mean."""
-    return [[name, meaning], *([f"`{word}`", text] for word, text in texts.items())]
+    return [[name, meaning], *([f"`{word}`", text] for word, text in texts)]
 
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
@@ -71,9 +71,9 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "env": lambda: fields("env"),
     "env, not used": lambda: fields("env", used=False),
     "openai": lambda: fields("openai"),
-    "statuses": lambda: words("status", "meaning", dict(STATUSES)),
-    "stop reasons": lambda: words("stop reason", "meaning", STOP_REASONS),
-    "error kinds": lambda: words("kind", "what failed", ERROR_KINDS),
+    "statuses": lambda: words("status", "meaning", STATUSES.items()),
+    "stop reasons": lambda: words("stop reason", "meaning", STOP_REASONS.items()),
+    "error kinds": lambda: words("kind", "what failed", ERROR_KINDS.items()),
 }
 _PLACE = re.compile(r"(<!-- table ([\w, ]+):[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from pytest_hermes import errors
-from pytest_hermes.config.fields import EnvConfig, OpenAIConfig
-from pytest_hermes.config.options import OPTIONS
+from pytest_hermes.config.fields import SECTIONS, EnvConfig, OpenAIConfig
+from pytest_hermes.config.options import OPTIONS, Option
 from tests import docs_tables
 from tests.docs_tables import DOCS, TABLES, places, rewritten
 
@@ -67,7 +67,7 @@ def test_a_changed_definition_is_noticed(
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.sets], ids=lambda option: option.name)
-def test_a_field_that_an_option_sets_is_described_and_defaulted_by_it(option: docs_tables.Option) -> None:
+def test_a_field_that_an_option_sets_is_described_and_defaulted_by_it(option: Option) -> None:
     section, _, name = option.sets.partition(".")
-    field = docs_tables.SECTIONS[section].model_fields[name]
+    field = SECTIONS[section].model_fields[name]
     assert (field.description, field.default) == (option.description, option.default)

@@ -175,7 +175,9 @@ def test_every_field_is_checked(make: Any) -> None:
     class Nothing:
         pass
 
-    valid = {"id": "a", "prompt": ""} if make is Task else {"folder": "."} if make is Solution else {}
+    valid: dict[str, object] = (
+        {"id": "a", "prompt": ""} if make is Task else {"folder": "."} if make is Solution else {}
+    )
     valid |= {"reward": 1.0} if make is Verdict else {}
     for field in dataclasses.fields(make):
         with pytest.raises(ValueError, match=field.name):

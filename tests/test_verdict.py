@@ -49,11 +49,12 @@ def test_files_stay_in_their_folder(name: Any) -> None:
 
 
 def test_values_are_kept_in_the_form_of_their_fields() -> None:
+    files: dict[str, Any] = {"logs/x.txt": bytearray(b"x"), ".hidden": b"", "a b…": b""}
     verdict = Verdict(
         reward=True,
         metrics={"all": True, "size": 3},
         failed_tests=["a"],  # type: ignore[arg-type]
-        files={"logs/x.txt": bytearray(b"x"), ".hidden": b"", "a b…": b""},
+        files=files,
     )
     assert (verdict.reward, type(verdict.reward), float(verdict)) == (1.0, float, 1.0)
     assert dict(verdict.metrics) == {"all": 1.0, "size": 3.0}

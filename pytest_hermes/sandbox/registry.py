@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 from ..core.suggest import unknown
@@ -34,7 +34,7 @@ class SandboxClass(Protocol):
         """Return the backend and what it isolates by, in a few words for the header."""
 
 
-def register_sandbox(name: str, backend: SandboxClass) -> None:
+def register_sandbox(name: str, backend: Callable[..., Sandbox]) -> None:
     """Let this process use a backend without a package that names it, by a call in a conftest.py.
 
     Raises UsageError for a name that is taken.

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("atropos")
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = "\n".join((DOCS / name).read_text("utf-8") for name in ("rl.md", "rl-reference.md", "rl-proof.md"))
-BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+BLOCKS: list[str] = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 #: Commands, of which some go over two lines.
 COMMANDS = re.findall(r"^    ((?:hermes-env|python my_env\.py) (?:.*\\\n)*.*)", TEXT, re.MULTILINE)
 
@@ -106,7 +106,9 @@ def test_its_evaluation_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     written: dict[str, Any] = {}
     exec(block("class MyBenchEnv("), written)
 
-    class Env(written["MyBenchEnv"]):  # type: ignore[misc]
+    base: Any = written["MyBenchEnv"]
+
+    class Env(base):  # type: ignore[misc]
         name = "written"
 
         async def setup(self) -> None:
@@ -118,7 +120,7 @@ def test_its_evaluation_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         async def compute_reward(self, item: Any, result: Any, ctx: Any) -> float:
             return float(item["id"])
 
-    config = HermesAgentEnvConfig(data_dir_to_save_evals="evals", use_wandb=False)
+    config = HermesAgentEnvConfig.model_validate({"data_dir_to_save_evals": "evals", "use_wandb": False})
     env = Env(config, [ServerConfig(model_name="nop")])
     asyncio.run(run_mode(env, "evaluate"))
     metrics = json.loads((tmp_path / "evals" / "metrics.json").read_text())

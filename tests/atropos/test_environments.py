@@ -137,6 +137,7 @@ def test_bad_input_is_one_line(user: Bench, capsys: pytest.CaptureFixture[str]) 
     from tests.atropos.environments.guide_env import MyEnv
 
     user.file("run.yaml", "env:\n  max_agent_turns: 3\n  gruop_size: 2\n")
+    arguments: tuple[str, ...]
     for arguments, message in (
         (("--config", "run.yaml"), "run.yaml:3: unknown key 'env.gruop_size'; did you mean env.group_size?"),
         (("--env.max_agent_turn", "3"), "unknown key 'env.max_agent_turn'; did you mean env.max_agent_turns?"),

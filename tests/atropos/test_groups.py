@@ -247,12 +247,13 @@ async def test_a_users_own_trajectories_keep_their_logprobs(env: Any, run_api: R
     assert sent["inference_logprobs"] == [[1.0, -2.0], [1.0, -2.5], [1.0, -3.0]]
     assert sent["scores"] == [4.0, 5.0, 6.0]
     # The server would take these.
-    for spoil in (
+    spoils: list[Callable[[Any], object]] = [
         lambda group: group["masks"].pop(),
         lambda group: group["masks"].__setitem__(0, [-100, -100]),
         lambda group: group["inference_logprobs"].__setitem__(1, [1.0]),
         lambda group: group["scores"].__setitem__(1, math.nan),
-    ):
+    ]
+    for spoil in spoils:
         bad = copy.deepcopy(group)
         spoil(bad)
         await env.handle_send_to_api(bad, item)

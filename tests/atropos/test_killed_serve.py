@@ -147,7 +147,8 @@ def test_no_group_is_sent_twice_whenever_a_run_is_killed(
     print(f"seed {seed}")
     chance = random.Random(seed)
     # A few groups each, and then the next instant.
-    kills: list[str | float] = ["after", chance.choice(["before", chance.uniform(0, 0.3)])]
+    either: list[str | float] = ["before", chance.uniform(0, 0.3)]
+    kills = ["after", chance.choice(either)]
     instants = itertools.chain.from_iterable(["never"] * chance.randrange(1, 4) + [kill] for kill in kills)
     proxy = KillingProxy(run_api.url, itertools.chain(instants, itertools.repeat("never")))
     trained = trainer(batches=ITEMS + 1, batch_size=2, steps=1000)
@@ -247,7 +248,8 @@ async def test_notes(tmp_path: Path) -> None:
             finally:
                 await closed.wait()
 
-    other, numbers, begun, closed = {"id": "c"}, [], asyncio.Event(), asyncio.Event()
+    numbers: list[int] = []
+    other, begun, closed = {"id": "c"}, asyncio.Event(), asyncio.Event()
     cancelled = asyncio.create_task(work(asyncio.Event(), closed))
     beside = asyncio.create_task(work(begun, begun))
     await asyncio.sleep(0)

@@ -176,8 +176,14 @@ async def env(token_server: Any, qwen: Path) -> AsyncIterator[Any]:
             return float(result.messages[-1]["content"])
 
     server = token_server("completions")
-    config = HermesAgentEnvConfig(
-        enabled_toolsets=["terminal"], tokenizer_name=str(qwen), tool_call_parser="qwen", group_size=3, use_wandb=False
+    config = HermesAgentEnvConfig.model_validate(
+        {
+            "enabled_toolsets": ["terminal"],
+            "tokenizer_name": str(qwen),
+            "tool_call_parser": "qwen",
+            "group_size": 3,
+            "use_wandb": False,
+        }
     )
     env = Env(config, [ServerConfig(base_url=server.url, model_name="m", server_type="vllm")])
     env.scripted = server

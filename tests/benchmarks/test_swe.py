@@ -23,7 +23,8 @@ from tests.services.required import require
 def read(tmp_path: Path, *rows: dict[str, Any]) -> list[Task]:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return read_tasks(path, "rows.jsonl", "prompt")
+    tasks: list[Task] = read_tasks(path, "rows.jsonl", "prompt")
+    return tasks
 
 
 @pytest.fixture
@@ -36,11 +37,12 @@ def ctx() -> Iterator[ToolContext]:
 def reward(ctx: ToolContext, task: Task, program: str) -> float:
     ctx.terminal("rm -rf * .hermes*")
     ctx.write_file("solution.py", program)
-    return asyncio.run(Swe().compute_reward(task, AgentResult(), ctx))
+    value: float = asyncio.run(Swe().compute_reward(task, AgentResult(), ctx))
+    return value
 
 
 def test_only_tests_that_ran_to_their_end_count(tmp_path: Path, ctx: ToolContext) -> None:
-    forms = [
+    forms: list[dict[str, Any]] = [
         {"test": "def check(candidate):\n    assert candidate(2) == 4\n", "entry_point": "double"},
         {"test": "def check(candidate):\n    assert candidate(2) == 4\ncheck(double)", "entry_point": "double"},
         {"test_code": "def test_two():\n    assert double(2) == 4"},

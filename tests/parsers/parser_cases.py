@@ -41,7 +41,7 @@ TOOLS: list[dict[str, Any]] = [
 ]
 
 WEATHER = ("weather", {"city": "東京", "days": 3, "now": True})
-TIME = ("time", {})
+TIME: tuple[str, dict[str, Any]] = ("time", {})
 CODE = ("write_file", {"path": "a.py", "text": 'def f(x):\n    if x < 1:\n\treturn "a\\n"\n\n'})
 NESTED = ("write_file", {"options": {"mode": {"bits": [6, 4, None]}, "é": 1.5}, "lines": [["a"], {}]})
 

@@ -17,6 +17,7 @@ from .parser_cases import (
     TIME,
     TOOLS,
     WEATHER,
+    Calls,
     Format,
     openai,
     plain,
@@ -36,7 +37,7 @@ every_format = pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
         ("nested", [NESTED]),
     ],
 )
-def test_calls_are_read(fmt: Format, text: str, calls: list) -> None:
+def test_calls_are_read(fmt: Format, text: str, calls: Calls) -> None:
     content, tool_calls = get_parser(fmt.name, TOOLS).parse(getattr(fmt, text))
     assert plain(tool_calls) == calls
     assert content == ""

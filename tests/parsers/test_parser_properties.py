@@ -57,10 +57,11 @@ def calls_of(fmt: Format) -> st.SearchStrategy[Calls]:
 
 def rendered(parser: ToolCallParser, calls: Calls, content: str = "") -> str:
     try:
-        return parser.render(openai(calls), content)
+        text: str = parser.render(openai(calls), content)
     except ValueError:
         assume(parser.name not in NO_ESCAPES)
         raise
+    return text
 
 
 @every_format

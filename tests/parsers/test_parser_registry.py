@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_parsers_import_nothing_of_the_rest_of_the_project() -> None:
         ([{"name": "f", "arguments": "{"}], "", "Expecting property name"),
     ],
 )
-def test_what_a_format_cannot_write_is_refused(calls: list, content: str, message: str) -> None:
+def test_what_a_format_cannot_write_is_refused(calls: list[dict[str, Any]], content: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         get_parser("glm47").render(calls, content)
 

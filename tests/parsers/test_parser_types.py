@@ -98,8 +98,16 @@ def test_references_and_additional_properties() -> None:
 
 @pytest.mark.parametrize(
     "tools",
-    [None, [], [{"name": "g"}], [{"name": "f"}], [{"name": "f", "parameters": None}]]
-    + [[{"name": "f", "parameters": {"properties": broken}}] for broken in ({"y": {"type": "integer"}}, None, [])],
+    [
+        None,
+        [],
+        [{"name": "g"}],
+        [{"name": "f"}],
+        [{"name": "f", "parameters": None}],
+        [{"name": "f", "parameters": {"properties": {"y": {"type": "integer"}}}}],
+        [{"name": "f", "parameters": {"properties": None}}],
+        [{"name": "f", "parameters": {"properties": []}}],
+    ],
 )
 def test_without_a_schema_values_are_strings(tools: Any) -> None:
     text = "<tool_call>f<arg_key>x</arg_key><arg_value>42</arg_value></tool_call>"

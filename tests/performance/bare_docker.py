@@ -6,7 +6,6 @@ DOCKER_HOST=unix://… IMAGE=… python tests/performance/bare_docker.py BASE_UR
 from __future__ import annotations
 
 import asyncio
-import functools
 import http.client
 import json
 import os
@@ -14,9 +13,12 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bare_loop import Run, main
+if TYPE_CHECKING:
+    from tests.performance.bare_loop import Run, main
+else:
+    from bare_loop import Run, main
 
 SOCKET = os.environ["DOCKER_HOST"].removeprefix("unix://")
 
@@ -61,7 +63,7 @@ async def container() -> AsyncIterator[Run]:
     """A container of the engine."""
     made = await asyncio.to_thread(start)
     try:
-        yield functools.partial(asyncio.to_thread, run, made)
+        yield lambda command: asyncio.to_thread(run, made, command)
     finally:
         await asyncio.to_thread(ask, "DELETE", f"/containers/{made}?force=1&v=1")
 

@@ -13,8 +13,12 @@ import argparse
 import functools
 import os
 import statistics
+from typing import TYPE_CHECKING
 
-from endpoint_run import Figures, bare, once, plugin, scripted_endpoint, show
+if TYPE_CHECKING:
+    from tests.performance.endpoint_run import Figures, Program, bare, once, plugin, scripted_endpoint, show
+else:
+    from endpoint_run import Figures, bare, once, plugin, scripted_endpoint, show
 
 AIMS = "aims: wall <= 1.5 x the bare loop; CPU <= 60 ms a task more than local"
 
@@ -30,7 +34,7 @@ def main() -> None:
     def in_containers(url: str, tasks: int, in_flight: int) -> list[str]:
         return plugin(url, tasks, in_flight, "--hermes-sandbox=docker", f"--hermes-image={image}")
 
-    programs = {
+    programs: dict[str, Program] = {
         "bare": functools.partial(bare, program="bare_docker.py"),
         "docker": in_containers,
         "local": plugin,

@@ -24,12 +24,14 @@ RUNS = 5
 
 def large_call(parser: ToolCallParser, factor: int) -> str:
     text = LINE * (factor * 100_000 // len(LINE.encode()))
-    return parser.render([{"name": "write_file", "arguments": {"path": "a.c", "text": text}}])
+    call: str = parser.render([{"name": "write_file", "arguments": {"path": "a.c", "text": text}}])
+    return call
 
 
 def many_calls(parser: ToolCallParser, factor: int) -> str:
     calls = [{"name": f"tool_{n}", "arguments": {"path": f"/a/{n}", "text": "x = 1\n"}} for n in range(200 * factor)]
-    return parser.render(calls)
+    text: str = parser.render(calls)
+    return text
 
 
 def openings(parser: ToolCallParser) -> list[str]:

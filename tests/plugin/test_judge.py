@@ -329,7 +329,8 @@ def test_another_judge_makes_another_run(bench: Bench, model_server: ModelServer
     old = {key: value for key, value in bench.records()[0].items() if "judge" not in key and key != "reward_source"}
     assert "judge" not in str(old["earlier_errors"])
     record = AttemptRecord.model_validate(old)
-    assert (record.reward_source, record.judge_usage.total_tokens, record.judge_usage.cost) == (None, 0, 0)
+    assert (record.reward_source, record.judge_usage.total_tokens) == (None, 0)
+    assert record.judge_usage.cost == 0
 
 
 def test_a_fixture_of_an_item_may_ask_the_judge(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from pytest_hermes.errors import Status
 from pytest_hermes.report.validation import validation_lines
-from pytest_hermes.rollout.record import AttemptRecord, Status
+from pytest_hermes.rollout.record import AttemptRecord
 
 SOUND: list[tuple[str, Status]] = [("oracle", "passed"), ("nop", "failed")]
 

@@ -8,6 +8,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,9 +109,7 @@ def test_every_prompt_has_one_strict_success() -> None:
     puzzle = next(two_turns.puzzles(random.Random(0)))
     number = two_turns.following(puzzle.values[puzzle.variable])
     scores = Counter(
-        two_turns.score(
-            puzzle, [two_turns.reading(variable), two_turns.writing(value)], lambda value=value: f"{value}\n"
-        )
+        two_turns.score(puzzle, [two_turns.reading(variable), two_turns.writing(value)], partial(str, f"{value}\n"))
         for variable in two_turns.VARIABLES
         for value in two_turns.NUMBERS
     )

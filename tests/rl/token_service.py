@@ -125,4 +125,7 @@ class TokenService:
         first = batch[0]
         prompts = [request.prompt for request in batch]
         with self._using:
-            return sample(self._model, prompts, first.max_tokens, first.stop, first.temperature, self._generator)
+            answers: list[Answer] = sample(
+                self._model, prompts, first.max_tokens, first.stop, first.temperature, self._generator
+            )
+        return answers

@@ -23,15 +23,17 @@ class TwoTurnsEnv(HermesAgentBaseEnv):
 
     @classmethod
     def config_init(cls) -> tuple[TwoTurnsConfig, list[ServerConfig]]:
-        config = TwoTurnsConfig(
-            enabled_toolsets=["terminal"],
-            max_agent_turns=2,
-            max_token_length=20,
-            tool_call_parser="llama4_pythonic",
-            # Groups of equal scores teach nothing, but the trainer's curve should count them.
-            ensure_scores_are_not_same=False,
-            steps_per_eval=0,
-            use_wandb=False,
+        config = TwoTurnsConfig.model_validate(
+            {
+                "enabled_toolsets": ["terminal"],
+                "max_agent_turns": 2,
+                "max_token_length": 20,
+                "tool_call_parser": "llama4_pythonic",
+                # Groups of equal scores teach nothing, but the trainer's curve should count them.
+                "ensure_scores_are_not_same": False,
+                "steps_per_eval": 0,
+                "use_wandb": False,
+            }
         )
         return config, [ServerConfig(model_name="tiny", server_type="vllm")]
 

@@ -99,6 +99,7 @@ class _Awaits:
 def _close(work: Any) -> None:
     """Close a coroutine that nobody awaits now, and those that were handed to it: Python would tell of them."""
     if inspect.iscoroutine(work):
+        assert work.cr_frame is not None
         handed_over = list(work.cr_frame.f_locals.values())
         work.close()
         for value in handed_over:
@@ -150,7 +151,7 @@ class _Transformer(ast.NodeTransformer):
     def _call(self, kind: str, node: ast.expr, inner: ast.expr) -> ast.expr:
         arguments = []
         for when in ("before", "after"):
-            point = Point(self._module, ".".join(self._path), node.lineno, node.col_offset, when)  # type: ignore[arg-type]
+            point = Point(self._module, ".".join(self._path), node.lineno, node.col_offset, when)
             self.points.append(point)
             arguments.append(ast.parse(repr(point), mode="eval").body)
         function = ast.Attribute(ast.Name("__fault__", ast.Load()), kind, ast.Load())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -95,11 +95,12 @@ async def test_wrong_calls_are_told_to_the_model(server: Endpoint, model_server:
 
 def test_what_this_version_does_not_have_is_said() -> None:
     ctx = ToolContext("nobody")
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: ctx.web_search("x"),
         lambda: ctx.web_extract(["x"]),
         lambda: ctx.browser_navigate("x"),
         lambda: ctx.browser_snapshot(),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(UsageError, match="not part of this version"):
             call()

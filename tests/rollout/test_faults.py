@@ -31,9 +31,9 @@ from pytest_hermes.rollout import attempt as attempt_module
 from pytest_hermes.rollout import boundary as boundary_module
 from pytest_hermes.rollout import engine as engine_module
 from pytest_hermes.rollout import handle as handle_module
-from pytest_hermes.rollout.attempt import AttemptPlan
-from pytest_hermes.rollout.engine import Engine, Handle
-from pytest_hermes.rollout.plan import PlannedTask
+from pytest_hermes.rollout.engine import Engine
+from pytest_hermes.rollout.handle import Handle
+from pytest_hermes.rollout.plan import AttemptPlan, PlannedTask
 from pytest_hermes.rollout.record import AttemptRecord
 from pytest_hermes.runs.results_file import ResultsFile, read_results
 from pytest_hermes.tools.tool import Tool
@@ -237,12 +237,10 @@ def without_the_boundary() -> Iterator[None]:
     async def bare(work: Any, stopped: Any) -> Any:
         return await work
 
-    original = boundary_module.contain
-    engine_module.contain = boundary_module.contain = bare  # type: ignore[assignment]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (boundary_module, engine_module):
+            patch.setattr(module, "contain", bare)
         yield
-    finally:
-        engine_module.contain = boundary_module.contain = original
 
 
 @functools.cache

@@ -42,7 +42,7 @@ def need(backend: str) -> None:
 
 
 @asynccontextmanager
-async def opened(backend: str, **spec: object) -> AsyncIterator[Sandbox]:
+async def opened(backend: str, **spec: Any) -> AsyncIterator[Sandbox]:
     """A started sandbox of a backend, closed at the end."""
     need(backend)
     sandbox = BACKENDS[backend](SandboxSpec(**spec), name="test")

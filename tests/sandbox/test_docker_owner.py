@@ -78,7 +78,7 @@ def test_nothing_is_left_two_seconds_after_a_kill(
     def started() -> tuple[str, subprocess.Popen[str]]:
         folder = tmp_path / secrets.token_hex(4)
         folder.mkdir()
-        command = [sys.executable, tmp_path / "busy.py", docker_image, folder]
+        command: list[str | Path] = [sys.executable, tmp_path / "busy.py", docker_image, folder]
         busy = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert busy.stdout is not None
         owner = busy.stdout.readline().strip()

@@ -28,6 +28,10 @@ def pieces(data: bytes, sizes: list[int]) -> Iterator[bytes]:
         position, number = position + size, number + 1
 
 
+def unexpected(*given: object) -> None:
+    pytest.fail(f"called with {given}")
+
+
 @given(before=outputs, during=outputs, after=outputs, code=st.integers(0, 255), sizes=cuts)
 def test_marks_are_found_and_all_else_is_passed_on(
     before: bytes, during: bytes, after: bytes, code: int, sizes: list[int]
@@ -45,7 +49,7 @@ def test_marks_are_found_and_all_else_is_passed_on(
 @given(output=outputs, sizes=cuts)
 def test_what_only_looks_like_a_mark_is_passed_on_at_the_end(output: bytes, sizes: list[int]) -> None:
     seen = bytearray()
-    stream = MarkedStream(MARK, seen.extend, begun=pytest.fail, ended=pytest.fail)
+    stream = MarkedStream(MARK, seen.extend, begun=unexpected, ended=unexpected)
     for piece in pieces(output, sizes):
         stream.feed(piece)
     stream.finish()
@@ -79,7 +83,7 @@ def test_what_an_engine_refuses_is_told(sizes: list[int], chunked: bool) -> None
         body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
 
     async def receive() -> None:
-        stream = Stream(pytest.fail, pytest.fail)
+        stream = Stream(unexpected, unexpected)
         for piece in pieces(b"HTTP/1.1 404 Not Found\r\n" + length + b"\r\n\r\n" + body, sizes):
             stream.data_received(piece)
         with pytest.raises(EngineRefused, match=r"^no such exec$"):

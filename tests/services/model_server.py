@@ -148,7 +148,7 @@ class ModelServer:
         """Answer each conversation with these, one a turn; the last one again and again."""
 
         def script(body: dict[str, Any]) -> dict[str, Any] | Reply:
-            turn = sum(message["role"] == "assistant" for message in body["messages"])
+            turn: int = sum(message["role"] == "assistant" for message in body["messages"])
             return answers[min(turn, len(answers) - 1)]
 
         self.script = script

@@ -446,7 +446,9 @@ class TestOutsideOfABridge:
     @pytest.mark.asyncio
     async def test_a_greenlet_that_another_task_resumes_is_refused(self) -> None:
         def verify() -> None:
-            getcurrent().parent.switch()
+            parent = getcurrent().parent
+            assert parent is not None
+            parent.switch()
             sync(value(1))
 
         async def reward() -> greenlet:

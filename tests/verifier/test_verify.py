@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 import pytest_asyncio
@@ -65,11 +65,10 @@ class Agent:
 
 
 @asynccontextmanager
-async def session_with(**spec: object) -> AsyncIterator[SandboxSession]:
+async def session_with(**more: Any) -> AsyncIterator[SandboxSession]:
     need("docker")
-    session = SandboxSession(
-        functools.partial(docker_sandbox, SandboxSpec(**{"workdir": "/app", **spec}), name="verify")
-    )  # type: ignore[arg-type]
+    spec = SandboxSpec(**{"workdir": "/app", **more})
+    session = SandboxSession(functools.partial(docker_sandbox, spec, name="verify"))
     try:
         yield session
     finally:

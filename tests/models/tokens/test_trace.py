@@ -56,13 +56,16 @@ def test_one_value_that_is_wrong_is_found(kind: str, trace: TokenTrace, data: st
         if kind == "both" and segment.masks[i] != IGNORED:
             segment.masks[i] = other
     elif kind == "mask":
-        values = st.sampled_from([IGNORED, segment.tokens[i], 0, 1, True, False, float(segment.masks[i]), None])
-        segment.masks[i] = data.draw(values.filter(lambda mask: repr(mask) != repr(segment.masks[i])))
+        masks: st.SearchStrategy[Any] = st.sampled_from(
+            [IGNORED, segment.tokens[i], 0, 1, True, False, float(segment.masks[i]), None]
+        )
+        segment.masks[i] = data.draw(masks.filter(lambda mask: repr(mask) != repr(segment.masks[i])))
     elif kind == "logprob":
         values = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True), st.just(1.0))
         segment.logprobs[i] = data.draw(values.filter(lambda value: repr(value) != repr(segment.logprobs[i])))
     elif kind == "shorter":
-        del data.draw(st.sampled_from([segment.tokens, segment.masks, segment.logprobs]))[i]
+        columns: list[list[Any]] = [segment.tokens, segment.masks, segment.logprobs]
+        del data.draw(st.sampled_from(columns))[i]
     else:
         index = data.draw(st.integers(0, len(segment.turns) - 1))
         name = data.draw(st.sampled_from(["number", "begin", "sampled", "end"]))

@@ -288,7 +288,9 @@ async def _python(script: str, *, python: str = sys.executable, user: int | None
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, **env},
         cwd="/",
-        **({} if user is None else {"user": user, "group": user, "extra_groups": []}),
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
     )
     out, _ = await asyncio.wait_for(process.communicate(), 30)
     return out.decode().splitlines()
