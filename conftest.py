@@ -26,6 +26,12 @@ _TESTS = Path(__file__).parent / "tests"
 _SECONDS = 300
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return what `-n auto` means here: the tests wait for other processes for a good part of their time."""
+    return max(2, 3 * (os.cpu_count() or 1) // 2)
+
+
 def pytest_configure() -> None:
     """Let no test of hypothesis fail for being slow on a busy machine. Benchmarks run here without it."""
     if importlib.util.find_spec("hypothesis") is not None:
