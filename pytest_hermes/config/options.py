@@ -297,6 +297,12 @@ class Options:
 
     # fmt: on
 
+    def __post_init__(self) -> None:
+        """Take a text for a list of names, as the command line does: a script easily leaves out the parentheses."""
+        for option in OPTIONS:
+            if option.parse is _names and isinstance(value := getattr(self, option.name), str):
+                object.__setattr__(self, option.name, _names(value))
+
     @property
     def has_budget(self) -> bool:
         """Whether anything limits the run as a whole."""

@@ -65,6 +65,11 @@ async def test_who_stops_early_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [record.task for record in read_results(tmp_path / "out" / "results.jsonl")] == ["t0"]
 
 
+async def test_a_name_may_stand_for_a_list_of_one(tmp_path: Path) -> None:
+    plan = await load(options(bench="terminal_test", task="create-file,edit-json", limit=None), cwd=tmp_path)
+    assert sorted(attempt.planned.task.id for attempt in plan.attempts()) == ["create-file", "edit-json"]
+
+
 async def test_what_cannot_be_run_is_one_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown benchmark 'nothing'"):
         await load(options(bench=("nothing",)), cwd=tmp_path)
