@@ -2,7 +2,7 @@
 
 A script drives one without pytest::
 
-    plan = await load(Options(bench=("terminal_test",), model="oracle"))
+    plan = await load(Options(bench=["terminal_test"], model="oracle"))
     async with Run(plan) as run:
         async for rollout in run:
             print(rollout.record.task, rollout.record.reward)
