@@ -95,7 +95,7 @@ def test_own_benchmark_in_one_file(bench: Bench) -> None:
             "mine::test_task?good? PASSED*",
             "mine::test_task?half? FAILED*",
             "mine::test_task?lenient? PASSED*",
-            "reward 0.5 is below the threshold 1; 2 turns, the agent said it was done",
+            "reward 0.5 is below the threshold 1; 2 turns, the agent finished",
         ]
     )
     rewards = {record["task"]: record["reward"] for record in bench.records()}

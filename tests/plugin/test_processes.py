@@ -167,4 +167,4 @@ def test_collect_only_and_failures_are_as_in_one_process(bench: Bench) -> None:
     assert sum("sleeps::test_task[" in line for line in result.outlines) == 10
     result = bench.run_inside(*SLEEPS_ARGS, "--hermes-procs=2", "-n8")
     result.assert_outcomes(passed=5, failed=5)
-    result.stdout.fnmatch_lines(["reward 0 is below the threshold 1; 2 turns, the agent said it was done"])
+    result.stdout.fnmatch_lines(["reward 0 is below the threshold 1; 2 turns, the agent finished"])
