@@ -68,7 +68,7 @@ def test_header_and_summary(bench: Bench) -> None:
     result.stdout.fnmatch_lines(
         [
             "hermes: terminal_test, 16 tasks, model oracle*",
-            "hermes: sandbox local (*), 8 in flight in 1 process",
+            "hermes: sandbox local (*), 8 rollouts in flight in 1 process",
             "*collected 16 items",
             "terminal_test ................*",
             "score     1.000  (95 % interval 0.806 to 1.000, n = 16)",

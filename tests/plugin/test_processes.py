@@ -57,7 +57,7 @@ def test_the_tasks_are_enumerated_once_and_run_in_both_processes(bench: Bench, s
     result.assert_outcomes(passed=24)
     result.stdout.fnmatch_lines(
         [
-            "hermes: sandbox local (*), 8 in flight in 2 processes",
+            "hermes: sandbox local (*), 8 rollouts in flight in 2 processes",
             "score     1.000*n = 24)",
             "results   out/results.jsonl",
         ]
