@@ -175,7 +175,7 @@ def _outlived() -> Iterator[None]:
     try:
         yield
     except (SystemExit, KeyboardInterrupt) as error:
-        _log.info("code on the event loop raised %s, which ends nothing here", type(error).__name__)
+        _log.info("code on the event loop raised %s; the loop continues", type(error).__name__)
 
 
 async def _cancel_all_others() -> None:

@@ -47,13 +47,13 @@ STATUSES: Final[dict[Status, str]] = {
     "passed": "the reward reached the task's threshold",
     "failed": "the reward is below the threshold, or `compute_reward` failed the attempt by `assert` or `pytest.fail`",
     "error": "something other than the agent failed; not in the score",
-    "skipped": "the task cannot run here, or its benchmark skipped it; `reason` says why",
+    "skipped": "the task cannot run here, or its benchmark skipped it; see `reason`",
 }
 assert set(STATUSES) == set(get_args(Status))
 
-#: What ended an agent, for its record and the texts of failures.
+#: Why an agent ended, for its record and the texts of failures.
 STOP_REASONS: Final[dict[str, str]] = {
-    "finished": "the agent said it was done",
+    "finished": "the agent finished",
     "max_turns": "out of turns",
     "time": "out of time",
     "tokens": "out of tokens",
@@ -64,24 +64,24 @@ STOP_REASONS: Final[dict[str, str]] = {
 
 #: What an error's `kind` says has failed.
 ERROR_KINDS: Final[dict[str, str]] = {
-    "endpoint": "the model's endpoint, after all tries",
-    "sandbox": "the sandbox: its engine, its start, a command that could not be run",
-    "image": "the sandbox's image: it can be neither found, pulled nor built",
+    "endpoint": "the model's endpoint, after all retries",
+    "sandbox": "the sandbox: its engine, its start, or a command that could not be run",
+    "image": "the sandbox's image: it can be neither found nor pulled nor built",
     "setup": "the benchmark's code before the agent starts: `sandbox`, `prepare`, `format_prompt`",
-    "tool": "a tool of your own: it blocked the event loop for longer than the agent's time, or cancelled itself",
-    "verifier": "the benchmark's code after the agent has ended: `compute_reward`, tests that came to no verdict",
-    "dataset": "a row or a directory of a dataset: the message names column or key",
-    "tokens": "a server that does not tell what it sampled, or a template that cannot render what was said",
-    "trace": "the check of what was sampled: the rollout must not be trained on",
+    "tool": "one of your own tools: it blocked the event loop for longer than the agent's time, or cancelled itself",
+    "verifier": "the benchmark's code after the agent has ended: `compute_reward`, or tests that gave no verdict",
+    "dataset": "a row or a directory of a dataset: the message names the column or key",
+    "tokens": "a server that does not report what it sampled, or a template that cannot render the messages",
+    "trace": "the check of the sampled tokens: the rollout must not be trained on",
     "budget": "nothing: a limit of the run ended the attempt",
-    "interrupted": "nothing: the attempt was in flight when its run ended out of order; a resumed run starts it again",
-    "run-api": "the server of Atropos that groups are sent to (`hermes-env`)",
+    "interrupted": "nothing: the attempt was in flight when its run was cut short; a resumed run starts it again",
+    "run-api": "Atropos's server, to which groups are sent (`hermes-env`)",
     "refused": "the whole run: its model, key or image is refused (`hermes-env`)",
     "results": "the whole run: its results cannot be written (`hermes-env`)",
     "stopped": "the whole run: it was stopped (`hermes-env`)",
     "skipped": "nothing: the task cannot run here (`hermes-env`)",
-    "usage": "something asked for does not exist or does not fit",
-    "test": "a test of your own, before it came to its end",
+    "usage": "a setting or argument: what it names does not exist or does not fit",
+    "test": "one of your own tests, before it reached its end",
     "internal": "pytest-hermes itself: please report it, unless the traceback shows your own code",
 }
 

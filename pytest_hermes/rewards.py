@@ -64,7 +64,7 @@ def multi_signal(signals: Mapping[str, tuple[float, float]], *, bonus: float = 0
         )
     for name, value in [*((name, value) for name, (_, value) in signals.items()), ("bonus", bonus)]:
         if not math.isfinite(value):
-            raise ValueError(f"signal {name!r} is {value!r}, which is no finite number")
+            raise ValueError(f"signal {name!r} is {value!r}, which is not a finite number")
     mean = math.fsum(weight * _clamped(value) for weight, value in signals.values()) / total
     return _clamped(mean + bonus)
 
@@ -259,7 +259,7 @@ def _read_score(text: object) -> tuple[float, str]:
         raise _Unusable(f"not a JSON object: {text[:80]!r}", text) from None
     score = value.get("score") if isinstance(value, dict) else None
     if isinstance(score, bool) or not isinstance(score, int | float):
-        raise _Unusable(f"no number as score: {text[:80]!r}", text)
+        raise _Unusable(f"the score is not a number: {text[:80]!r}", text)
     if not 0 <= score <= 1:  # NaN is not either
         raise _Unusable(f"a score of {score}, which is not from 0 to 1", text)
     return float(score), str(value.get("reason") or "")

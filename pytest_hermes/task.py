@@ -144,6 +144,6 @@ class Task:
         if not isinstance(self.id, str) or not _ID.fullmatch(self.id) or "::" in self.id:
             raise ValueError(
                 f"task id {shown(self.id)} cannot be used: it must start with a letter, digit or '_' "
-                "and go on with letters, digits and _ . + = , / -"
+                "and continue with letters, digits and _ . + = , / -"
             )
         check_fields(self, Task, f"task {self.id!r}: ")

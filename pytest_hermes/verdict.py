@@ -43,7 +43,7 @@ class Verdict:
         check_fields(self, Verdict, "Verdict.")
         if (self.reward is None) == (self.error is None):
             which = "neither is" if self.reward is None else "both are"
-            raise ValueError(f"Verdict wants exactly one of reward and error, and {which} given")
+            raise ValueError(f"Verdict needs exactly one of reward and error, but {which} given")
 
     def __float__(self) -> float:
         """Return the reward. Raises InfrastructureError when there is none."""

@@ -173,7 +173,7 @@ def test_values_as_people_write_them(file: Path, text: str, field: str, value: A
         ("env: {extra_body: {a: .inf}}", "*env.extra_body must be a mapping of names to JSON values, not {'a': inf}"),
         ("env: {eval_handling: stop}", "*env.eval_handling must be STOP_TRAIN, LIMIT_TRAIN or NONE, not 'stop'"),
         ("env: {system_prompt: [a]}", "*env.system_prompt must be a text, not [[]'a']"),
-        (r'env: {system_prompt: "\ud800"}', "tb.yaml:1: an escape in this text is half a character"),
+        (r'env: {system_prompt: "\ud800"}', "tb.yaml:1: an escape in this text is half of a surrogate pair"),
         ("env: {terminal_backend: 2024-99-99}", "tb.yaml:1: not a value: month must be in 1..12"),
         ("env: [1]", "tb.yaml:1: section 'env' must be a mapping of keys to values"),
         ("- env", "tb.yaml:1: a configuration must be a mapping of keys to values"),
@@ -241,9 +241,9 @@ def test_assignments(text: str, field: str, value: Any) -> None:
     [
         (
             "env.max_agent_turns",
-            "--hermes-set wants SECTION.FIELD=VALUE, such as env.max_agent_turns=10, not 'env.max*'",
+            "--hermes-set must be SECTION.FIELD=VALUE, such as env.max_agent_turns=10, not 'env.max*'",
         ),
-        ("=1", "--hermes-set wants SECTION.FIELD=VALUE*"),
+        ("=1", "--hermes-set must be SECTION.FIELD=VALUE*"),
         ("env=1", "--hermes-set: unknown key 'env'*"),
         ("max_agent_turns=1", "--hermes-set: unknown key 'max_agent_turns'; did you mean env.max_agent_turns?"),
         ("env.extra_body.seed=1", "--hermes-set: env.extra_body is set as a whole, as YAML: env.extra_body={…}, not*"),
@@ -253,7 +253,7 @@ def test_assignments(text: str, field: str, value: Any) -> None:
             "--hermes-set env.system_prompt: not valid YAML: mapping values are not allowed*",
         ),
         ("env.extra_body={a: 1, a: 2}", "--hermes-set env.extra_body: key 'a' occurs twice, first in line 1"),
-        ("openai.api_key=hush-hush", "--hermes-set takes no openai.api_key*PYTEST_HERMES_API_KEY*"),
+        ("openai.api_key=hush-hush", "--hermes-set does not accept openai.api_key*PYTEST_HERMES_API_KEY*"),
     ],
 )
 def test_assignments_that_cannot_be(text: str, message: str) -> None:
@@ -334,7 +334,7 @@ def test_the_defaults_file_of_a_benchmark(tmp_path: Path, monkeypatch: pytest.Mo
     assert resolve(benchmark_settings(smaller)).env.dataset_name is None
 
     (tmp_path / "default.yaml").write_text("openai:\n  base_url: http://elsewhere\n")
-    with pytest.raises(UsageError, match=r"^small/default.yaml:2: a benchmark's own defaults cannot hold openai.base"):
+    with pytest.raises(UsageError, match=r"^small/default.yaml:2: a benchmark's defaults cannot set openai.base"):
         benchmark_settings(Small())
 
 

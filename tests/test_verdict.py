@@ -12,8 +12,8 @@ from pytest_hermes import Verdict
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "Verdict wants exactly one of reward and error, and neither is given"),
-        ({"reward": 1.0, "error": "no"}, "Verdict wants exactly one of reward and error, and both are given"),
+        ({}, "Verdict needs exactly one of reward and error, but neither is given"),
+        ({"reward": 1.0, "error": "no"}, "Verdict needs exactly one of reward and error, but both are given"),
         ({"error": " "}, "Verdict.error must be a text that is not empty or None, not ' '"),
         ({"reward": "1"}, "Verdict.reward must be a finite number or None, not '1'"),
         ({"reward": math.nan}, "Verdict.reward must be a finite number or None, not nan"),

@@ -85,13 +85,13 @@ def _check_tests(text: str, label: str) -> None:
         statements = ast.parse(text).body
     except (SyntaxError, ValueError) as error:
         raise UsageError(
-            f"{label}: its tests are no Python ({error}); tests in other languages cannot be run"
+            f"{label}: its tests are not Python ({error}); tests in other languages cannot be run"
         ) from None
     for function in statements:
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and function.name.startswith("test"):
             given = function.args
             if len(given.posonlyargs + given.args) > len(given.defaults) or None in given.kw_defaults:
-                raise UsageError(f"{label}: its test {function.name} takes arguments, and there is nobody to give any")
+                raise UsageError(f"{label}: its test {function.name} takes arguments, but tests are called without any")
 
 
 def _solution(row: Mapping[str, Any], given: str) -> str | None:

@@ -76,7 +76,7 @@ def row_tasks(path: Path, source: str) -> list[Task]:
         try:
             task = _task(row)
             if task.id in tasks:
-                raise DatasetError(f"{row.ref.label}: column 'task_name': there is a task {task.id!r} before it")
+                raise DatasetError(f"{row.ref.label}: column 'task_name': an earlier row has the task {task.id!r} too")
         except DatasetError as problem:
             task = malformed(str(problem), row.values.get("task_name"), f"row-{number}", tasks)
         tasks[task.id] = task

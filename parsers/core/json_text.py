@@ -37,12 +37,12 @@ def finite(literal: str) -> float:
     """The number a literal stands for; raises ValueError if it is too large to be one."""
     number = float(literal)
     if math.isinf(number):
-        raise ValueError(f"{literal} has no JSON form once it is read")
+        raise ValueError(f"{literal} is too large for a JSON number")
     return number
 
 
 def _no_constant(literal: str) -> NoReturn:
-    raise ValueError(f"{literal} is no JSON")
+    raise ValueError(f"{literal} is not JSON")
 
 
 _STRICT = json.JSONDecoder(parse_float=finite, parse_constant=_no_constant)

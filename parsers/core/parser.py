@@ -153,7 +153,7 @@ class ToolCallParser(ABC):
                     f"differently; change what looks like markup in {dumps(part.arguments):.300}"
                 )
         if len(read) != len(parts):
-            raise ValueError(f"in the format {self.name!r} this content is a call itself: {content!r:.300}")
+            raise ValueError(f"in the format {self.name!r}, this content would be parsed as a call: {content!r:.300}")
         return text
 
     def as_read(self, call: Call) -> dict[str, Any]:

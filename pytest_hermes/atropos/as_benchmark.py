@@ -97,5 +97,5 @@ class _Adapted(EnvBenchmark):
 
     def tasks(self) -> Iterable[Any]:
         if not self._items:
-            raise UsageError(f"environment {self.name!r} has no items: get_next_item() gave none")
+            raise UsageError(f"environment {self.name!r} has no items: get_next_item() returned none")
         return self._items

@@ -236,7 +236,7 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
             }
         )
         if self.config.total_steps == said["num_steps"] == -1:
-            raise UsageError("neither the trainer nor env.total_steps says how many steps there are")
+            raise UsageError("neither the trainer nor env.total_steps sets the number of steps")
         return said
 
     async def register_env(self) -> None:

@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("pytest_hermes.atropos")
 
 _MODES = {
-    "serve": "train: send scored groups to a run-api, for its trainer",
+    "serve": "train: send scored groups to a run-api for its trainer",
     "process": "make data: write trajectories to a JSONL file, without a trainer",
-    "evaluate": "measure: run the evaluation, and write its metrics and samples",
+    "evaluate": "measure: run the evaluation and write its metrics and samples",
 }
 
 _EPILOG = """\
-Every field is a flag (--env.max_agent_turns 10), and a key of the YAML file that --config names; the command line wins
-over the file, the file over the environment's own defaults. Lists are JSON or have commas between:
---env.enabled_toolsets terminal,file. Keys of endpoints are best left in the environment (OPENROUTER_API_KEY,
-OPENAI_API_KEY, PYTEST_HERMES_API_KEY).
+Every field is a flag (--env.max_agent_turns 10) and a key of the YAML file that --config names. The command line
+overrides the file, and the file overrides the environment's own defaults. Write a list as JSON or with commas:
+--env.enabled_toolsets terminal,file. Put the keys of endpoints into environment variables (OPENROUTER_API_KEY,
+OPENAI_API_KEY, PYTEST_HERMES_API_KEY) rather than on the command line.
 """
 
 _ALL_MODES = "|".join(_MODES)
@@ -150,7 +150,7 @@ class _Given:
             config = resolve([setting for setting in self.settings if setting.key not in elsewhere], self.schema)
         model, url = config.origin("openai.model_name"), config.origin("openai.base_url")
         if url.layer > model.layer and model.layer is Layer.BENCHMARK and config.openai.model_name in ("oracle", "nop"):
-            raise UsageError(f"{url}: a base URL needs a model as well: add --openai.model_name=NAME")
+            raise UsageError(f"{url}: a base URL also needs a model: add --openai.model_name=NAME")
         return one_server(config)
 
 
@@ -181,7 +181,7 @@ def _parse(cls: type[HermesAgentBaseEnv], arguments: list[str], program: str | N
     for flag in unknown:
         if flag.startswith("--"):
             check_key(flag[2:].partition("=")[0], Origin(Layer.COMMAND_LINE, "command line"), given.schema)
-        raise UsageError(f"what is {flag!r}? a flag is --env.FIELD VALUE or --openai.FIELD VALUE; see --help")
+        raise UsageError(f"unknown argument {flag!r}: a flag is --env.FIELD VALUE or --openai.FIELD VALUE; see --help")
     texts = {key: text for key, text in vars(values).items() if text is not None}
     given.mode = texts.pop("mode")
     if (file := texts.pop("config", None)) is not None:
@@ -207,7 +207,7 @@ def _with_values(arguments: Sequence[str]) -> list[str]:
 
 
 def _add_flags(parser: argparse.ArgumentParser, schema: Schema, config: BaseModel) -> None:
-    parser.add_argument("--config", metavar="FILE", help="a YAML file with the sections env and openai")
+    parser.add_argument("--config", metavar="FILE", help="YAML file with the sections env and openai")
     for section, model in schema.sections.items():
         group = parser.add_argument_group(section)
         for name in _ordered(model):
@@ -224,7 +224,9 @@ def _add_flags(parser: argparse.ArgumentParser, schema: Schema, config: BaseMode
                 **({"nargs": "?", "const": "true"} if truth else {}),  # type: ignore[arg-type]
             )
     for key in sorted(MANAGER_KEYS):
-        parser.add_argument(f"--{key}", metavar="BOOL", nargs="?", const="true", help="of Atropos's server manager")
+        parser.add_argument(
+            f"--{key}", metavar="BOOL", nargs="?", const="true", help="an option of Atropos's server manager"
+        )
 
 
 def _ordered(model: type[BaseModel]) -> list[str]:

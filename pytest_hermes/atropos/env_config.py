@@ -32,21 +32,21 @@ class HermesAgentEnvConfig(EnvConfig, BaseEnvConfig):  # type: ignore[misc,unuse
         EvalHandlingEnum.STOP_TRAIN, description=EnvConfig.model_fields["eval_handling"].description
     )
     tokenizer_name: Annotated[Name | None, MustBe("a name or a folder")] = Field(
-        None, description="Hugging Face tokenizer, or its folder; none given: that of the model, if there is one."
+        None, description="Hugging Face tokenizer, or its folder; if not set: the model's own tokenizer, if it has one."
     )
     worker_timeout: float = Field(
-        -1, description="Seconds for a group while training, -1 for no limit: rollouts have limits of their own."
+        -1, description="Time limit of a group in seconds while training; -1: no limit, since each rollout has limits."
     )
-    group_size: Count = Field(4, description="Rollouts of one item, which are scored together.")
+    group_size: Count = Field(4, description="Number of rollouts of one item; they are scored together.")
     short_groups: ShortGroups = Field(
         "requeue",
-        description="What becomes of a group of which rollouts failed while training: requeue (its item is tried once "
-        "more, then dropped), drop, or pad_none (filled up with rows that stand for no rollout and teach nothing).",
+        description="What happens while training to a group with failed rollouts: requeue (its item is tried once "
+        "more, then dropped), drop, or pad_none (the group is filled up with empty rows that are not trained on).",
     )
     sent_groups: Annotated[Name | None, MustBe("a file")] = Field(
         None,
-        description="File in which serve notes the groups it sends: a run that goes on with the file of one that was "
-        "killed sends none of them again; none given: nothing is noted.",
+        description="File in which serve records the groups it sends: after a run was killed, the next run with the "
+        "same file sends none of them again; if not set: nothing is recorded.",
     )
 
 
@@ -61,20 +61,22 @@ class ServerFields(OpenAIConfig):
     """The section `openai`: the core's fields and those by which Atropos talks to a server."""
 
     server_type: Literal["openai", "vllm", "sglang"] = Field(
-        "openai", description="What kind of server answers: openai (chat completions), vllm or sglang."
+        "openai", description="Kind of the server: openai (chat completions), vllm or sglang."
     )
     token_protocol: Protocols = Field(
         "auto",
-        description="How a vllm or sglang server is asked by token ids: vllm_generate (Atropos's own vLLM server), "
-        "sglang, completions (vllm serve); auto finds out.",
+        description="Protocol for requests by token ids to a vllm or sglang server: vllm_generate (Atropos's own vLLM "
+        "server), sglang, completions (vllm serve), or auto (detected).",
     )
-    tokenizer_name: Name = Field("none", description="Tokenizer of this server's model, where env names none.")
-    timeout: Count = Field(1200, description="Seconds for one request.")
-    num_max_requests_at_once: Count = Field(512, description="Requests in flight at most.")
-    num_requests_for_eval: Count = Field(64, description="Requests in flight for an evaluation at most.")
-    rolling_buffer_length: Count = Field(1000, description="Requests that the server's metrics are made of.")
-    n_kwarg_is_ignored: bool = Field(False, description="Whether the server answers once, whatever `n` is.")
-    health_check: bool = Field(False, description="Has no effect: a request that fails is made again by itself.")
+    tokenizer_name: Name = Field(
+        "none", description="Tokenizer of this server's model, if env.tokenizer_name is not set."
+    )
+    timeout: Count = Field(1200, description="Time limit of one request in seconds.")
+    num_max_requests_at_once: Count = Field(512, description="Limit on requests in flight.")
+    num_requests_for_eval: Count = Field(64, description="Limit on requests in flight for an evaluation.")
+    rolling_buffer_length: Count = Field(1000, description="Number of recent requests that the server's metrics cover.")
+    n_kwarg_is_ignored: bool = Field(False, description="Whether the server ignores `n` and returns one answer.")
+    health_check: bool = Field(False, description="Has no effect: failed requests are retried automatically.")
 
 
 #: Top-level keys of Atropos's own.

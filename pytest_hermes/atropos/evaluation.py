@@ -16,7 +16,7 @@ import yaml
 
 from ..benchmark import REWARD_RANGE
 from ..errors import UsageError
-from ..report.numbers import duration
+from ..report.numbers import counted, duration
 from ..report.statistics import estimate_mean, mean_score
 from ..rewards import final_response, tools_used
 from ..rollout.sessions import sandbox_choice
@@ -110,7 +110,10 @@ def _progress(samples: Sequence[Mapping[str, Any]], of: int, seconds: float) -> 
     errors = sum(sample["status"] == "error" for sample in samples)
     mean = f", mean reward {math.fsum(scores) / len(scores):.3f}" if scores else ""
     by_heuristic = _scorers(samples)["heuristic"]
-    counts = [f", {errors} errors" if errors else "", f", {by_heuristic} by the heuristic" if by_heuristic else ""]
+    counts = [
+        f", {counted(errors, 'error')}" if errors else "",
+        f", {by_heuristic} by the heuristic" if by_heuristic else "",
+    ]
     return f"{len(samples)}/{of} rollouts{mean}{''.join(counts)} ({duration(seconds)})"
 
 
@@ -193,7 +196,7 @@ def write_evaluation(
             log.info("%s: %s", name, f"{value:.4g}" if isinstance(value, float) else value)
     folder = folder_of(env)
     if folder is None:
-        log.warning("the evaluation is written nowhere; env.data_dir_to_save_evals names a folder")
+        log.warning("the evaluation is not written to a file; name a folder with env.data_dir_to_save_evals")
         return
     folder.mkdir(parents=True, exist_ok=True)
     parameters = {"max_new_tokens": env.config.max_token_length, "temperature": env.config.agent_temperature}

@@ -59,8 +59,8 @@ class GroupLedger:
         self.notes = LedgerFile(path)
         if len(self.notes):
             log.info(
-                "%s groups are noted in %s and are not sent again; of %s of them it is not known whether they arrived",
-                len(self.notes), path, self.notes.in_doubt,
+                "groups recorded in %s, which are not sent again: %s; of these, groups that may not have arrived: %s",
+                path, len(self.notes), self.notes.in_doubt,
             )  # fmt: skip
 
     async def sample(self, next_item: Callable[[], Awaitable[Any]], count: int) -> list[Any]:
@@ -156,7 +156,7 @@ class GroupLedger:
             yield
         except OSError as error:
             # What cannot be noted must not be sent.
-            failed = RunFailed(f"cannot note in {notes.path} what is sent: {error.strerror or error}")
+            failed = RunFailed(f"cannot record sent groups in {notes.path}: {error.strerror or error}")
             self._stop(failed)
             raise failed from error
 

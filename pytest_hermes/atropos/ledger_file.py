@@ -77,7 +77,7 @@ class LedgerFile:
             self._run = self._read()
         except BlockingIOError:
             self.close()
-            raise UsageError(f"env.sent_groups: another run is writing to {path}; give each its own file") from None
+            raise UsageError(f"env.sent_groups: another run is writing to {path}; give each run its own file") from None
         except OSError as error:
             self.close()
             raise UsageError(f"env.sent_groups: cannot write {path}: {error.strerror}") from error
@@ -96,7 +96,7 @@ class LedgerFile:
             os.write(self._file, b"\n")
         first, *lines = list(_objects(content)) or [{}]
         if first.get("format") != _FORMAT:
-            raise UsageError(f"env.sent_groups: {self.path} is not a file of sent groups; name another one")
+            raise UsageError(f"env.sent_groups: {self.path} is not a file of sent groups; name another file")
         for line in lines:
             if isinstance(line.get("task"), str) and isinstance(line.get("number"), int):
                 self._noted[line["task"], line["number"]] = line.get("state", "sending")

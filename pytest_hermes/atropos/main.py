@@ -14,10 +14,10 @@ from ..runs.catalog import installed_benchmarks, load_class
 _USAGE = """\
 usage: hermes-env NAME serve|process|evaluate [--config FILE] [--env.FIELD VALUE …] [--openai.FIELD VALUE …]
 
-Runs a benchmark as an environment of Atropos: serve trains, process makes data, evaluate measures.
+Runs a benchmark as an Atropos environment: serve trains, process makes data, evaluate measures.
 
 NAME is an installed benchmark ({names}),
-or path/to/my_env.py:MyEnv, an environment or benchmark of your own.
+or path/to/my_env.py:MyEnv, your own environment or benchmark.
 
   hermes-env terminal_test process --env.data_path_to_save_groups out.jsonl
   hermes-env terminal_test evaluate --openai.base_url http://localhost:8000/v1 --openai.model_name my-model

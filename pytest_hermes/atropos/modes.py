@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..report.numbers import duration
+from ..report.numbers import counted, duration
 from ..rollout.sessions import sandbox_choice
 from ..runs.run_id import RUNS_DIR, new_run_id
 from . import wandb_use
@@ -54,7 +54,7 @@ async def _prepare(env: HermesAgentBaseEnv) -> None:
         log.warning("env.distribution has no effect: distributions over toolsets are not supported yet")
     configs = [server.config for server in env.server.servers if hasattr(server, "config")]
     if any("health_check" in config.model_fields_set and config.health_check for config in configs):
-        log.info("openai.health_check has no effect: what fails is asked again by itself")
+        log.info("openai.health_check has no effect: failed requests are retried automatically")
     source = env.runner.source
     address = f" at {source.address}" if source.address else ""
     sandbox = sandbox_choice(env.config)
@@ -62,7 +62,7 @@ async def _prepare(env: HermesAgentBaseEnv) -> None:
     name = env.name or type(env).__name__
     log.info("%s: model %s%s, sandbox %s", name, source.name, address, sandbox.describe())
     for dialect in await source.prepare():
-        log.info("asked by token ids (%s); trained on are those it samples", dialect)
+        log.info("requests by token ids (%s); the sampled tokens are trained on", dialect)
 
 
 async def serve(env: HermesAgentBaseEnv) -> None:
@@ -88,7 +88,7 @@ async def serve(env: HermesAgentBaseEnv) -> None:
         await env.trainer.disconnect()
     log.info("done at step %s: %s", env.curr_step, in_words(env))
     if env.failed_evaluations:
-        log.error("%s evaluations failed, see above", env.failed_evaluations)
+        log.error("%s failed, see above", counted(env.failed_evaluations, "evaluation"))
 
 
 def _open_trajectories(env: HermesAgentBaseEnv) -> TrajectoryFile:
@@ -112,8 +112,8 @@ async def process(env: HermesAgentBaseEnv) -> None:
     trajectories = env.trajectories = _open_trajectories(env)
     wandb_use.start(env.config, name=env.config.wandb_name or env.name)
     log.info(
-        "%s groups of %s, %s at once, to %s",
-        wanted, env.config.group_size, min(wanted, env.runner.groups_at_once), trajectories.path,
+        "%s of %s, %s at once, to %s", counted(wanted, "group"), counted(env.config.group_size, "rollout"),
+        min(wanted, env.runner.groups_at_once), trajectories.path,
     )  # fmt: skip
     run = _Processing(env, wanted, trajectories)
     try:
@@ -122,7 +122,11 @@ async def process(env: HermesAgentBaseEnv) -> None:
             raise RunFailed(f"no trajectory was made: {run.why_nothing}")
     finally:  # what was made before a run was ended is kept as well
         if trajectories.lines:
-            log.info("%s trajectories in %s", trajectories.lines, trajectories.path)
+            log.info("%s in %s", _count_in_words(trajectories.lines), trajectories.path)
+
+
+def _count_in_words(trajectories: int) -> str:
+    return "1 trajectory" if trajectories == 1 else f"{trajectories} trajectories"
 
 
 def _groups_wanted(env: HermesAgentBaseEnv) -> int:
@@ -144,7 +148,7 @@ class _Processing:
         self._empty = 0
         self._rewards: list[float] = []
         self._started = time.time()
-        self.why_nothing = "get_next_item() gave no item"
+        self.why_nothing = "get_next_item() returned no item"
 
     async def run(self) -> None:
         places = asyncio.Semaphore(self._env.runner.groups_at_once)
@@ -179,16 +183,17 @@ class _Processing:
     def _tell(self, written: int) -> None:
         if not written:
             self._empty += 1
-            self.why_nothing = "every group came to nothing, see above"
+            self.why_nothing = "no group gave a trajectory, see above"
             if self._empty >= _EMPTY_GROUPS and not self._rewards:
-                self._env.ending.stop(RunFailed(f"the first {self._empty} groups came to nothing"))
+                self._env.ending.stop(RunFailed(f"none of the first {self._empty} groups gave a trajectory"))
         mean = f", mean reward {sum(self._rewards) / len(self._rewards):.3f}" if self._rewards else ""
         by_heuristic = self._env.runner.rewards_by_heuristic
         log.info(
-            "%s/%s groups, %s trajectories%s%s%s (%s)",
-            self._done, self._wanted, self._trajectories.lines, mean,
-            f", {self._empty} groups empty" if self._empty else "",
-            f", {by_heuristic} rewards by the heuristic" if by_heuristic else "", duration(time.time() - self._started),
+            "%s/%s groups, %s%s%s%s (%s)",
+            self._done, self._wanted, _count_in_words(self._trajectories.lines), mean,
+            f", {counted(self._empty, 'group')} empty" if self._empty else "",
+            f", {counted(by_heuristic, 'reward')} by the heuristic" if by_heuristic else "",
+            duration(time.time() - self._started),
         )  # fmt: skip
 
 

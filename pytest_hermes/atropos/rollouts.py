@@ -204,7 +204,9 @@ class RolloutRunner:
         if len(self._failures) >= max(FAILURES_IN_A_ROW, 2 * self._config.group_size):
             common, _ = Counter(self._failures).most_common(1)[0]
             self._stop(
-                RunFailed(f"the last {len(self._failures)} rollouts all failed, by no fault of the model: {common}")
+                RunFailed(
+                    f"the last {len(self._failures)} rollouts all failed, for other reasons than the model: {common}"
+                )
             )
         return cause
 
@@ -255,7 +257,7 @@ class RolloutRunner:
             raise RolloutFailed("; ".join(wrong[:3]), kind="trace")
         if len(trace.segments) > 1:
             self._tell_once(
-                "an agent changed what had been said, so its tokens are several sequences, each with the rollout's "
+                "an agent changed earlier messages, so its tokens form several sequences, each with the rollout's "
                 f"score ({trace.segments[1].why})"
             )
 
@@ -266,18 +268,17 @@ class RolloutRunner:
         try:
             tokenizer = self._tokenizers.find()
             if tokenizer is None:
-                self._tell_once(f"no tokens, placeholders in their stead: {self._tokenizers.problem}")
+                self._tell_once(f"no tokens; placeholders are sent instead: {self._tokenizers.problem}")
                 return PLACEHOLDER
             tokens = tokenise(tokenizer, messages, schemas)
         except TemplateError as error:
             if strict:
                 raise RolloutFailed(str(error), kind="tokens") from None
-            self._tell_once(f"placeholders in the stead of tokens: {error}")
+            self._tell_once(f"placeholders are sent instead of tokens: {error}")
             return PLACEHOLDER
         if tokens.lost_answers:
             self._tell_once(
-                f"the chat template renders {tokens.lost_answers} of an agent's answers otherwise than they were; "
-                "they are masked out"
+                f"answers of an agent that the chat template changes, and that are masked out: {tokens.lost_answers}"
             )
         return tokens
 

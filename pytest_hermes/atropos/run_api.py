@@ -75,10 +75,10 @@ class RunApi:
             await asyncio.sleep(wait)
         if not self._reached:
             raise UsageError(
-                f"no run-api at {self.url} ({problem}); start one with `run-api`, or say where it is with "
+                f"no run-api at {self.url} ({problem}); start one with `run-api`, or give its address with "
                 "--env.rollout_server_url"
             )
-        gone = "fails" if problem.startswith("HTTP") else "does not answer any more"
+        gone = "fails" if problem.startswith("HTTP") else "no longer answers"
         raise InfrastructureError(f"{self.url}{path} {gone}: {problem}", kind="run-api")
 
     def _read(self, text: str) -> Any:
@@ -87,7 +87,7 @@ class RunApi:
         except ValueError:
             first = " ".join(text.split())[:60]
             raise UsageError(
-                f"what answers at {self.url} is no run-api: it says {first!r}; see --env.rollout_server_url"
+                f"the server at {self.url} is not a run-api: it answers {first!r}; see --env.rollout_server_url"
             ) from None
 
     async def answers(self) -> bool:

@@ -136,8 +136,8 @@ def why_not(
     longest = max(len(row) for row in group["tokens"])
     if below is not None and longest >= below:
         details = (
-            f"a sequence of {longest} tokens, and the trainer takes fewer than {below} (its max_token_len); lower "
-            "env.max_token_length or env.max_agent_turns, or raise the trainer's"
+            f"a sequence has {longest} tokens, but the trainer takes fewer than {below} (its max_token_len); lower "
+            "env.max_token_length or env.max_agent_turns, or raise the trainer's max_token_len"
         )
         return "too long", details
     return None
@@ -171,7 +171,7 @@ def _problems(group: Mapping[str, Any], size: int | None) -> Iterator[str]:
 
 def _of_row(group: Mapping[str, Any], row: int, tokens: Any, trained: bool) -> Iterator[str]:
     if not tokens or not all(isinstance(token, int) and token >= 0 for token in tokens):
-        yield "its tokens are no ids"
+        yield "its tokens are not ids"
         return
     masks = group["masks"][row]
     if len(masks) != len(tokens):
@@ -179,7 +179,7 @@ def _of_row(group: Mapping[str, Any], row: int, tokens: Any, trained: bool) -> I
     elif any(mask not in (IGNORED, token) for mask, token in zip(masks, tokens, strict=True)):
         yield f"a mask is neither {IGNORED} nor its token"
     elif trained and all(mask == IGNORED for mask in masks):
-        yield "no token of it is trained on"
+        yield "none of its tokens is trained on"
     if not _is_number(group["scores"][row]):
         yield f"its score is {group['scores'][row]!r}"
     for name in _PER_TOKEN:
@@ -189,7 +189,7 @@ def _of_row(group: Mapping[str, Any], row: int, tokens: Any, trained: bool) -> I
         if len(values) != len(tokens):
             yield f"{len(tokens)} tokens, {len(values)} {name}"
         elif not all(_is_number(value) for value in values):
-            yield f"{name} holds what is no finite number"
+            yield f"{name} holds a value that is not a finite number"
     messages = group["messages"][row] if group.get("messages") is not None else ()
     if any(not isinstance(message, Mapping) or "role" not in message for message in messages):
         yield "a message has no role"

@@ -108,7 +108,7 @@ class HermesServer(APIServer):  # type: ignore[misc,unused-ignore]
         raise UsageError("this server answers chat completions only: use server.chat_completion(messages=…)")
 
     async def _tokens_and_logprobs_completion_wrapper(self, **parameters: Any) -> Any:
-        raise UsageError("chat completions tell no token ids")
+        raise UsageError("chat completions do not return token ids")
 
     async def close(self) -> None:
         if self._source is not None:

@@ -42,10 +42,10 @@ def ended_by_signals(runner: RolloutRunner) -> Iterator[list[int]]:
         received.append(number)
         name = signal.Signals(number).name
         if len(received) == 1:
-            log.warning("%s: closing what is open", name)
+            log.warning("%s: closing sandboxes and connections", name)
             task.cancel()
         else:  # cancelled again, it would close nothing
-            log.warning("%s: still closing; once more ends it at once", name)
+            log.warning("%s: still closing; the next one ends the process at once", name)
             loop.remove_signal_handler(number)
 
     def end_what_blocks(number: int, frame: FrameType | None) -> None:

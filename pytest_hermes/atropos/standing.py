@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..report.numbers import counted
+
 if TYPE_CHECKING:
     from .base_env import HermesAgentBaseEnv
 
@@ -21,7 +23,7 @@ def in_metrics(env: HermesAgentBaseEnv) -> dict[str, int]:
 
 def in_words(env: HermesAgentBaseEnv) -> str:
     """Return how many groups were sent, and what was not."""
-    words = [f"{env.trainer.groups_sent} groups sent"]
+    words = [f"{counted(env.trainer.groups_sent, 'group')} sent"]
     words += [f"{count} dropped {kind}" for kind, count in env.trainer.groups_dropped.items()]
     if env.runner.traces_rejected:
         words.append(f"traces rejected: {env.runner.traces_rejected}")

@@ -30,7 +30,7 @@ def end_if_idle(env: HermesAgentBaseEnv) -> None:
     busy = env.workers or env.backlog or is_evaluating(env) or env.status_dict["queue_size"] > 0
     env.idle_rounds = 0 if busy else env.idle_rounds + 1
     if env.idle_rounds >= _IDLE:
-        env.ending.stop(RunFailed("get_next_item() gives nothing more to work on, and the trainer is not done"))
+        env.ending.stop(RunFailed("get_next_item() returns no more items, but the trainer is not done"))
 
 
 async def do_what_is_due(env: HermesAgentBaseEnv, before: int, now: int) -> None:
@@ -52,7 +52,7 @@ def _is_due(every: int, before: int, now: int) -> bool:
 
 def _start_evaluation(env: HermesAgentBaseEnv) -> None:
     if is_evaluating(env):
-        log.warning("no evaluation at step %s: the one before goes on still", env.curr_step)
+        log.warning("no evaluation at step %s: the previous one is still running", env.curr_step)
         return
     env.eval_runner = asyncio.create_task(_evaluate(env))
     if env.config.eval_handling.value == "STOP_TRAIN":

@@ -92,12 +92,12 @@ def _load(name: str) -> tuple[Any, str]:
         tokenizer: Any = AutoTokenizer.from_pretrained(name, **cached)
     except Exception as error:  # a missing file, a missing network, a format of a later version: all end here
         first = (str(error).strip().splitlines() or [""])[0]
-        what = f"no tokenizer {name!r} can be had ({type(error).__name__}: {first})"
+        what = f"the tokenizer {name!r} cannot be loaded ({type(error).__name__}: {first})"
         return None, f"{what}; name one with --env.tokenizer_name"
     if not getattr(tokenizer, "chat_template", None):
         return None, f"the tokenizer {name!r} has no chat template, so it cannot render conversations"
     if not tokenizer.is_fast:
-        return None, f"the tokenizer {name!r} does not tell where its tokens stand in the text; a fast one does"
+        return None, f"the tokenizer {name!r} gives no positions of its tokens in the text; use a fast tokenizer"
     return tokenizer, ""
 
 

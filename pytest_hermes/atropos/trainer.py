@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import HermesError, InfrastructureError, UsageError
+from ..report.numbers import counted
 from .ending import RunFailed
 from .ledger_file import State
 from .run_api import RunApi
@@ -96,7 +97,7 @@ class TrainerLink:
         said = await self.api.get("/info")
         size = size if said["batch_size"] == -1 else said["batch_size"]
         if size == -1:
-            raise UsageError("neither the trainer nor env.batch_size says how many rollouts a batch has")
+            raise UsageError("neither the trainer nor env.batch_size sets the number of rollouts in a batch")
         if group_size > size:
             raise UsageError(f"env.group_size is {group_size}, more than the trainer's batch of {size}")
         return size, None if said["max_token_len"] == -1 else said["max_token_len"]
@@ -117,8 +118,8 @@ class TrainerLink:
         """Return what ends a run whose server does not know it any more, and may know another one by its number."""
         self.env_id = None
         return RunFailed(
-            f"the run-api at {self.api.url} does not know this environment any more, most likely since it was started "
-            f"anew ({sign}): start the trainer, then serve again"
+            f"the run-api at {self.api.url} no longer knows this environment, most likely because it was restarted "
+            f"({sign}): start the trainer, then run serve again"
         )
 
     async def disconnect(self) -> None:
@@ -195,6 +196,6 @@ class TrainerLink:
         now = time.monotonic()
         if self._told_at is None or now - self._told_at >= _REMINDER:
             mean = math.fsum(self._scores) / len(self._scores)
-            log.info("%s groups sent, mean reward %.3f", self.groups_sent, mean)
+            log.info("%s sent, mean reward %.3f", counted(self.groups_sent, "group"), mean)
             self._told_at = now
             self._scores.clear()

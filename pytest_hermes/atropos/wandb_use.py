@@ -37,7 +37,7 @@ def _why_not() -> str | None:
             return None
     except (OSError, netrc.NetrcParseError):
         pass
-    return "there is no key; set WANDB_API_KEY, or WANDB_MODE=offline to keep the metrics on this machine"
+    return "it has no key; set WANDB_API_KEY, or WANDB_MODE=offline to keep the metrics on this machine"
 
 
 def start(
@@ -69,7 +69,7 @@ def add_to_table(
             rows, show = group["tokens"], getattr(tokenizers.find(), "decode", lambda tokens: f"{len(tokens)} tokens")
         texts = list(map(show, rows))
     except Exception as error:  # of an environment's own `format`; a table must not cost the group
-        log.error("a group is in no table: %s: %s", type(error).__name__, error, exc_info=error)
+        log.error("a group is missing from wandb's tables: %s: %s", type(error).__name__, error, exc_info=error)
         return
     scored = list(zip(texts, group["scores"], strict=False))
     table.append(scored if shown == -1 else scored[:shown])

@@ -36,7 +36,7 @@ class MustBe:
 def _no_bool(value: object) -> object:
     # `yes` is a bool in YAML and a bool is a number in Python.
     if isinstance(value, bool):
-        raise ValueError("a truth value is no number")
+        raise ValueError("true or false is not a number")
     return value
 
 
@@ -71,54 +71,55 @@ class EnvConfig(_Section):
 
     enabled_toolsets: Names | None = Field(
         None,
-        description="Toolsets whose tools the agent may call; none given: all there are, of a benchmark and in tests "
-        "of your own `terminal` and `file`.",
+        description="Toolsets whose tools the agent may call; if not set: in a benchmark all toolsets, in your own "
+        "tests `terminal` and `file`.",
     )
-    disabled_toolsets: Names | None = Field(None, description="Toolsets to leave out of those.")
+    disabled_toolsets: Names | None = Field(None, description="Toolsets whose tools the agent may not call.")
     distribution: Name | None = Field(
-        None, description="Name of a probability distribution over toolsets, drawn from for each group of rollouts."
+        None, description="Name of a probability distribution over toolsets, sampled for each group of rollouts."
     )
     max_agent_turns: Count = Field(
-        30, description="Model calls of one attempt, for tasks without a limit of their own."
+        30, description="Limit on the model calls of one attempt, for tasks that set no limit."
     )
     agent_temperature: Annotated[
         Annotated[float, BeforeValidator(_no_bool), Field(ge=0)] | None,
         MustBe("a number of at least 0, or null to leave it to the endpoint"),
-    ] = Field(1.0, description="Sampling temperature; `null` leaves it to the endpoint.")
-    system_prompt: Text | None = Field(None, description="System message before each task's prompt.")
+    ] = Field(1.0, description="Sampling temperature; with `null`, the endpoint decides.")
+    system_prompt: Text | None = Field(None, description="System message that precedes each task's prompt.")
     terminal_backend: Name = _by_option("env.terminal_backend")
     terminal_image: Annotated[Name | None, MustBe("a container image")] = _by_option("env.terminal_image")
     terminal_network: Network = _by_option("env.terminal_network")
     terminal_options: Annotated[dict[str, JsonValue] | None, MustBe("a mapping of option names to values")] = Field(
-        None, description="Further options of the backend; of docker, those of `docker run` by the SDK's names."
+        None, description="Further options of the backend; for docker, those of `docker run`, named as in the SDK."
     )
     terminal_timeout: Count = Field(
-        120, description="Seconds for one terminal command, unless the model asks for other."
+        120, description="Time limit of one terminal command in seconds, unless the model asks for another."
     )
     terminal_lifetime: Count = Field(
-        3600, description="Seconds that a sandbox may serve an agent; once set, it caps the agent's time for each task."
+        3600,
+        description="Seconds that a sandbox may serve an agent; if you set it, it caps the agent's time for each task.",
     )
     dataset_name: Name | None = _by_option("env.dataset_name")
     dataset_split: Name = Field("train", description="Split of a Hugging Face dataset.")
     dataset_revision: Annotated[Name | None, MustBe("a commit, tag or branch")] = _by_option("env.dataset_revision")
     prompt_field: Name = Field("prompt", description="Field of a dataset's rows that holds the prompt.")
-    tool_pool_size: Count = Field(128, description="Threads for tool calls.")
+    tool_pool_size: Count = Field(128, description="Number of threads for tool calls.")
     tool_call_parser: Name = Field(
-        "hermes", description="Format in which a raw completion of a model server holds its tool calls."
+        "hermes", description="Format of the tool calls in a raw completion of a model server."
     )
     extra_body: Annotated[dict[str, JsonValue] | None, MustBe("a mapping of names to JSON values")] = Field(
         None, description="Further parameters of every request, such as preferences for a provider."
     )
     eval_handling: EvalHandling = Field(
-        EvalHandling.STOP_TRAIN, description="What becomes of training while an evaluation runs."
+        EvalHandling.STOP_TRAIN, description="What happens to training while an evaluation runs."
     )
     max_token_length: Count | None = Field(
         None,
-        description="Tokens of one answer of the model at most, which is `max_tokens` of the request; none given: as "
-        "many as the endpoint allows.",
+        description="Limit on the tokens of one answer of the model, sent as `max_tokens` of the request; if not set: "
+        "as many as the endpoint allows.",
     )
     verifier: Verifier = _by_option("env.verifier")
-    force_build: bool = Field(False, description="Build images from their Dockerfiles although there are ready ones.")
+    force_build: bool = Field(False, description="Build images from their Dockerfiles even if ready images exist.")
     task_filter: Names | None = _by_option("env.task_filter")
     skip_tasks: Names | None = _by_option("env.skip_tasks")
 
@@ -129,7 +130,7 @@ class OpenAIConfig(_Section):
     base_url: Annotated[Name | None, MustBe("an http(s) address")] = _by_option("openai.base_url")
     model_name: Name | None = _by_option("openai.model_name")
     api_key: Annotated[SecretStr | None, MustBe("a text")] = Field(
-        None, description="Key of `base_url`; taken only from the file that names the `base_url` as well."
+        None, description="Key of `base_url`; accepted only in the file that also sets `base_url`."
     )
 
 

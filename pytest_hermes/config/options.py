@@ -120,7 +120,7 @@ class Option:
     @property
     def meaning(self) -> str:
         """What it is for, and how often it may be given."""
-        return f"{self.about}; may be repeated, or a comma list" if self.parse is _names else self.about
+        return f"{self.about}; may be repeated, or given as a comma list" if self.parse is _names else self.about
 
     @property
     def help(self) -> str:
@@ -131,7 +131,7 @@ class Option:
     @property
     def description(self) -> str:
         """What it is for, as the description of the field that it sets."""
-        otherwise = f"; none given: {self.otherwise}" if self.otherwise else ""
+        otherwise = f"; if not set: {self.otherwise}" if self.otherwise else ""
         return f"{self.about[:1].upper()}{self.about[1:]}{otherwise}."
 
 
@@ -145,7 +145,7 @@ def _switch(about: str) -> Any:
     return field(default=False, metadata={"option": Option("", None, "", about)})
 
 
-_ENDPOINT: Final = "that of `OPENAI_BASE_URL`, `OPENROUTER_API_KEY` or `OPENAI_API_KEY`"
+_ENDPOINT: Final = "the endpoint of `OPENAI_BASE_URL`, `OPENROUTER_API_KEY` or `OPENAI_API_KEY`"
 _NO_LIMIT: Final = {"otherwise": "no limit"}
 
 
@@ -157,10 +157,10 @@ class Options:
 
     bench: Names | None = _option(
         _names, "NAME",
-        "a benchmark to run: the name of an installed one, or `path/to/file.py:Class`. Without a path, nothing else is "
-        "collected",
+        "a benchmark to run: the name of an installed one, or `path/to/file.py:Class`. If you give pytest no path, it "
+        "collects nothing else",
     )
-    list: bool = _switch("list the installed benchmarks, or with `--hermes-bench` the tasks of those, and exit")
+    list: bool = _switch("list the installed benchmarks and exit; with `--hermes-bench`, list the tasks of those")
     task: Names | None = _option(
         _names, "ID", "ids or globs of the tasks to run", otherwise="all", sets="env.task_filter"
     )
@@ -168,130 +168,138 @@ class Options:
         _names, "ID", "ids or globs of tasks to leave out", sets="env.skip_tasks"
     )
     limit: int | None = _option(
-        _count, "N", "the first N tasks of each benchmark, of those that are not filtered out", otherwise="all"
+        _count, "N", "number of tasks to run of each benchmark: the first N that no filter leaves out", otherwise="all"
     )
     model: str | None = _option(
         _text, "NAME",
-        "who answers: a model as its endpoint knows it (`anthropic/claude-sonnet-4.6`), `oracle` to play the reference "
-        "solutions, or `nop` to do nothing",
-        otherwise="the benchmark's own, if it has one", sets="openai.model_name",
+        "the model that the agent uses: its name at the endpoint (`anthropic/claude-sonnet-4.6`), `oracle` to play the "
+        "reference solutions, or `nop` to do nothing",
+        otherwise="the benchmark's own model, if it has one", sets="openai.model_name",
     )
     base_url: str | None = _option(
         _text, "URL",
-        "an OpenAI-compatible endpoint, such as `http://localhost:8000/v1`; its key, if it wants one, is read from "
+        "an OpenAI-compatible endpoint, such as `http://localhost:8000/v1`; its key, if it needs one, is read from "
         "`PYTEST_HERMES_API_KEY`",
         otherwise=_ENDPOINT, sets="openai.base_url",
     )
     judge_model: str | None = _option(
-        _text, "NAME", "the model that judges, of benchmarks and tests whose rewards ask one"
+        _text, "NAME", "the model that judges, for benchmarks and tests whose rewards use a judge"
     )
     judge_base_url: str | None = _option(
-        _text, "URL", "the judge's endpoint; its key, if it wants one, is read from `PYTEST_HERMES_JUDGE_API_KEY`",
+        _text, "URL", "the judge's endpoint; its key, if it needs one, is read from `PYTEST_HERMES_JUDGE_API_KEY`",
         otherwise=_ENDPOINT,
     )
     dataset: str | None = _option(
         _text, "SOURCE",
         "where a dataset benchmark gets its tasks: a Hugging Face dataset (`owner/name`), a `.parquet`, `.jsonl` or "
-        "`.jsonl.gz` file of such rows, or a folder of task directories in the Harbor layout",
-        otherwise="the benchmark's own", sets="env.dataset_name",
+        "`.jsonl.gz` file with rows of the same form, or a folder of task directories in the Harbor layout",
+        otherwise="the benchmark's own dataset", sets="env.dataset_name",
     )
     dataset_revision: str | None = _option(
         _text, "REV", "commit, tag or branch of a Hugging Face dataset",
-        otherwise="its newest", sets="env.dataset_revision",
+        otherwise="the newest commit", sets="env.dataset_revision",
     )
     verifier: str | None = _option(
         _one_of(*get_args(Verifier)), "WHERE",
-        "where a task's tests run: in the agent's sandbox (`same`), or in a new one with what the agent made (`fresh`)",
+        "where a task's tests run: in the agent's sandbox (`same`), or in a new one to which the agent's files are "
+        "copied (`fresh`)",
         default="same", sets="env.verifier",
     )
     sandbox: str | None = _option(
         _text, "NAME",
-        "where the agents' commands run: `local`, `docker` (a container for each attempt, on the engine that "
-        "`DOCKER_HOST` or the current Docker context names), or another that is installed",
+        "where the agent's commands run: `local`, `docker` (a container for each attempt, on the engine that "
+        "`DOCKER_HOST` or the current Docker context names), or another sandbox that is installed",
         default="local", sets="env.terminal_backend",
     )
     image: str | None = _option(
-        _text, "IMAGE", "container image of tasks that name none, any that has a shell and tar",
-        otherwise="the sandbox's own, such as `debian:stable-slim`", sets="env.terminal_image",
+        _text, "IMAGE", "container image for tasks that name none; it needs a shell and tar",
+        otherwise="the sandbox's own image, such as `debian:stable-slim`", sets="env.terminal_image",
     )
     sandbox_network: str | None = _option(
         _one_of(*(network.value for network in Network)), "none|default",
-        "`none` cuts every sandbox off from the network, `default` leaves it to the task and the sandbox",
+        "`none` cuts every sandbox off from the network, `default` lets the task and the sandbox decide",
         default="default", sets="env.terminal_network",
     )
     concurrency: int | None = _option(
         _count, "N",
-        "rollouts in flight at once; with pytest-xdist, `-n N` says the same, `-n auto` means four a core and `-n 0` "
-        "one",
+        "rollouts in flight at once; with pytest-xdist, `-n N` means the same, `-n auto` means four for each core, and "
+        "`-n 0` means one",
         otherwise=f"`{DEFAULT_IN_FLIGHT}`",
     )
     procs: int = _option(
-        _count, "M", "processes that the rollouts in flight are spread over, as pytest-xdist workers", default=1
+        _count, "M", "number of processes (pytest-xdist workers) that share the rollouts in flight", default=1
     )
-    attempts: int = _option(_count, "K", "attempts of each task, as items of their own: `task@1` … `task@K`", default=1)
+    attempts: int = _option(
+        _count, "K", "attempts of each task; each is a separate pytest item: `task@1` … `task@K`", default=1
+    )
     task_timeout: float | None = _option(
-        _seconds, "SECONDS", "cap on the agent's time for one task; a task's own shorter limit stays",
-        otherwise="the task's own",
+        _seconds, "SECONDS", "cap on the agent's time for one task; a shorter limit of the task still holds",
+        otherwise="the task's own limit",
     )
     max_cost: Decimal | None = _option(
         _dollars, "DOLLARS",
-        "what all answers of the run may cost, without the judge's. The run ends at the first answer whose price is "
-        "not known. At this limit and those below, no more attempts are started, and those in flight end as errors "
-        "of kind `budget`",
+        "limit on the cost of all answers of the run, not counting the judge's. The run ends at the first answer whose "
+        "price is unknown. When this limit or one of those below is reached, no more attempts are started, and those "
+        "in flight end as errors of kind `budget`",
         **_NO_LIMIT,
     )
     judge_max_cost: Decimal | None = _option(
         _dollars, "DOLLARS",
-        "what all answers of the judge may cost. The run ends at the first one whose price is not known", **_NO_LIMIT
+        "limit on the cost of all answers of the judge. The run ends at the first one whose price is unknown",
+        **_NO_LIMIT,
     )
     max_tokens: int | None = _option(
-        _count, "N", "prompt and completion tokens that the run may use, all its attempts together", **_NO_LIMIT
+        _count, "N", "limit on the prompt and completion tokens of the run, all attempts together", **_NO_LIMIT
     )
     max_turns: int | None = _option(
-        _count, "N", "answered model calls that the run may make, all its attempts together", **_NO_LIMIT
+        _count, "N", "limit on the answered model calls of the run, all attempts together", **_NO_LIMIT
     )
     max_seconds: float | None = _option(
         _seconds, "SECONDS",
-        "wall time of the run, from when its tasks are known. When it is over, attempts in flight end at once",
+        "limit on the wall time of the run, counted from when its tasks are known. When it is over, attempts in flight "
+        "end at once",
         **_NO_LIMIT,
     )
     infra_retries: int = _option(
         _from_0, "N",
-        "times that an attempt is started afresh, in a new sandbox, after an infrastructure error; every start is "
-        "paid for",
+        "how often an attempt is started again, in a new sandbox, after an infrastructure error; you pay for "
+        "every start",
         default=0,
     )
     request_timeout: float = _option(
-        _seconds, "SECONDS", "time for one request to the model, after which it is made again", default=600.0
+        _seconds, "SECONDS", "time limit of one request to the model; a request that takes longer is made again",
+        default=600.0,
     )
     #: Relative to where pytest was started, as are `resume` and `config`.
     run_dir: str | None = _option(
-        _text, "DIR", "folder for `results.jsonl`, which is appended to", otherwise="a new one in `hermes-runs/`"
+        _text, "DIR", "folder for `results.jsonl`; new results are appended", otherwise="a new one in `hermes-runs/`"
     )
     resume: str | None = _option(
         _text, "RUN_DIR",
-        "continue the run in this folder: attempts with a line in its results are reported from there, the others run",
+        "continue the run in this folder: attempts that have a line in its results are reported from there, the others "
+        "run",
     )
-    retry_errors: bool = _switch("with `--hermes-resume`: run attempts again that ended in an error")
+    retry_errors: bool = _switch("with `--hermes-resume`: run the attempts that ended in an error again")
     resume_force: bool = _switch(
         "with `--hermes-resume`: continue although the model, the dataset or the configuration differ"
     )
     validate: bool = _switch(
-        "check that a benchmark is sound here: run each task with `oracle`, which must pass, and with `nop`, which "
-        "must not"
+        "check that a benchmark works on this machine: run each task with `oracle`, which must pass, and with `nop`, "
+        "which must not"
     )
     config: str | None = _option(
         _text, "FILE",
-        "YAML file with the sections `env` and `openai`, as Hermes environments take it; other options win over it",
+        "YAML file with the sections `env` and `openai`, the same as for Hermes environments; other options override "
+        "it",
     )
     #: As (place, `section.field=VALUE`), the strongest last. Each place adds to what weaker ones say.
     set: tuple[tuple[str, str], ...] = _option(
         _text, "FIELD=VALUE",
-        "set one field of the configuration, such as `env.max_agent_turns=10`, its value in YAML; may be repeated (in "
-        "the ini file and the environment: one a line)",
+        "set one field of the configuration, such as `env.max_agent_turns=10`; the value is YAML; may be repeated (in "
+        "the ini file and the environment: one per line)",
         default=(),
     )
-    show_config: bool = _switch("show the configuration that results, and where each value comes from, and exit")
+    show_config: bool = _switch("show the resulting configuration, with the origin of each value, and exit")
     #: Where each option that was given comes from, by its name.
     origins: Mapping[str, str] = field(default_factory=dict)
 

@@ -17,10 +17,10 @@ _REASONS = {
 
 #: Fields that only some benchmarks obey, by what the others lack.
 _SPECIAL = {
-    "loads no dataset by name": ("dataset_name", "dataset_split", "dataset_revision"),
-    "knows the field of its prompts": ("prompt_field",),
-    "has no verifier that can run elsewhere": ("verifier",),
-    "builds no images": ("force_build",),
+    "does not load a dataset by name": ("dataset_name", "dataset_split", "dataset_revision"),
+    "has a fixed field for prompts": ("prompt_field",),
+    "has no verifier that can run in another sandbox": ("verifier",),
+    "does not build images": ("force_build",),
 }
 BENCHMARK_KEYS = tuple(f"env.{name}" for names in _SPECIAL.values() for name in names)
 

@@ -45,10 +45,10 @@ def parse_assignment(text: str, source: str, layer: Layer) -> Setting:
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not key:
-        raise UsageError(f"{source} wants SECTION.FIELD=VALUE, such as env.max_agent_turns=10, not {key!r}")
+        raise UsageError(f"{source} must be SECTION.FIELD=VALUE, such as env.max_agent_turns=10, not {key!r}")
     if key == "openai.api_key":
         raise UsageError(
-            f"{source} takes no openai.api_key, everybody could read it; set PYTEST_HERMES_API_KEY instead"
+            f"{source} does not accept openai.api_key, because others could read it; set PYTEST_HERMES_API_KEY instead"
         )
     check_key(key, Origin(layer, source))
     return Setting(key, _Document(value, Origin(layer, f"{source} {key}")).value(), Origin(layer, source))
@@ -153,7 +153,7 @@ def _check_nodes(root: Any, fail: Any) -> None:
         seen.add(id(node))
         if isinstance(node, yaml.ScalarNode):
             if any("\ud800" <= character <= "\udfff" for character in node.value):
-                fail(node.start_mark, "an escape in this text is half a character")
+                fail(node.start_mark, "an escape in this text is half of a surrogate pair")
         elif isinstance(node, yaml.MappingNode):
             _check_keys(node, fail)
             waiting.extend(part for pair in node.value for part in pair)

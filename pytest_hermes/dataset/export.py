@@ -111,8 +111,8 @@ def _from_library_cache(name: str, split: str, subset: str | None, stem: str) ->
         raise
     except _Cannot:
         raise _Cannot(
-            f"the hub cannot be reached, and the dataset {name!r} was never loaded on this machine; a file or a folder "
-            "will do instead"
+            f"the hub cannot be reached, and the dataset {name!r} was never loaded on this machine; use a file or a "
+            "folder instead"
         ) from None
     commit = str(builder.hash)
     target = Path(f"{stem}-{commit}.jsonl")

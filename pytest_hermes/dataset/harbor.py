@@ -119,10 +119,10 @@ class HarborTask(_Section):
             "needs a TPU": environment.tpu is not None,
             "needs MCP servers": bool(environment.mcp_servers),
             "needs a health check of its environment": environment.healthcheck is not None,
-            "allows some hosts of the network and not others": "allowlist" in (environment.network_mode, *phases),
-            "changes its network on the way": any(mode != environment.network_mode for mode in phases),
-            f"wants commands run as user {next(iter(users), '')}": bool(users),
-            "brings an image of its own for the verifier": self.verifier.environment is not None,
+            "allows only some network hosts": "allowlist" in (environment.network_mode, *phases),
+            "changes its network between phases": any(mode != environment.network_mode for mode in phases),
+            f"runs commands as user {next(iter(users), '')}": bool(users),
+            "has a separate image for the verifier": self.verifier.environment is not None,
         }
         for reason, applies in reasons.items():
             if applies:

@@ -57,7 +57,7 @@ def open_dataset(name: str, *, split: str = "train", revision: str | None = None
     path = Path(name).expanduser()
     if path.exists() or not _HUB_ID.fullmatch(name) or name.endswith(_ROW_FILES):
         if revision is not None:
-            raise UsageError(f"a revision belongs to a Hugging Face dataset, and {name!r} is a path")
+            raise UsageError(f"only a Hugging Face dataset has revisions, but {name!r} is a path")
         return _open_path(name, path.absolute(), split)
     return _open_hub(name, split, revision, subset)
 

@@ -86,7 +86,9 @@ class OracleSource(_Source):
 
     def for_task(self, task: Task) -> Model:
         if task.solution is None:
-            raise Unsupported("the task has no reference solution for the oracle to play (rows of a dataset never do)")
+            raise Unsupported(
+                "the task has no reference solution for the oracle to play (rows of a dataset never have one)"
+            )
         return Oracle(task.solution) if isinstance(task.solution, str) else OracleWithFiles(task.solution)
 
 

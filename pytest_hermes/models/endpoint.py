@@ -139,14 +139,14 @@ class Endpoint:
         """Say, now and then, what is waited for: it may be a quarter of an hour."""
         if now >= self._tell_next:
             self._tell_next = now + _TELL_EVERY
-            log.warning("%s; asked again in %.1f s, up to %s times", fault, wait, self._policy.tries - 1)
+            log.warning("%s; next try in %.1f s, at most %s retries", fault, wait, self._policy.tries - 1)
 
     def _is_a_wrong_address(self, fault: Fault, tried: int) -> bool:
         return fault.unreachable and not self.answered and tried >= self._policy.first_contact_tries
 
     def _gave_up(self, fault: Fault, tried: int) -> InfrastructureError:
         if fault.retry_after is not None and fault.retry_after > self._policy.total:
-            why = f"asks to wait {fault.retry_after:.0f} s"
+            why = f"it asks to wait {fault.retry_after:.0f} s"
         else:
             why = f"{tried} tries"
         return InfrastructureError(f"{fault} ({why})", kind="endpoint")

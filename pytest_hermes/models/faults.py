@@ -102,14 +102,14 @@ def status_fault(asked: Asked, status: int, body: Any, text: str, headers: Mappi
 def _refusal(asked: Asked, status: int) -> str:
     where, key = asked.address, asked.key_name
     if status == 401:
-        return f"{where} refused the key: check {key}" if asked.has_key else f"{where} wants a key: set {key}"
+        return f"{where} refused the key: check {key}" if asked.has_key else f"{where} needs a key: set {key}"
     if status == 402:
         return f"{where} has no credit left for this key: add some, or set another {key}"
     if status == 403:
         return f"{where} does not allow this key to use {asked.model!r}: check {key} and {asked.names.model}"
     return (
         f"{where} has no model {asked.model!r}: check {asked.names.model}, and that {asked.names.base_url} is the "
-        "address below which /chat/completions stands"
+        "base address of /chat/completions"
     )
 
 

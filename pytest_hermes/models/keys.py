@@ -99,7 +99,7 @@ def _address(base_url: str, environ: Mapping[str, str], names: Names) -> Address
     owner = owners.get(origin)
     if owner is not None:
         if not environ.get(owner):
-            raise UsageError(f"{base_url} wants a key: set {owner}")
+            raise UsageError(f"{base_url} needs a key: set {owner}")
         return Address(base_url, environ[owner], owner, names)
     openai_url = environ.get("OPENAI_BASE_URL")
     if openai_url and _origin(openai_url) == origin:

@@ -106,8 +106,8 @@ def _take_selections(config: pytest.Config, options: Options) -> list[Selection]
             others.append(argument)
         else:
             raise pytest.UsageError(
-                f"{argument}: no benchmark called {selection.bench!r} is installed; one of a file is named as well: "
-                f"--hermes-bench=path/to/file.py:Class"
+                f"{argument}: no benchmark called {selection.bench!r} is installed; for a benchmark in a file, add "
+                "--hermes-bench=path/to/file.py:Class"
             )
     config.args[:] = others
     return selections

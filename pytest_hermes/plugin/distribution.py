@@ -36,7 +36,7 @@ def check_processes(processes: int, in_flight: int, config: pytest.Config) -> No
         raise pytest.UsageError("--hermes-procs needs pytest-xdist, which is not active")
     if processes > in_flight:
         raise pytest.UsageError(
-            f"--hermes-procs={processes} is more than the {in_flight} rollouts in flight; raise -n as well"
+            f"--hermes-procs={processes} is more than the {in_flight} rollouts in flight; also raise -n"
         )
 
 

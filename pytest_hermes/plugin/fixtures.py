@@ -84,7 +84,7 @@ def sandbox(request: pytest.FixtureRequest) -> Any:
 def _check_held(item: TaskItem, fixture: str) -> None:
     if not item.holds_sandbox:
         pytest.fail(
-            f"the sandbox of this item is closed already: name {fixture!r} as an argument of a fixture or test, "
+            f"the sandbox of this item is already closed: name {fixture!r} as an argument of a fixture or test; "
             "request.getfixturevalue() comes too late",
             pytrace=False,
         )

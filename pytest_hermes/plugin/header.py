@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..report.numbers import duration
+from ..report.numbers import counted, duration
 from ..result import dollars
 
 if TYPE_CHECKING:
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
 def header_lines(plan: RunPlan, processes: int) -> list[str]:
     """Return what runs, where, and what it is held to, a line each."""
-    lines = [_benchmark_line(loaded, plan.attempts_per_task) for loaded in plan.benchmarks]
+    lines = [_benchmark_line(loaded, plan) for loaded in plan.benchmarks]
     if plan.judge is not None:
         lines.append(f"judge {plan.judge.name} at {plan.judge.address}")
     if plan.folder is not None and plan.folder.resumed:
-        lines.append(f"resuming {plan.options.resume}: {len(plan.folder.finished)} attempts are finished")
+        lines.append(f"resuming {plan.options.resume}: {counted(len(plan.folder.finished), 'attempt')} finished")
     in_processes = "1 process" if processes == 1 else f"{processes} processes"
-    lines.append(f"sandbox {plan.isolation}, {plan.in_flight} in flight in {in_processes}")
+    rollouts = counted(plan.in_flight, "rollout")
+    lines.append(f"sandbox {plan.isolation}, {rollouts} in flight in {in_processes}")
     lines += plan.notes
     if any(loaded.source.calls is not None for loaded in plan.benchmarks):
-        lines.append(f"at most {plan.in_flight} model calls in flight, fewer after a 429 or 503")
+        lines.append(f"at most {counted(plan.in_flight, 'model call')} in flight, fewer after a 429 or 503")
     if limits := _in_words(plan.budget_limits):
         lines.append(f"at most {limits} for the run")
     if plan.judge is not None and (limits := _in_words(plan.judge_limits)):
@@ -31,12 +32,12 @@ def header_lines(plan: RunPlan, processes: int) -> list[str]:
     return [f"hermes: {line}" for line in lines]
 
 
-def _benchmark_line(loaded: LoadedBenchmark, attempts: int) -> str:
-    source = loaded.source
+def _benchmark_line(loaded: LoadedBenchmark, plan: RunPlan) -> str:
+    source, attempts = loaded.source, plan.attempts_per_task
     where = f" at {source.address}" if source.address else ""
-    if loaded.chose_its_model:
+    if loaded.chose_its_model and not plan.options.validate:
         where += " (the default; choose with --hermes-model)"
-    tasks = f"{len(loaded.tasks)} task{'' if len(loaded.tasks) == 1 else 's'}"
+    tasks = counted(len(loaded.tasks), "task")
     if loaded.benchmark.revision:
         tasks += f" of revision {loaded.benchmark.revision[:12]}"
     each = f" × {attempts} attempts" if attempts > 1 else ""
@@ -44,8 +45,8 @@ def _benchmark_line(loaded: LoadedBenchmark, attempts: int) -> str:
 
 
 def _in_words(limits: BudgetLimits) -> str:
-    said = [dollars(limits.cost)] if limits.cost is not None else []
-    said += [f"{limits.tokens:,} tokens"] if limits.tokens is not None else []
-    said += [f"{limits.turns:,} turns"] if limits.turns is not None else []
-    said += [duration(limits.seconds)] if limits.seconds is not None else []
-    return " and ".join([*([", ".join(said[:-1])] if said[1:] else []), *said[-1:]])
+    parts = [dollars(limits.cost)] if limits.cost is not None else []
+    parts += [counted(limits.tokens, "token")] if limits.tokens is not None else []
+    parts += [counted(limits.turns, "turn")] if limits.turns is not None else []
+    parts += [duration(limits.seconds)] if limits.seconds is not None else []
+    return " and ".join([*([", ".join(parts[:-1])] if parts[1:] else []), *parts[-1:]])

@@ -10,6 +10,7 @@ import pytest
 from ..background import BackgroundLoop
 from ..benchmark import Benchmark
 from ..errors import UsageError
+from ..report.numbers import counted
 from ..rollout.plan import PlannedTask
 from ..runs.catalog import installed_benchmarks, load_benchmark
 from ..runs.configuration import Configuration
@@ -53,7 +54,7 @@ def _tasks(options: Options, cwd: Path) -> list[str]:
             configuration.configure(benchmark)
             tasks = first(configuration.choose(load_tasks(benchmark, options.limit, loop)), options.limit)
             lines += [
-                f"{benchmark.name}: {len(tasks)} tasks",
+                f"{benchmark.name}: {counted(len(tasks), 'task')}",
                 *_table([(f"  {task.task.id}", _attributes(task)) for task in tasks]),
             ]
     finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..report.numbers import counted
+
 if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
 
@@ -90,7 +92,7 @@ def describe_error(rollout: Rollout) -> str:
     if record.turns_used:
         text += f"\nafter {how_it_ended(record)}"
     for earlier in record.earlier_errors:
-        text += f"\nan earlier start ended with {earlier.kind} error: {earlier.message}"
+        text += f"\nan earlier start ended with this {earlier.kind} error: {earlier.message}"
     if rollout.traceback:
         text += "\n\n" + rollout.traceback.rstrip()
     return text
@@ -99,8 +101,8 @@ def describe_error(rollout: Rollout) -> str:
 def how_it_ended(record: AttemptRecord) -> str:
     from ..errors import STOP_REASONS  # sessions without a benchmark need none of them
 
-    turns = f"{record.turns_used} turn{'' if record.turns_used == 1 else 's'}"
-    tokens = f", {record.usage.total_tokens:,} tokens" if record.usage.total_tokens else ""
+    turns = counted(record.turns_used, "turn")
+    tokens = f", {counted(record.usage.total_tokens, 'token')}" if record.usage.total_tokens else ""
     stopped = f", {STOP_REASONS.get(record.stop_reason, record.stop_reason)}" if record.stop_reason else ""
     return f"{turns}{tokens}{stopped}"
 

@@ -83,9 +83,9 @@ class BenchReport:
         finished = self._plan.folder.finished if self._plan.folder is not None else {}
         paid = [record for record in run.records if key_of(record) not in finished]
         progress = run.progress
-        for whose, spent, of in (("", progress.spent, usages), ("the judge's ", progress.spent_by_judge, judge_usages)):
+        for whose, spent, of in (("", progress.spent, usages), ("judge: ", progress.spent_by_judge, judge_usages)):
             if (unrecorded := unrecorded_text(spent, paid, of)) is not None:
-                terminalreporter.write_line(f"besides   {whose}{unrecorded}")
+                terminalreporter.write_line(f"also used {whose}{unrecorded}")
         problems = progress.problems
         for problem in problems[:_PROBLEMS]:
             terminalreporter.write_line(f"problem   {self._plan.redactor.text(problem)}", yellow=True)
@@ -96,7 +96,7 @@ class BenchReport:
                 terminalreporter.write_line(line)
         terminalreporter.write_line(f"results   {shortest(run.results_path)}")
         if (how := self._how_to_go_on(run.results_path.parent)) is not None:
-            terminalreporter.write_line(f"go on     with {how}")
+            terminalreporter.write_line(f"continue  with {how}")
 
     def _how_to_go_on(self, folder: Path) -> str | None:
         """Return what runs the attempts that came to no result, None when a new run would do as well."""

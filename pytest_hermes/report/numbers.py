@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 turn`, `2 turns`, and so on, for a noun whose plural ends in an s."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Return seconds as `4.2 s`, `3 min 07 s` or `2 h 05 min`."""
     if seconds < 59.95:

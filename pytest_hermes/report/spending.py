@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..result import add_exactly, dollars
+from .numbers import counted
 
 if TYPE_CHECKING:
     from ..result import Usage
     from ..rollout.record import AttemptRecord, UsageInfo
 
 _SOURCES = {
-    "provider": "as the provider says",
+    "provider": "reported by the provider",
     "genai-prices": "list prices, from genai-prices",
-    "genai-prices+provider": "as the provider says, and list prices where it does not",
+    "genai-prices+provider": "reported by the provider, or else list prices",
 }
 
 
@@ -31,7 +32,7 @@ def judge_usages(record: AttemptRecord) -> list[UsageInfo]:
 
 def tokens_text(records: Sequence[AttemptRecord]) -> str:
     used = [usage for record in records for usage in usages(record)]
-    return f"{_tokens(used)}, in {sum(record.turns_used for record in records):,} turns"
+    return f"{_tokens(used)}, in {counted(sum(record.turns_used for record in records), 'turn')}"
 
 
 def _tokens(used: Sequence[UsageInfo]) -> str:
@@ -60,10 +61,10 @@ def cost_text(
     unknown = sum(any(usage.cost is None for usage in usages(record)) for record in records)
     sources = sorted({name for usage in used for name in (usage.cost_source or "").split("+") if name})
     if not sources:
-        return "unknown: the endpoint does not say, and there is no list price for it" if unknown else None
+        return "unknown: the endpoint reports no cost, and there is no list price" if unknown else None
     total = dollars(add_exactly(*(usage.cost for usage in used if usage.cost is not None)))
     if unknown:
-        return f"at least {total}; {unknown} attempt{'' if unknown == 1 else 's'} unknown"
+        return f"at least {total}; unknown for {counted(unknown, 'attempt')}"
     return f"{total} ({_SOURCES['+'.join(sources)]})"
 
 
@@ -95,14 +96,14 @@ def unrecorded_text(
         cost = "at an unknown cost"
     else:
         cost = f"for {dollars(add_exactly(spent.cost, *(-cost for cost in costs if cost is not None)))}"
-    return f"{tokens:,} tokens {cost}, in attempts that were cancelled"
+    return f"{counted(tokens, 'token')} {cost}, in attempts that were cancelled"
 
 
 def fault_rows(records: Sequence[AttemptRecord]) -> Iterator[tuple[str, str]]:
     """Yield label and text of what was done again."""
     retries = sum(record.retries for record in records)
     if retries:
-        yield "retries", f"{retries:,} request{'' if retries == 1 else 's'} made again after a fault of the endpoint"
+        yield "retries", f"{counted(retries, 'request')} repeated after a fault of the endpoint"
     kinds = Counter(earlier.kind for record in records for earlier in record.earlier_errors)
     if kinds:
         listing = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..benchmark import REWARD_RANGE
-from .numbers import duration
+from .numbers import counted, duration
 from .spending import cost_text, fault_rows, judge_rows, tokens_text
 from .statistics import estimate_mean, mean_score
 
@@ -64,7 +64,7 @@ def _score_lines(records: Sequence[AttemptRecord], planned: int) -> Iterator[str
         yield _row("score", "none: no attempt was scored")
     if estimate is not None:
         interval = "bootstrap interval" if estimate.method == "bootstrap" else "interval"
-        over = f", {len(scores)} tasks" if len(scores) != estimate.n else ""
+        over = f", {counted(len(scores), 'task')}" if len(scores) != estimate.n else ""
         yield _row(
             "score",
             f"{estimate.mean:.3f}  (95 % {interval} {estimate.low:.3f} to {estimate.high:.3f}, n = {estimate.n}{over})",
@@ -79,9 +79,9 @@ def _score_lines(records: Sequence[AttemptRecord], planned: int) -> Iterator[str
 
 
 def _skipped(records: Sequence[AttemptRecord]) -> str:
-    reasons = Counter(record.reason or "without a reason" for record in records if record.status == "skipped")
+    reasons = Counter(record.reason or "no reason given" for record in records if record.status == "skipped")
     named = [f"{reason}{f' ({count})' if count > 1 else ''}" for reason, count in reasons.most_common(_REASONS)]
-    more = [f"and {len(reasons) - _REASONS} further reasons"] if len(reasons) > _REASONS else []
+    more = [f"and {counted(len(reasons) - _REASONS, 'more reason')}"] if len(reasons) > _REASONS else []
     return f"{reasons.total()} of {len(records)}: {'; '.join([*named, *more])}"
 
 

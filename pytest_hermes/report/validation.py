@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from .numbers import counted
+
 if TYPE_CHECKING:
     from ..rollout.record import AttemptRecord
 
@@ -22,7 +24,7 @@ def validation_lines(records: Sequence[AttemptRecord]) -> Iterator[str]:
         for task, found in by_task.items()
         if _statuses(found, "oracle") == {"passed"} and _statuses(found, "nop") == {"failed"}
     ]
-    yield f"{'sound':<{_LABEL}}{len(sound)} of {len(by_task)} tasks: the oracle passes, and nop does not"
+    yield f"{'sound':<{_LABEL}}{len(sound)} of {counted(len(by_task), 'task')}: the oracle passes, and nop does not"
     for label, tasks in {
         "oracle fails": [task for task, found in by_task.items() if "failed" in _statuses(found, "oracle")],
         "nop passes": [task for task, found in by_task.items() if "passed" in _statuses(found, "nop")],

@@ -72,7 +72,7 @@ class Budget:
 
     def _end_time(self) -> None:
         self.out_of_time = True
-        self.end(f"the {self.limits.seconds:g} s for the run are over (--hermes-max-seconds)")
+        self.end(f"the run's {self.limits.seconds:g} s are over (--hermes-max-seconds)")
 
     def add(self, usage: Usage) -> None:
         """Count an answer. Tells all watchers when it was the one that spent the rest."""
@@ -99,21 +99,23 @@ class Budget:
         # A limit that silently did not hold would be worse than a run that ends.
         if limits.tokens is not None:
             if not last.total_tokens and last.cost is None:
-                return f"--hermes-max-tokens={limits.tokens} cannot be held: the endpoint does not say what it used"
+                return f"--hermes-max-tokens={limits.tokens} cannot be kept: the endpoint reports no token usage"
             if self.spent.total_tokens >= limits.tokens:
                 used = self.spent.total_tokens
-                return f"the run's budget of {limits.tokens:,} tokens is spent ({used:,} used; --hermes-max-tokens)"
+                tokens = "1 token" if limits.tokens == 1 else f"{limits.tokens:,} tokens"
+                return f"the run's budget of {tokens} is spent ({used:,} used; --hermes-max-tokens)"
         if limits.cost is not None:
             if self.spent.cost is None:
-                other = "" if limits.of_judge else ", --hermes-max-tokens needs none"
+                other = "" if limits.of_judge else ", or use --hermes-max-tokens, which needs no prices"
                 return (
-                    f"{option}={limits.cost} cannot be held: the price of an answer is not known; "
-                    f"pip install 'pytest-hermes[prices]' knows many{other}"
+                    f"{option}={limits.cost} cannot be kept: the price of an answer is unknown; "
+                    f"pip install 'pytest-hermes[prices]' for more prices{other}"
                 )
             if self.spent.cost >= limits.cost:
                 return f"{whose} budget of {dollars(limits.cost)} is spent ({dollars(self.spent.cost)} used; {option})"
         if limits.turns is not None and self.turns >= limits.turns:
-            return f"the run's budget of {limits.turns:,} turns is spent ({self.turns:,} used; --hermes-max-turns)"
+            turns = "1 turn" if limits.turns == 1 else f"{limits.turns:,} turns"
+            return f"the run's budget of {turns} is spent ({self.turns:,} used; --hermes-max-turns)"
         return None
 
     def check(self) -> None:

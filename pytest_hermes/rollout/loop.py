@@ -145,7 +145,7 @@ class HermesAgentLoop:
             return None
         if result.usage.cost is None:
             raise BudgetSpent(
-                f"the task's limit of {dollars(self.cost_budget)} cannot be held: the price of an answer is not known"
+                f"the task's limit of {dollars(self.cost_budget)} cannot be kept: the price of an answer is unknown"
             )
         if result.usage.cost >= self.cost_budget:
             self._leave_unanswered(result, calls, "not run: the money for this task is spent")

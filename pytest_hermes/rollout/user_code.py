@@ -111,7 +111,7 @@ class UserCode:
         shielded = Shielded()
         work.cancel()
         if not await shielded.wait(work, _GRACE):
-            log.warning("%s of task %r ignores that it was cancelled: left behind", work.get_name(), self._task_id)
+            log.warning("%s of task %r ignores its cancellation and is left running", work.get_name(), self._task_id)
         elif not work.cancelled():
             work.exception()  # looked at: asyncio would report an error that nobody has seen
         shielded.release()
@@ -152,7 +152,7 @@ def _late(name: str, kind: str, seconds: float | None, guard: Guard | None) -> I
         return InfrastructureError(said, kind=kind)
     return BenchmarkFault(
         f"{said}; it blocked the event loop, and all rollouts with it, for {guard.lost:.1f} s: "
-        "move what blocks into `await asyncio.to_thread(…)`",
+        "move the blocking code into `await asyncio.to_thread(…)`",
         kind=kind,
     )
 

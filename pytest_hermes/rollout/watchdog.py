@@ -31,7 +31,7 @@ _NOTICEABLE = 0.05
 _NOTICEABLE_ROUND = 0.5
 
 #: What messages call code that blocks the loop on nobody's known behalf: a callback, a task of its own.
-_UNKNOWN = "a callback or a task of a benchmark's own"
+_UNKNOWN = "a callback or a background task"
 
 #: Seconds between two looks.
 _EVERY = 0.1
@@ -250,7 +250,7 @@ class Watchdog:
         where = _users_line(sys._current_frames().get(self._thread_id))
         return (
             f"{what} blocks the event loop{where}, and all rollouts with it; "
-            "move what blocks into `await asyncio.to_thread(…)`"
+            "move the blocking code into `await asyncio.to_thread(…)`"
         )
 
     def _is_in_harness(self) -> bool:

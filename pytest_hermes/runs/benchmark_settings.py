@@ -76,5 +76,5 @@ def _of_file(benchmark: Benchmark, cls: type, schema: Schema) -> list[Setting]:
     for setting in settings:
         # Whoever runs it says where his keys and prompts go.
         if setting.key in ("openai.base_url", "openai.api_key"):
-            raise UsageError(f"{setting.origin}: a benchmark's own defaults cannot hold {setting.key}")
+            raise UsageError(f"{setting.origin}: a benchmark's defaults cannot set {setting.key}")
     return settings

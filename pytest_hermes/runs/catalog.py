@@ -51,9 +51,7 @@ def _check_needs_no_arguments(cls: type[Benchmark], spec: str) -> None:
     try:
         inspect.signature(cls).bind()
     except TypeError as error:
-        raise UsageError(
-            f"{spec}: {called(cls, '__init__')} must work without arguments, by which a benchmark is made: {error}"
-        ) from error
+        raise UsageError(f"{spec}: {called(cls, '__init__')} must work without arguments: {error}") from error
     except ValueError:  # a class that does not tell
         return
 
@@ -64,9 +62,7 @@ def load_class(spec: str, base: Path) -> object:
         return _from_file(spec, base)
     points = installed_benchmarks()
     if spec not in points:
-        raise UsageError(
-            f"{unknown('benchmark', spec, points)}; a benchmark of your own is named path/to/file.py:Class"
-        )
+        raise UsageError(f"{unknown('benchmark', spec, points)}; name your own benchmark as path/to/file.py:Class")
     try:
         return points[spec].load()
     except BaseException as error:
@@ -92,12 +88,12 @@ def _from_file(spec: str, base: Path) -> object:
     file, _, class_name = spec.rpartition(":") if not spec.endswith(".py") else (spec, "", "")
     path = (base / file).resolve()
     if not path.is_file():
-        raise UsageError(f"no such file: {file}; a benchmark is named path/to/file.py:Class")
+        raise UsageError(f"no such file: {file}; name a benchmark as path/to/file.py:Class")
     module = _import_file(path)
     if not class_name:
         found = list(_benchmarks_in(module))
         hint = f"; it has {', '.join(found)}" if found else ""
-        raise UsageError(f"{spec}: name the class as well, {file}:{found[0] if found else 'Class'}{hint}")
+        raise UsageError(f"{spec}: also name the class, {file}:{found[0] if found else 'Class'}{hint}")
     cls = getattr(module, class_name, None)
     if cls is None:
         raise UsageError(f"{file}: {unknown('class', class_name, _benchmarks_in(module))}")

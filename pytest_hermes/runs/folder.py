@@ -36,7 +36,7 @@ class RunFolder:
         assert options.resume is not None
         path = cwd / options.resume
         if options.run_dir is not None and cwd / options.run_dir != path:
-            raise UsageError("a run that is resumed goes on in its own folder: leave out --hermes-run-dir")
+            raise UsageError("a resumed run continues in its own folder: leave out --hermes-run-dir")
         if options.validate:
             raise UsageError("a validation cannot be resumed: leave out --hermes-resume")
         lock = RunLock()

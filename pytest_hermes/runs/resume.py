@@ -78,18 +78,18 @@ def earlier_run(
     except OSError as error:
         raise UsageError(f"there is no run to resume in {name}: {MANIFEST}: {error.strerror}") from error
     except (ValidationError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot resume {name}: its {MANIFEST} is damaged; delete it to give the run up") from error
+        raise UsageError(f"cannot resume {name}: its {MANIFEST} is damaged; delete it to discard the run") from error
     differences = [
         f"{what} was {_shown(manifest.facts[what])} and is {_shown(now)}"
         for what, now in facts.items()
         if what in manifest.facts and manifest.facts[what] != now
     ]
     had = _benchmarks(manifest.facts)
-    differences += [f"it is of {', '.join(had)}, not of {bench}" for bench in _benchmarks(facts) if bench not in had]
+    differences += [f"it ran {', '.join(had)}, not {bench}" for bench in _benchmarks(facts) if bench not in had]
     if differences and not force:
         raise UsageError(
-            f"cannot resume {name}, it is another run: {'; '.join(differences)}; put that right, start a run of its "
-            "own, or mix the two with --hermes-resume-force"
+            f"cannot resume {name}, it is a different run: {'; '.join(differences)}; correct this, start a new run, "
+            "or mix the two with --hermes-resume-force"
         )
     results = run_dir / FILE_NAME
     finished: dict[AttemptKey, AttemptRecord] = {}

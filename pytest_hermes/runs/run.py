@@ -91,7 +91,7 @@ class Run:
     def loop(self) -> BackgroundLoop | BorrowedLoop:
         """The loop of the rollouts. Raises RuntimeError for a run that was given none and is in no `async with`."""
         if self._loop is None:
-            raise RuntimeError("a Run without a loop of its own is used by: async with Run(plan) as run")
+            raise RuntimeError("use a Run without its own loop as: async with Run(plan) as run")
         return self._loop
 
     @property
@@ -217,7 +217,7 @@ class Run:
     def check_alive(self) -> None:
         """Give the run up if its event loop has ended, by whatever a benchmark's code did to it."""
         if self._engine is not None and not self._engine.abandoned and not self.loop.alive:
-            self._engine.abandon("the run ended, since code of a benchmark has broken its event loop")
+            self._engine.abandon("the run ended, because a benchmark's code broke its event loop")
 
     # The end.
 

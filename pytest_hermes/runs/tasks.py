@@ -54,7 +54,7 @@ async def set_up(benchmark: Benchmark, limit: int | None = None) -> None:
     Raises UsageError, naming the benchmark, when that fails, and for an endless one without a limit.
     """
     if benchmark.endless and limit is None:
-        raise UsageError(f"benchmark {benchmark.name!r} has no end of tasks: say how many with --hermes-limit=N")
+        raise UsageError(f"benchmark {benchmark.name!r} has no end of tasks: set a limit with --hermes-limit=N")
     with _blaming(benchmark, "setup"):
         await awaited(benchmark.setup())
     # It may set some, the revision of a dataset for one.

@@ -29,12 +29,12 @@ class SandboxChoice:
         backend = sandbox_class(self.backend)
         if self.image is not None and _default_image(backend) is None:
             raise UsageError(
-                f"the sandbox {self.backend!r} runs no images, such as {self.image!r}; choose --hermes-sandbox=docker"
+                f"the sandbox {self.backend!r} cannot run images such as {self.image!r}; choose --hermes-sandbox=docker"
             )
         if self.options:
             check_options = getattr(backend, "check_options", None)
             if check_options is None:
-                raise UsageError(f"the sandbox {self.backend!r} takes no options of its own (terminal_options)")
+                raise UsageError(f"the sandbox {self.backend!r} has no options (terminal_options)")
             check_options(self.options)
 
     def describe(self) -> str:

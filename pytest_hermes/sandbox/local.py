@@ -85,7 +85,7 @@ class LocalSandbox(ShellSandbox):
         if self._isolation != "none":
             problem = (await asyncio.to_thread(bubblewrap.probe)).problem
             if problem is not None and self._isolation == "bubblewrap":
-                raise UsageError(f"isolation 'bubblewrap' cannot be had: {problem}")
+                raise UsageError(f"isolation 'bubblewrap' is not available: {problem}")
         self._check_needs()
         async with _turn_to_start():
             await self._start()

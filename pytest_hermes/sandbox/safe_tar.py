@@ -70,7 +70,7 @@ def extract_file(stream: BinaryIO, target: Path, *, max_bytes: int) -> str | Non
             reader.copy(member, file)
             os.fchmod(file.fileno(), member.mode & 0o777)
     except TarError as error:
-        raise OSError(f"what the sandbox sent is no tar stream: {error}") from error
+        raise OSError(f"the sandbox sent something that is not a tar stream: {error}") from error
     return None
 
 
@@ -174,7 +174,7 @@ class _Extraction:
                     inner = os.open(part, _OPEN_FOLDER, dir_fd=fd)
                 except OSError as error:
                     if error.errno in (errno.ENOTDIR, errno.ELOOP):
-                        raise _LeftOut(f"its way leads through {part!r}, which is not a folder") from None
+                        raise _LeftOut(f"its path leads through {part!r}, which is not a folder") from None
                     raise
                 os.close(fd)
                 fd = inner

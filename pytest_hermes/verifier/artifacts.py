@@ -85,7 +85,7 @@ def _check(tar: BinaryIO, name: str) -> None:
             if member.type == SYMLINK:
                 links.add(parts)
     except TarError as error:
-        raise Spoiled(f"what the agent's sandbox sent of {name!r} is no archive: {error}") from error
+        raise Spoiled(f"the agent's sandbox sent {name!r} as something that is not an archive: {error}") from error
 
 
 def _parts(path: str, name: str) -> tuple[str, ...]:

@@ -130,7 +130,7 @@ def _problem(result: ExecResult) -> str | None:
     if result.timed_out:
         raise InfrastructureError(f"the tests cannot be prepared within {_OVERHEAD:g} seconds", kind="verifier")
     if result.exit_code == _NOT_KILLED:
-        raise InfrastructureError(f"what the agent left running cannot be ended: {why}", kind="verifier")
+        raise InfrastructureError(f"processes that the agent left running cannot be ended: {why}", kind="verifier")
     return f"{_PROBLEMS.get(result.exit_code, 'the verifier cannot run in this sandbox')}: {why}"
 
 
@@ -139,7 +139,7 @@ def _parsed(out: BinaryIO) -> TestsRun:
     try:
         return _read(out)
     except ValueError:
-        return TestsRun(problem="the verifier was killed before it could tell its result")
+        return TestsRun(problem="the verifier was killed before it could report its result")
 
 
 def _read(out: BinaryIO) -> TestsRun:

@@ -142,14 +142,14 @@ def _outcome(run: TestsRun, tests: TaskTests) -> Reward | _Problem:
     passed = isinstance(outcome, Reward) and outcome.value > 0
     left_reward = isinstance(outcome, _Problem) or outcome.source != EXIT_CODE
     if run.out_of_memory and not passed:
-        return _Problem("the tests were killed for want of memory")
+        return _Problem("the tests were killed: out of memory")
     if not left_reward and run.exit_code in _CANNOT_START:
         return _Problem(f"{tests.script} cannot start{_because(run)}")
     if not left_reward and run.exit_code == _KILLED:
         return _Problem("the tests were killed")
     said = run.output[-_LOOKED_AT:]
     if tests.writes_report and "ctrf.json" not in run.files and not passed and _MISSING.search(said):
-        why = f"the tests did not run: {tests.script} left no report of them{_because(run)}"
+        why = f"the tests did not run: {tests.script} left no report{_because(run)}"
         return _Problem(why, may_pass=True)
     return outcome
 

@@ -71,7 +71,7 @@ def test_the_references_environment_makes_data(user: Bench, model_server: ModelS
     assert {line["reward"] for line in made} == {0.0}  # there are no tests
     assert {line["token_source"] for line in made} == {"placeholder"}
     assert {line["metadata"]["stop_reason"] for line in made} == {"finished"}
-    assert "no tokens, placeholders in their stead" in said
+    assert "no tokens; placeholders are sent instead" in said
     assert len({line["group"] for line in made}) == 2
     assert list((user.path / "wandb").glob("offline-run-*/*.wandb"))
 
@@ -117,7 +117,7 @@ def test_an_environment_is_a_benchmark_of_the_pytest_door(user: Bench, model_ser
     user.env(OPENROUTER_API_KEY=KEY)
     result = user.run_inside(*asked)
     assert result.ret == 4
-    result.stderr.fnmatch_lines("*'my-env' has no end of tasks: say how many with --hermes-limit=N")
+    result.stderr.fnmatch_lines("*'my-env' has no end of tasks: set a limit with --hermes-limit=N")
 
     # The judge is the environment's own server, which is not to be reached here.
     text = (user.path / "guide_env.py").read_text().replace("https://openrouter.ai/api/v1", model_server.url)
@@ -141,7 +141,7 @@ def test_bad_input_is_one_line(user: Bench, capsys: pytest.CaptureFixture[str]) 
     for arguments, message in (
         (("--config", "run.yaml"), "run.yaml:3: unknown key 'env.gruop_size'; did you mean env.group_size?"),
         (("--env.max_agent_turn", "3"), "unknown key 'env.max_agent_turn'; did you mean env.max_agent_turns?"),
-        (("--env.tokenizer_name", "no/such"), "tokenizer_name: no tokenizer 'no/such' can be had"),
+        (("--env.tokenizer_name", "no/such"), "tokenizer_name: the tokenizer 'no/such' cannot be loaded"),
         (("--env.enabled_toolsets", "terminal,web"), "toolset 'web' is not part of this version yet"),
         (("--env.seeds", "1,x"), "--env.seeds: env.seeds cannot be ['1', 'x']: Input should be a valid integer"),
         (("--env.penalty", "-1e-3", "--env.group_size", "-2e1"), "env.group_size must be a whole number of at least 1"),
@@ -255,7 +255,7 @@ def test_a_benchmark_is_an_environment(
     assert hermes_env("terminal_tset", "process") == 2
     assert "did you mean 'terminal_test'" in capsys.readouterr().err
     assert hermes_env("terminal_test", "process", "--openai.base_url", "http://127.0.0.1:9/v1") == 2
-    assert "a base URL needs a model as well" in capsys.readouterr().err
+    assert "a base URL also needs a model" in capsys.readouterr().err
     assert hermes_env("terminal_test", "serve") == 2
     assert "serve needs a tokenizer" in capsys.readouterr().err
 

@@ -100,7 +100,7 @@ async def test_a_table_costs_no_group_and_a_full_disk_ends_the_run(
     group, _ = await env.collect_trajectories({"id": "one", "prompt": "Go."})
     await env.handle_send_to_api(group, do_send_to_api=False)
     assert env.trajectories.lines == 3
-    assert "a group is in no table: IndexError" in caplog.text
+    assert "a group is missing from wandb's tables: IndexError" in caplog.text
     whole = path.read_bytes()
     with full_disk(path, room=99), pytest.raises(RunFailed, match=r"cannot write .*out.jsonl: File too large"):
         await env.handle_send_to_api(group, do_send_to_api=False)
@@ -273,7 +273,7 @@ async def test_sequences_that_are_all_too_long_end_the_run(env: Any) -> None:
     # Equal scores are no fault of anybody.
     await env.handle_send_to_api({**group, "scores": [0.0] * 3}, None)
     assert env.trainer.groups_dropped == {"too long": 7, "with equal scores": 1}
-    with pytest.raises(RunFailed, match=r"the last 8 groups were all dropped; .* 3 tokens, and the trainer"):
+    with pytest.raises(RunFailed, match=r"the last 8 groups were all dropped; .* 3 tokens, but the trainer"):
         await env.handle_send_to_api(group, None)
 
 
@@ -306,13 +306,13 @@ async def test_a_run_api_that_was_started_anew_is_told(
     await env.register_env()
     env.curr_step = 3
     # Another environment may have its number by now, which it must not end.
-    with pytest.raises(RunFailed, match=r"most likely since it was started anew \(step 0 after step 3\)"):
+    with pytest.raises(RunFailed, match=r"most likely because it was restarted \(step 0 after step 3\)"):
         await env.get_status()
     assert env.trainer.env_id is None
     await env.register_env()
-    with pytest.raises(UsageError, match="is no run-api: it says 'Reset successful'"):
+    with pytest.raises(UsageError, match="is not a run-api: it answers 'Reset successful'"):
         await env.trainer.api.get("/reset_data")
-    with pytest.raises(RunFailed, match=r"started anew \(.*HTTP 500.*\): start the trainer"):
+    with pytest.raises(RunFailed, match=r"restarted \(.*HTTP 500.*\): start the trainer"):
         await env.get_status()
 
 

@@ -178,7 +178,7 @@ def test_no_group_is_sent_twice_whenever_a_run_is_killed(
     assert set(last) == {f"item-{n}" for n in range(ITEMS)}
     lost = ITEMS - len(groups)
     assert lost <= sum(state == "sending" for state in last.values())
-    assert "groups are noted in sent.jsonl and are not sent again" in said
+    assert "groups recorded in sent.jsonl, which are not sent again" in said
     # Each run ended the one before at the run-api, which was killed, and the last one ended itself.
     assert run_api.log.read_text().count("POST /disconnect-env") == len(kills) + 1
 
@@ -295,7 +295,7 @@ async def test_what_cannot_be_noted_ends_the_run(tmp_path: Path) -> None:
             finally:
                 cleaned_up.append(1)
 
-    with pytest.raises(RunFailed, match=r"cannot note in .*sent.jsonl what is sent: File too large"):
+    with pytest.raises(RunFailed, match=r"cannot record sent groups in .*sent.jsonl: File too large"):
         await ending.until_stopped(work())
     assert cleaned_up == [1]
     # With nothing that runs, whoever finds it is told.

@@ -97,7 +97,7 @@ def test_a_trainer_gets_what_was_sampled(
         "--env.total_steps", "1", "--openai.server_type", "vllm", "--env.tool_call_parser", "qwen",
     )  # fmt: skip
     assert code == 0, said
-    assert "asked by token ids (vllm_generate)" in said
+    assert "requests by token ids (vllm_generate)" in said
     trained.wait()
     told = emitted(server)
     for group in itertools.chain(*trained.batches):
@@ -239,7 +239,7 @@ async def test_what_is_not_valid_is_rejected_and_counted(
     assert await env.collect_trajectories(ITEM) == (None, [])
     assert env.runner.traces_rejected == 1
     assert in_words(env) == "0 groups sent, 1 dropped short, traces rejected: 1"
-    assert "trace: segment 0: turn 0 is not what the server was sent and gave" in caplog.text
+    assert "trace: segment 0: turn 0 does not match what the server was sent and returned" in caplog.text
 
 
 async def test_what_a_server_does_not_tell_is_rejected_and_counted(env: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -253,7 +253,7 @@ async def test_what_a_server_does_not_tell_is_rejected_and_counted(env: Any, cap
     env.scripted.spoil = without_one
     assert await env.collect_trajectories(ITEM) == (None, [])
     assert env.runner.traces_rejected == 3
-    assert "tokens: the server told 1 logprobs of 2 sampled tokens" in caplog.text
+    assert "tokens: the server returned 1 logprobs for 2 sampled tokens" in caplog.text
 
 
 async def test_a_sequence_ends_below_the_trainers_limit(env: Any) -> None:
@@ -407,4 +407,4 @@ async def test_a_group_on_its_way_arrives_though_its_worker_is_cancelled(env: An
         answers.set()
         with pytest.raises(asyncio.CancelledError):
             await worker
-    assert in_words(env) == "1 groups sent"
+    assert in_words(env) == "1 group sent"

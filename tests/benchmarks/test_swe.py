@@ -77,8 +77,8 @@ def test_only_tests_that_ran_to_their_end_count(tmp_path: Path, ctx: ToolContext
     [
         ({"prompt": "Go."}, "row 1 of rows.jsonl has none of the fields test, test_code, tests"),
         ({"test": "assert True"}, "row 1 of rows.jsonl has no 'prompt'; env.prompt_field names"),
-        ({"prompt": "Go.", "test": "assert (f(1) === 2);"}, "its tests are no Python"),
-        ({"prompt": "Go.", "test": "def test_it(tmp_path, n=1): pass"}, "its test test_it takes arguments, and there"),
+        ({"prompt": "Go.", "test": "assert (f(1) === 2);"}, "its tests are not Python"),
+        ({"prompt": "Go.", "test": "def test_it(tmp_path, n=1): pass"}, "its test test_it takes arguments, but"),
     ],
 )
 def test_a_row_without_what_it_needs_is_told(tmp_path: Path, row: dict[str, Any], problem: str) -> None:

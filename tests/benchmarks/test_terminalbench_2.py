@@ -63,7 +63,7 @@ MALFORMED = {
     "no-time": "row 5 of rows.jsonl: column 'agent_timeout_sec': *, not 'soon'",
     "row-6": "row 6 of rows.jsonl is not a JSON object: *",
     "no-prompt": "row 7 of rows.jsonl: column 'instruction': Field required",
-    "row-8": "row 8 of rows.jsonl: column 'task_name': there is a task 'built' before it",
+    "row-8": "row 8 of rows.jsonl: column 'task_name': an earlier row has the task 'built' too",
     "nowhere": "row 9 of rows.jsonl: columns 'docker_image' and 'environment_tar' are both empty",
     "corrupt": "row 3 of rows.jsonl: column 'tests_tar': its gzip stream is damaged: *",
     "no-dockerfile": "row 10 of rows.jsonl: column 'environment_tar': there is no Dockerfile in it",

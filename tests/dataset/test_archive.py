@@ -82,7 +82,7 @@ def test_links_of_an_environment_may_lead_anywhere_in_its_image(
 
     folder = unpacked(packed("Dockerfile", "link"), top="environment", name="task")
     assert (folder / "link").readlink() == tmp_path
-    with pytest.raises(ArchiveError, match="its way leads through 'link', which is not a folder"):
+    with pytest.raises(ArchiveError, match="its path leads through 'link', which is not a folder"):
         unpacked(packed("link", "link/through"), top="environment", name="task")
     assert not (tmp_path / "through").exists()
 

@@ -172,5 +172,5 @@ def test_what_is_no_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     }.items():
         with pytest.raises(UsageError, match=problem):
             open_dataset(name)
-    with pytest.raises(UsageError, match="a revision belongs to a Hugging Face dataset"):
+    with pytest.raises(UsageError, match="only a Hugging Face dataset has revisions"):
         open_dataset("rows.jsonl", revision="main")

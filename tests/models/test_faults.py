@@ -68,7 +68,7 @@ async def test_what_may_pass_is_tried_again(
     # What is waited for is said, and not each time.
     (said,) = [record.message for record in caplog.records if record.name == "pytest_hermes.models"]
     assert model_server.url in said
-    assert said.endswith(" s, up to 2 times")
+    assert said.endswith(" s, at most 2 retries")
 
 
 @pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
@@ -88,7 +88,7 @@ async def test_what_does_not_pass_is_an_error(endpoint: Endpoint, model_server: 
         (Reply(500), "answered 500: Internal Server Error (3 tries)"),
         (Reply(502, "<html>\n<head><title>502 Bad Gateway</title>", "text/html"), "answered 502: 502 Bad Gateway (3"),
         (Reply(429, '{"error": "slow down"}', headers={"Retry-After": "0"}), "answered 429: slow down (3 tries)"),
-        (Reply(429, "later", headers={"Retry-After": "86400"}), "answered 429: later (asks to wait 86400 s)"),
+        (Reply(429, "later", headers={"Retry-After": "86400"}), "answered 429: later (it asks to wait 86400 s)"),
         (Reply(mood="hang"), "did not answer within 1 s (3 tries)"),
         (Reply(mood="reset"), "broke: Connection reset by peer (3 tries)"),
         (Reply(400, '{"detail": "no such parameter"}'), "answered 400: {'detail': 'no such parameter'}"),
@@ -154,7 +154,7 @@ async def test_a_refusal_says_what_to_do_and_is_final(
 async def test_a_missing_key_is_told_from_a_wrong_one(model_server: ModelServer) -> None:
     model_server.play(Reply(401))
     endpoint = Endpoint("m", Address(model_server.url, None))
-    with pytest.raises(FatalError, match="wants a key: set PYTEST_HERMES_API_KEY"):
+    with pytest.raises(FatalError, match="needs a key: set PYTEST_HERMES_API_KEY"):
         await ask(endpoint)
     await endpoint.close()
 

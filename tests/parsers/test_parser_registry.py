@@ -56,7 +56,7 @@ def test_parsers_import_nothing_of_the_rest_of_the_project() -> None:
             "",
             "change what looks like markup in",
         ),
-        ([], "<tool_call>f</tool_call>", "this content is a call itself"),
+        ([], "<tool_call>f</tool_call>", "this content would be parsed as a call"),
         ([{"name": "f", "arguments": [1]}], "", "must be a JSON object, not"),
         ([{"name": "f", "arguments": "{"}], "", "Expecting property name"),
     ],

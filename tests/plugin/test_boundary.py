@@ -271,7 +271,7 @@ def test_code_that_blocks_beside_its_call_costs_nobody_either(bench: Bench, how:
     bench.file("m.py", text.replace("        return 1.0\n", "        await asyncio.sleep(0.5)\n        return 1.0\n"))
     result = bench.run_inside(*RUN[:2], "-n6")
     result.assert_outcomes(passed=6)
-    result.stdout.fnmatch_lines(["*hermes: a callback or a task of a benchmark's own blocks the event loop*"])
+    result.stdout.fnmatch_lines(["*hermes: a callback or a background task blocks the event loop*"])
 
 
 def test_threads_that_are_stuck_hold_up_neither_others_nor_the_end(bench: Bench) -> None:

@@ -59,7 +59,7 @@ def test_the_provider_s_figures_are_summed_exactly(bench: Bench, model_server: M
     result = run(bench, model_server, "--junitxml=junit.xml", tasks=3)
     result.assert_outcomes(passed=3)
     assert (bench.path / "junit.xml").read_text().count('<property name="cost" value="0.3"') == 3
-    result.stdout.fnmatch_lines(["cost      $0.90 (as the provider says)"])
+    result.stdout.fnmatch_lines(["cost      $0.90 (reported by the provider)"])
     for record in bench.records():
         assert record["usage"]["cost"] == "0.3"
         assert record["usage"]["cost_source"] == "provider"
@@ -68,7 +68,7 @@ def test_the_provider_s_figures_are_summed_exactly(bench: Bench, model_server: M
 def test_costs_that_are_not_known_are_not_nothing(bench: Bench, model_server: ModelServer) -> None:
     model_server.play(answer())
     result = run(bench, model_server)
-    result.stdout.fnmatch_lines(["cost      unknown: the endpoint does not say, and there is no list price for it"])
+    result.stdout.fnmatch_lines(["cost      unknown: the endpoint reports no cost, and there is no list price"])
     assert bench.records()[0]["usage"]["cost"] is None
 
 
@@ -86,7 +86,7 @@ def test_a_figure_that_is_none_is_not_known(bench: Bench, model_server: ModelSer
 
 def test_a_model_that_costs_nothing_according_to_its_provider(bench: Bench, model_server: ModelServer) -> None:
     model_server.play(answer(cost=0))
-    run(bench, model_server).stdout.fnmatch_lines(["cost      $0.00 (as the provider says)"])
+    run(bench, model_server).stdout.fnmatch_lines(["cost      $0.00 (reported by the provider)"])
 
 
 def test_embedded_models_have_no_cost_line(bench: Bench) -> None:
@@ -131,7 +131,7 @@ def test_a_task_s_limit_on_unknown_costs_is_an_error(bench: Bench, model_server:
     result = run(bench, model_server, limits="cost=1")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["budget error: the task's limit of $1.00 cannot be held: the price of an answer is not known"]
+        ["budget error: the task's limit of $1.00 cannot be kept: the price of an answer is unknown"]
     )
     assert len(model_server.requests) == 1
 
@@ -166,7 +166,7 @@ def test_a_run_s_budget(bench: Bench, model_server: ModelServer, option: str, sa
             "score     1.000*n = 1)",
             "errors    2 (budget 2), not in the score; score with errors as 0: 0.333",
             "stopped   17 of 20 attempts did not finish and are not counted",
-            "go on     with the same command, --hermes-resume=*, --hermes-retry-errors",
+            "continue  with the same command, --hermes-resume=*, --hermes-retry-errors",
         ]
     )
     records = bench.records()
@@ -175,7 +175,7 @@ def test_a_run_s_budget(bench: Bench, model_server: ModelServer, option: str, sa
     spent = sum(Decimal(record["usage"]["cost"]) for record in records)
     # One answer more was on its way to the other task in flight, and is counted.
     assert spent in (Decimal("1.0"), Decimal("1.1"))
-    result.stdout.fnmatch_lines([f"cost      ${spent}0 (as the provider says)"])
+    result.stdout.fnmatch_lines([f"cost      ${spent}0 (reported by the provider)"])
     for record in records:
         if record["status"] == "error":
             assert record["error"]["kind"] == "budget"
@@ -240,7 +240,7 @@ def test_the_end_of_a_run_s_time_ends_whatever_is_in_flight(bench: Bench, model_
     )
     result.assert_outcomes(errors=4)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    said = "the 5 s for the run are over (--hermes-max-seconds)"
+    said = "the run's 5 s are over (--hermes-max-seconds)"
     assert [line for line in result.outlines if line.strip()][-1] == f"hermes: stopped: {said}"
     result.stdout.fnmatch_lines(
         [
@@ -284,7 +284,7 @@ def test_a_budget_in_dollars_needs_prices(bench: Bench, model_server: ModelServe
     result = run(bench, model_server, "--hermes-max-cost=1", "-n1", tasks=5)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(
-        ["hermes: stopped: --hermes-max-cost=1 cannot be held: the price of an answer is not known; *--hermes-max-t*"]
+        ["hermes: stopped: --hermes-max-cost=1 cannot be kept: the price of an answer is unknown; *--hermes-max-t*"]
     )
     assert len(model_server.requests) == 1
 

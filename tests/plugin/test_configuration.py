@@ -216,7 +216,7 @@ def test_the_reference_s_example_runs_with_what_it_means_here(bench: Bench) -> N
     result.assert_outcomes(passed=16)
     header = next(line for line in result.outlines if line.startswith("hermes: config"))
     assert header == (
-        "hermes: config tb.yaml; not used: env.dataset_name (terminal_test loads no dataset by name); "
+        "hermes: config tb.yaml; not used: env.dataset_name (terminal_test does not load a dataset by name); "
         "env.tokenizer_name, env.use_wandb, env.wandb_name, openai.server_type, openai.health_check "
         "(only for training); openai.base_url (oracle needs no endpoint)"
     )
@@ -283,7 +283,7 @@ def test_show_config_shows_every_field_and_runs_nothing(bench: Bench) -> None:
             ("--hermes-set", "env.agent_temperature=-1"),
             "--hermes-set: env.agent_temperature must be a number of at least 0, or null to leave it*, not -1",
         ),
-        ("", ("--hermes-set=env.max_agent_turns",), "--hermes-set wants SECTION.FIELD=VALUE, such as*"),
+        ("", ("--hermes-set=env.max_agent_turns",), "--hermes-set must be SECTION.FIELD=VALUE, such as*"),
         ("", ("--hermes-set=env.max_agent_turn=1",), "--hermes-set: unknown key 'env.max_agent_turn'; did you mean*"),
         ("", ("--hermes-config=gone.yaml",), "cannot read the configuration gone.yaml: No such file or directory"),
         ("", ("--hermes-confg=tb.yaml",), "unknown option --hermes-confg; did you mean --hermes-config[?]"),

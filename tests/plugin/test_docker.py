@@ -83,7 +83,7 @@ def test_a_missing_engine_is_one_line(bench: Bench) -> None:
     assert result.ret == 4
     assert result.stderr.str().strip() == (
         "ERROR: there is no Docker engine at unix:///nowhere/docker.sock (No such file or directory); "
-        "start Docker, or set DOCKER_HOST to an engine that runs"
+        "start Docker, or set DOCKER_HOST to a running engine"
     )
 
 
@@ -101,11 +101,11 @@ def test_a_missing_image_ends_the_run_with_one_line(bench: Bench, docker_image: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--hermes-image=x"], "the sandbox 'local' runs no images, such as 'x'; choose --hermes-sandbox=docker"),
+        (["--hermes-image=x"], "the sandbox 'local' cannot run images such as 'x'; choose --hermes-sandbox=docker"),
         (["--hermes-sandbox-network=nne"], "--hermes-sandbox-network='nne': must be 'none' or 'default'"),
         (
             ["--hermes-set", "env.terminal_options={shm_size: 1g}"],
-            "--hermes-set: the sandbox 'local' takes no options of its own (terminal_options)",
+            "--hermes-set: the sandbox 'local' has no options (terminal_options)",
         ),
     ],
 )

@@ -54,7 +54,7 @@ FINAL = {
     "half a JSON": (Reply(body=WHOLE[:40]), "is not a chat completion: *"),
     "429 for a day": (
         Reply(429, "later", headers={"Retry-After": "86400"}),
-        "answered 429: later (asks to wait 86400 s*",
+        "answered 429: later (it asks to wait 86400 s*",
     ),
 }
 
@@ -138,7 +138,7 @@ def test_a_fault_that_passes_is_not_the_agent_s_concern(bench: Bench, model_serv
     result = run(bench, model_server, tasks=8)
     result.assert_outcomes(passed=8)
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["errors    0", "retries   16 requests made again after a fault of the endpoint"])
+    result.stdout.fnmatch_lines(["errors    0", "retries   16 requests repeated after a fault of the endpoint"])
     for record in by_task(bench).values():
         assert (record["turns_used"], record["retries"], record["stop_reason"]) == (2, 2, "finished")
         assert record["usage"]["prompt_tokens"] == 200
@@ -269,7 +269,7 @@ def test_what_was_done_before_a_refusal_counts(bench: Bench, model_server: Model
             "score     1.000*",
             "stopped   4 of 5 attempts*",
             "tokens    200 in*",
-            "besides   110 tokens *, in attempts that were cancelled",
+            "also used 110 tokens *, in attempts that were cancelled",
             "hermes: stopped: *no credit left*",
         ]
     )
@@ -327,7 +327,7 @@ def test_infra_retries_are_counted_and_their_causes_kept(bench: Bench, model_ser
     result = run(bench, model_server, "--hermes-infra-retries=2", tasks=1)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["endpoint error: *cause 2", "an earlier start ended with endpoint error: *cause 0", "*cause 1"]
+        ["endpoint error: *cause 2", "an earlier start ended with this endpoint error: *cause 0", "*cause 1"]
     )
     (record,) = bench.records()
     assert [earlier["message"][-7:] for earlier in record["earlier_errors"]] == ["cause 0", "cause 1"]

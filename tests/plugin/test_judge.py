@@ -94,9 +94,9 @@ def test_a_judge_scores_and_is_counted_apart(
             f"hermes: judge wise at {judge_server.url}",
             "score     0.750 *",
             "tokens    300 in, 30 out, in 3 turns",
-            "cost      $1.50 (as the provider says)",
+            "cost      $1.50 (reported by the provider)",
             "judge     3 scored by the judge, 0 by the heuristic",
-            "judging   tokens 300 in, 30 out; cost $0.30 (as the provider says)",
+            "judging   tokens 300 in, 30 out; cost $0.30 (reported by the provider)",
         ]
     )
     result.stdout.no_fnmatch_line("besides*")
@@ -252,7 +252,7 @@ def test_a_price_that_is_not_known_cannot_be_held(
 ) -> None:
     result = run(bench, model_server, judge_server, "--hermes-judge-max-cost=1", "-n1", tasks=3)
     result.stdout.fnmatch_lines(
-        ["hermes: stopped: --hermes-judge-max-cost=1 cannot be held: the price of an answer is not known; *knows many"]
+        ["hermes: stopped: --hermes-judge-max-cost=1 cannot be kept: the price of an answer is unknown; *"]
     )
 
 
@@ -274,7 +274,7 @@ def test_processes_count_together(bench: Bench, model_server: ModelServer, judge
         [
             f"hermes: judge wise at {judge_server.url}",
             "judge     8 scored by the judge, 0 by the heuristic",
-            "judging   tokens 800 in, 80 out; cost $0.80 (as the provider says)",
+            "judging   tokens 800 in, 80 out; cost $0.80 (reported by the provider)",
         ]
     )
 
@@ -320,7 +320,7 @@ def test_another_judge_makes_another_run(bench: Bench, model_server: ModelServer
     resumed = (*arguments(model_server, judge_server)[:-1], "--hermes-resume=out")
     result = bench.run_inside(*resumed, "--hermes-judge-model=wiser")
     result.stderr.fnmatch_lines(
-        ['ERROR: cannot resume out, it is another run: judged judge was "wise" and is "wiser"*']
+        ['ERROR: cannot resume out, it is a different run: judged judge was "wise" and is "wiser"*']
     )
     result = bench.run_inside(*resumed)
     result.assert_outcomes(passed=2)

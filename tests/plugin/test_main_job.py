@@ -68,7 +68,7 @@ def test_header_and_summary(bench: Bench) -> None:
     result.stdout.fnmatch_lines(
         [
             "hermes: terminal_test, 16 tasks, model oracle*",
-            "hermes: sandbox local (*), 8 in flight in 1 process",
+            "hermes: sandbox local (*), 8 rollouts in flight in 1 process",
             "*collected 16 items",
             "terminal_test ................*",
             "score     1.000  (95 % interval 0.806 to 1.000, n = 16)",
@@ -95,7 +95,7 @@ def test_own_benchmark_in_one_file(bench: Bench) -> None:
             "mine::test_task?good? PASSED*",
             "mine::test_task?half? FAILED*",
             "mine::test_task?lenient? PASSED*",
-            "reward 0.5 is below the threshold 1; 2 turns, the agent said it was done",
+            "reward 0.5 is below the threshold 1; 2 turns, the agent finished",
         ]
     )
     rewards = {record["task"]: record["reward"] for record in bench.records()}

@@ -57,7 +57,7 @@ def test_the_tasks_are_enumerated_once_and_run_in_both_processes(bench: Bench, s
     result.assert_outcomes(passed=24)
     result.stdout.fnmatch_lines(
         [
-            "hermes: sandbox local (*), 8 in flight in 2 processes",
+            "hermes: sandbox local (*), 8 rollouts in flight in 2 processes",
             "score     1.000*n = 24)",
             "results   out/results.jsonl",
         ]
@@ -167,4 +167,4 @@ def test_collect_only_and_failures_are_as_in_one_process(bench: Bench) -> None:
     assert sum("sleeps::test_task[" in line for line in result.outlines) == 10
     result = bench.run_inside(*SLEEPS_ARGS, "--hermes-procs=2", "-n8")
     result.assert_outcomes(passed=5, failed=5)
-    result.stdout.fnmatch_lines(["reward 0 is below the threshold 1; 2 turns, the agent said it was done"])
+    result.stdout.fnmatch_lines(["reward 0 is below the threshold 1; 2 turns, the agent finished"])

@@ -77,20 +77,20 @@ def test_errors_run_again_where_that_is_wanted(bench: Bench) -> None:
     result = bench.run_inside(SLOW_BENCH, "-n8", "--hermes-run-dir=out")
     result.assert_outcomes(passed=28, failed=1, errors=1)
     result.stdout.fnmatch_lines(
-        ["go on     with the same command, --hermes-resume=out instead of --hermes-run-dir, --hermes-retry-errors"]
+        ["continue  with the same command, --hermes-resume=out instead of --hermes-run-dir, --hermes-retry-errors"]
     )
     ran = (bench.path / "log").read_text().count("\n")
     again = (SLOW_BENCH, "-n8", "--hermes-resume=out")
     # Nothing is left to do; what was found is reported, and decides.
     result = bench.run_inside(*again)
     result.assert_outcomes(passed=28, failed=1, errors=1)
-    result.stdout.fnmatch_lines(["hermes: resuming out: 30 attempts are finished"])
+    result.stdout.fnmatch_lines(["hermes: resuming out: 30 attempts finished"])
     (bench.path / "mended").touch()
     bench.run_inside(*again).assert_outcomes(passed=28, failed=1, errors=1)
     assert (bench.path / "log").read_text().count("\n") == ran
     result = bench.run_inside(*again, "--hermes-retry-errors")
     result.assert_outcomes(passed=29, failed=1)
-    result.stdout.fnmatch_lines(["hermes: resuming out: 29 attempts are finished", "passed    29 of 30 *"])
+    result.stdout.fnmatch_lines(["hermes: resuming out: 29 attempts finished", "passed    29 of 30 *"])
     result.stdout.no_fnmatch_line("go on *")
     assert (bench.path / "log").read_text().count("\n") == ran + 1
     # The last line of an attempt is the one that counts.
@@ -108,7 +108,7 @@ def test_another_run_is_not_gone_on_with(bench: Bench) -> None:
     result = bench.run_inside(*arguments)
     assert result.ret == 4
     (line,) = [line for line in result.errlines if line.startswith("ERROR")]
-    assert line.startswith("ERROR: cannot resume out, it is another run: ")
+    assert line.startswith("ERROR: cannot resume out, it is a different run: ")
     for difference in (
         'slow model was "oracle" and is "nop"',
         'slow dataset revision was "r1" and is "r2"',
@@ -118,7 +118,7 @@ def test_another_run_is_not_gone_on_with(bench: Bench) -> None:
     assert "--hermes-resume-force" in line
     assert (bench.path / "out" / "results.jsonl").read_bytes() == before
     result = bench.run_inside("--hermes-bench=terminal_test", "--hermes-resume=out")
-    result.stderr.fnmatch_lines(["ERROR: cannot resume out, it is another run: it is of slow, not of terminal_test; *"])
+    result.stderr.fnmatch_lines(["ERROR: cannot resume out, it is a different run: it ran slow, not terminal_test; *"])
     bench.run_inside(*arguments, "--hermes-resume-force", "--hermes-task=t1,t5").assert_outcomes(passed=2)
     assert sorted((record["task"], record["model"]) for record in bench.records()[2:]) == [("t1", "nop"), ("t5", "nop")]
 

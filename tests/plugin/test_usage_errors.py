@@ -26,7 +26,7 @@ INI = "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
         ((BENCH, "--hermes-model=m", "--hermes-base-url=localhost"), "base URL 'localhost' is not an http(s) address*"),
         (
             (BENCH, "--hermes-model=m", "--hermes-base-url=https://openrouter.ai/api/v1"),
-            "https://openrouter.ai/api/v1 wants a key: set OPENROUTER_API_KEY",
+            "https://openrouter.ai/api/v1 needs a key: set OPENROUTER_API_KEY",
         ),
         ((BENCH, "--hermes-task=create-fil"), "unknown task 'create-fil'; did you mean 'create-file'? known: *"),
         ((BENCH, "--hermes-skip-task=*"), "no task is left: *"),
@@ -80,12 +80,12 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_ini_file(b
         lines = bench.run_inside(BENCH, "--co", *arguments).outlines
         return next(line for line in lines if "in flight" in line).split(", ")[-1]
 
-    assert in_flight() == "4 in flight in 1 process"
+    assert in_flight() == "4 rollouts in flight in 1 process"
     bench.file("pytest.ini", f"{INI}hermes_concurrency = 5\n")
-    assert in_flight() == "5 in flight in 1 process"
+    assert in_flight() == "5 rollouts in flight in 1 process"
     bench.env(PYTEST_HERMES_CONCURRENCY="6")
-    assert in_flight() == "6 in flight in 1 process"
-    assert in_flight("--hermes-concurrency=7") == "7 in flight in 1 process"
+    assert in_flight() == "6 rollouts in flight in 1 process"
+    assert in_flight("--hermes-concurrency=7") == "7 rollouts in flight in 1 process"
 
 
 def test_a_benchmark_may_come_from_the_ini_file(bench: Bench) -> None:

@@ -43,7 +43,9 @@ def test_verdicts_and_late_sandboxes(bench: Bench) -> None:
     arguments = ("--hermes-bench=verdicts.py:Verdicts", "--hermes-dataset=somewhere", "--hermes-run-dir=out")
     result = bench.run_inside(*arguments, "--hermes-verifier=fresh")
     result.assert_outcomes(passed=1, skipped=1, errors=2)
-    result.stdout.fnmatch_lines(["hermes: not used: env.verifier (verdicts has no verifier that can run elsewhere)"])
+    result.stdout.fnmatch_lines(
+        ["hermes: not used: env.verifier (verdicts has no verifier that can run in another sandbox)"]
+    )
     by_task = {record["task"]: record for record in bench.records()}
     good = by_task["good"]
     assert (good["reward"], good["metrics"]) == (0.5, {"speed": 3.0})
@@ -96,7 +98,7 @@ SAID = {
     "names": 'Verdict.failed_tests must be texts such as ("a", "b"), not [1]',
     "text": "Verdict.files['x'] must be bytes, not 'text'; encode it",
     "outside": "Verdict.files: each path must be relative, such as logs/x.txt, and without '.' and '..', not '../x'",
-    "neither": "Verdict wants exactly one of reward and error, and neither is given",
+    "neither": "Verdict needs exactly one of reward and error, but neither is given",
 }
 
 

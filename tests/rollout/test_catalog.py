@@ -75,7 +75,7 @@ async def test_an_own_one_is_found_by_file_and_class(file: Path) -> None:
         ("terminal_tst", r"unknown benchmark 'terminal_tst'; did you mean 'terminal_test'\? known: .*file\.py:Class"),
         ("gone.py:Mine", r"no such file: gone\.py"),
         ("mine.py:Mien", r"mine\.py: unknown class 'Mien'; did you mean 'Mine'\?"),
-        ("mine.py", r"name the class as well, mine\.py:Mine"),
+        ("mine.py", r"also name the class, mine\.py:Mine"),
         ("mine.py:NotOne", "is not a subclass of pytest_hermes.Benchmark"),
         ("mine.py:Nameless", "its `name` is 'has space'"),
         ("mine.py:NoReward", r"does not define compute_reward\(\)"),

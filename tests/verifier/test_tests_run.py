@@ -52,5 +52,5 @@ async def test_the_files_that_tests_leave() -> None:
 )
 async def test_a_stream_that_tests_do_not_write_is_no_result(says: bytes) -> None:
     run = await told(says)
-    assert run.problem == "the verifier was killed before it could tell its result"
+    assert run.problem == "the verifier was killed before it could report its result"
     assert not run.files

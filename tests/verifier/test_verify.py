@@ -290,13 +290,13 @@ class TestNoResult:
         async with session_with(memory="64m") as session:
             script = "head -c 300m /dev/zero | tail | wc -c; echo 0 > /logs/verifier/reward.txt\n"
             verdict = await Agent(session).scored(script, acted=False)
-            assert verdict.error == "the tests were killed for want of memory"
+            assert verdict.error == "the tests were killed: out of memory"
 
     async def test_tests_that_did_not_run_are_no_zero(self, agent: Agent) -> None:
         script = "uvx --ctrf /logs/verifier/ctrf.json; echo 0 > /logs/verifier/reward.txt\n"
         verdict = await agent.scored(script, writes_report=True, acted=False)
         assert verdict.error is not None
-        assert verdict.error.startswith("the tests did not run: test.sh left no report of them (")
+        assert verdict.error.startswith("the tests did not run: test.sh left no report (")
         assert "uvx: command not found" in verdict.error
         # Other runners may leave none, and have run.
         ran = await agent.scored("echo '1 wrong'; echo 0 > /logs/verifier/reward.txt\n", writes_report=True)

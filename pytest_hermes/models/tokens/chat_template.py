@@ -57,9 +57,8 @@ class ChatTemplate:
         if (back := self.decode(self.encode(_PROBE)).removeprefix(" ")) != _PROBE:
             name = getattr(tokenizer, "name_or_path", "")
             raise TemplateError(
-                f"the tokenizer {name!r} does not give back the text it is given ({_PROBE!r} becomes {back!r}), so "
-                "neither prompts nor calls would be what was said: a model with such a tokenizer cannot be asked by "
-                "token ids"
+                f"the tokenizer {name!r} does not reproduce its input ({_PROBE!r} becomes {back!r}), so prompts and "
+                "calls would differ from the messages: a model with such a tokenizer cannot be asked by token ids"
             )
         self.special = frozenset(self._text.special_ids.values())
         self._arguments_as_text = False
@@ -106,7 +105,7 @@ class ChatTemplate:
                     # From the closing token on, so that what follows is not taken for the beginning of a text.
                     ids = self._text.encode(going_on[begin:])
                     return Continuation(ids, ids_of[closing], ids_of[end])
-        raise problem or TemplateError("the chat template does not render an answer that messages follow")
+        raise problem or TemplateError("the chat template does not render an answer when messages follow it")
 
     def _closing(self, messages: Messages, tools: Sequence[Mapping[str, Any]]) -> str | None:
         """Return the special token by which the template closes the last of `messages`."""

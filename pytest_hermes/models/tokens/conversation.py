@@ -88,14 +88,14 @@ class TokenConversation:
             return "the conversation begins"
         known, known_tools = self._turns[-1]
         if tools and tools != known_tools:
-            return "there are other tools"
+            return "the tools changed"
         if said[: len(known)] == known:
             return None
         pairs = enumerate(zip(said, known, strict=False))
         changed = next((index for index, (one, other) in pairs if one != other), None)
         if changed is None:
-            return f"{len(known) - len(said)} messages were dropped"
-        return f"message {changed} is another one than it was"
+            return f"messages were dropped: {len(known) - len(said)}"
+        return f"message {changed} was changed"
 
 
 def _compared(message: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -106,7 +106,7 @@ class VllmGenerate(Dialect):
         ids = [int(token) for token in told[0]] if told else [int(token) for (token,) in entries]
         by_id = [{int(key): value for key, value in entry.items()} for entry in entries]
         if len(ids) != len(by_id):
-            raise BadAnswer(f"the server told {len(by_id)} logprobs of {len(ids)} sampled tokens")
+            raise BadAnswer(f"the server returned {len(by_id)} logprobs for {len(ids)} sampled tokens")
         logprobs = [entry.get(token) for entry, token in zip(by_id, ids, strict=True)]
         reason = answer["finish_reasons"][0]
         _check_prompt(answer.get("prompt_token_ids"), prompt)
@@ -143,11 +143,11 @@ class Sglang(Dialect):
         ids, logprobs = [entry[1] for entry in told], [entry[0] for entry in told]
         count = meta.get("completion_tokens")
         if isinstance(count, int) and count != len(ids):
-            raise BadAnswer(f"the server sampled {count} tokens and told {len(ids)} logprobs")
+            raise BadAnswer(f"the server sampled {count} tokens but returned {len(ids)} logprobs")
         asked = meta.get("prompt_tokens")
         if isinstance(asked, int) and asked != len(prompt):
             # With --allow-auto-truncate it cuts a long prompt off, and says nothing else of it.
-            raise BadAnswer(f"the server was sent {len(prompt)} tokens and sampled after {asked} of them")
+            raise BadAnswer(f"the server was sent {len(prompt)} prompt tokens but used {asked} of them")
         return ids, logprobs, reason["type"] if isinstance(reason, Mapping) else reason
 
 
@@ -172,7 +172,7 @@ class Completions(Dialect):
         ids, logprobs = choice.get("token_ids"), choice["logprobs"]["token_logprobs"]
         reason = choice["finish_reason"]
         if ids is None:
-            raise BadAnswer("the server tells no token ids: return_token_ids needs vLLM 0.10.2 or later")
+            raise BadAnswer("the server returns no token ids: return_token_ids needs vLLM 0.10.2 or later")
         _check_prompt(choice.get("prompt_token_ids"), prompt)
         return ids, logprobs, reason
 
@@ -208,11 +208,11 @@ def check_parameters(dialect: Dialect, extra_body: Mapping[str, Any] | None) -> 
 def _checked(ids: Any, logprobs: Any, reason: Any) -> Sampled:
     """Return what was sampled, if it is told of every token: what is missing must not be filled up."""
     if not isinstance(ids, list) or not isinstance(logprobs, list) or len(ids) != len(logprobs):
-        raise BadAnswer(f"the server told {_count(logprobs)} logprobs of {_count(ids)} sampled tokens")
+        raise BadAnswer(f"the server returned {_count(logprobs)} logprobs for {_count(ids)} sampled tokens")
     if not isinstance(reason, str) or reason in ("abort", "error"):
-        raise BadAnswer(f"the server broke off the answer (finish_reason {reason})")
+        raise BadAnswer(f"the server aborted the answer (finish_reason {reason})")
     if not ids:
-        raise BadAnswer("the server sampled nothing")
+        raise BadAnswer("the server sampled no tokens")
     for index, (token, logprob) in enumerate(zip(ids, logprobs, strict=True)):
         if isinstance(token, bool) or not isinstance(token, int) or token < 0:
             raise BadAnswer(f"sampled token {index} has the id {token!r}")
@@ -224,7 +224,7 @@ def _checked(ids: Any, logprobs: Any, reason: Any) -> Sampled:
 
 def _check_prompt(told: Any, prompt: Sequence[int]) -> None:
     if told is not None and told != list(prompt):
-        raise BadAnswer(f"the server was sent {len(prompt)} tokens and sampled after {_count(told)} others")
+        raise BadAnswer(f"the server was sent {len(prompt)} prompt tokens but reports {_count(told)} others")
 
 
 def _not_understood(name: str, answer: Any, error: Exception) -> BadAnswer:

@@ -120,21 +120,21 @@ class TokenSource:
             check_parameters(ready.dialect, more)
         of_template = (self.settings.extra_body or {}).get(TEMPLATE_KEY)
         if more.pop(TEMPLATE_KEY, of_template) != of_template:
-            raise UsageError(f"{TEMPLATE_KEY} hold for a whole run: they belong into env.extra_body")
+            raise UsageError(f"{TEMPLATE_KEY} apply to the whole run: set them in env.extra_body")
         more["stop_token_ids"] = sorted({*ready.stop_tokens, *(more.get("stop_token_ids") or ())})
         max_tokens = parameters.get("max_tokens")
         longest = self.settings.longest()
         if longest is not None:
             left = longest - len(prompt)
             if left < 1:
-                raise ContextWindowExceeded(f"{len(prompt)} tokens, and a sequence may have {longest}")
+                raise ContextWindowExceeded(f"{len(prompt)} tokens, but a sequence may have at most {longest}")
             max_tokens = left if max_tokens is None else min(max_tokens, left)
         temperature = {"temperature": parameters["temperature"]} if parameters.get("temperature") is not None else {}
         sampled = await ready.server.sample(prompt, {"n": 1, "max_tokens": max_tokens, **temperature, **more})
         if (unknown := ready.template.unknown(sampled.ids)) is not None:
             raise BadAnswer(
-                f"the server sampled token {unknown}, which the tokenizer does not have: is it that of the server's "
-                "model (env.tokenizer_name)?"
+                f"the server sampled token {unknown}, which the tokenizer does not have: check that "
+                "env.tokenizer_name is the tokenizer of the server's model"
             )
         return sampled
 

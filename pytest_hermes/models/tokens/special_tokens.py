@@ -50,7 +50,7 @@ class SpecialTokenEscaping:
         self._twin = Tokenizer.from_str(json.dumps(spec))
         moved = [text for text, name in self._names.items() if self._twin.token_to_id(name) != ids[text]]
         if moved:
-            raise TemplateError(f"the tokenizer's token {moved[0]!r} cannot be told from text that is spelled like it")
+            raise TemplateError(f"the tokenizer's token {moved[0]!r} cannot be distinguished from the same text")
         self._index = {text: index for index, text in enumerate(self._texts)}
         #: The ids of special tokens, by their text.
         self.special_ids = {text: ids[text] for text in special}

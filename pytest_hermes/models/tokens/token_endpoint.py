@@ -19,7 +19,7 @@ _DETOKENIZE = "/detokenize"
 _PROBE = "The quick brown fox: 1 + 1 = 2"
 
 _UNDETECTED = (
-    "cannot tell how this server takes token ids; set openai.token_protocol to vllm_generate (Atropos's vLLM server), "
+    "cannot detect this server's token protocol; set openai.token_protocol to vllm_generate (Atropos's vLLM server), "
     "sglang, or completions (vllm serve)"
 )
 
@@ -71,8 +71,8 @@ class TokenEndpoint:
             return
         if isinstance(read, str) and read.strip() != _PROBE:
             raise UsageError(
-                f"the tokenizer is not that of the server's model: what is {_PROBE!r} to the one is {read[:60]!r} to "
-                "the other; name the right one with env.tokenizer_name"
+                f"the tokenizer is not that of the server's model: the server decodes the tokens of {_PROBE!r} as "
+                f"{read[:60]!r}; name the right tokenizer with env.tokenizer_name"
             )
 
     async def sample(self, prompt: Sequence[int], sampling: dict[str, Any]) -> Sampled:
@@ -84,7 +84,7 @@ class TokenEndpoint:
             answer = await self._answer(list(prompt), sampling)
         except NotFound as error:
             raise FatalError(
-                f"{self._url} is not there, or has no model {self._endpoint.name!r} (404: {error.said}): check "
+                f"{self._url} does not exist, or has no model {self._endpoint.name!r} (404: {error.said}): check "
                 f"openai.base_url, openai.model_name, and openai.token_protocol ({self.dialect.name})"
             ) from None
         except FatalError:
@@ -118,7 +118,7 @@ class TokenEndpoint:
         try:
             return await self._ask(prompt, sampling, patient=False)
         except ServerFailed:
-            said = f"{len(prompt)} tokens: the server takes all parts of them, but not all"
+            said = f"{len(prompt)} tokens: the server accepts each part of them, but not the whole"
             raise ContextWindowExceeded(said) from None
 
     async def _takes_parts(self, ids: list[int], sampling: dict[str, Any]) -> bool:

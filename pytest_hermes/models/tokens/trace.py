@@ -141,7 +141,7 @@ class TokenTrace:
     def from_json(cls, value: Mapping[str, Any]) -> TokenTrace:
         """Return the trace that `to_json` wrote. Raises ValueError for anything else."""
         if not isinstance(value, Mapping) or value.get("trace_version") != TRACE_VERSION:
-            raise ValueError(f"this is no token trace of version {TRACE_VERSION}")
+            raise ValueError(f"this is not a token trace of version {TRACE_VERSION}")
         try:
             segments = [
                 Segment(
@@ -155,7 +155,7 @@ class TokenTrace:
             ]
             return cls(segments, tuple(value["end_of_turn"]), value["superseded"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"this token trace is not whole: {type(error).__name__}: {error}") from error
+            raise ValueError(f"this token trace is incomplete: {type(error).__name__}: {error}") from error
 
 
 def digest_of(

@@ -43,8 +43,8 @@ def _of_segment(trace: TokenTrace, segment: Segment, first: int) -> Iterator[str
         sampled[turn.sampled : turn.end] = [True] * (turn.end - turn.sampled)
     for i, (token, mask, logprob) in enumerate(zip(segment.tokens, segment.masks, segment.logprobs, strict=True)):
         if type(mask) is not int or mask != (token if sampled[i] else IGNORED):
-            what = "sampled, and its token" if sampled[i] else "not sampled"
-            yield f"token {i} was {what} is {token}, but its mask is {mask!r}"
+            what = f"sampled and is {token}" if sampled[i] else "not sampled"
+            yield f"token {i} was {what}, but its mask is {mask!r}"
         if (logprob is not None) != sampled[i]:
             yield f"token {i} was {'' if sampled[i] else 'not '}sampled, but its logprob is {logprob!r}"
         elif logprob is not None and not _is_logprob(logprob):
@@ -60,9 +60,9 @@ def _layout(segment: Segment, first: int) -> str | None:
     end = 0
     for number, turn in enumerate(segment.turns, first):
         if not all(type(value) is int for value in (turn.number, turn.begin, turn.sampled, turn.end)):
-            return f"turn {number} does not say where it stands"
+            return f"turn {number} has no position"
         if turn.number != number:
-            return f"turn {turn.number} stands where turn {number} should"
+            return f"turn {turn.number} is in the place of turn {number}"
         if turn.begin != end or not turn.begin <= turn.sampled < turn.end or turn.sampled == 0:
             return f"turn {number} spans {turn.begin}, {turn.sampled}, {turn.end}; the one before ends at {end}"
         end = turn.end
@@ -77,7 +77,7 @@ def _of_turn(trace: TokenTrace, segment: Segment, turn: Turn) -> Iterator[str]:
     except (struct.error, TypeError) as error:
         digest = f"({error})"
     if digest != turn.digest:
-        yield f"turn {turn.number} is not what the server was sent and gave"
+        yield f"turn {turn.number} does not match what the server was sent and returned"
     if turn.stop_token is not None and ids[-1] != turn.stop_token:
         yield f"turn {turn.number} ends with token {ids[-1]}, not with {turn.stop_token}"
     ends = {turn.stop_token, *trace.end_of_turn}

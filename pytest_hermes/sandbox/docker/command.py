@@ -113,7 +113,7 @@ class ContainerCommand(WrappedCommand):
             code, said = await self._run_killer()
             if is_about_the_shell(said):
                 # What the agent broke, the end of its container repairs.
-                _logger.warning("a command goes on although it should end: %s", first_line(said))
+                _logger.warning("a command still runs although it should have ended: %s", first_line(said))
             elif code != 0:
                 raise InfrastructureError(
                     f"a command cannot be killed within its container: {first_line(said) or 'it does not end'}",

@@ -87,7 +87,7 @@ def start_container(engine: Engine, container: str, image: str) -> None:
 def cannot_start(why: str, image: str) -> HermesError:
     """Return what to raise for a container that did not start; `why` are the words of the engine, or of its init."""
     if "exec format error" in why.lower():
-        return Unsupported(f"the image {image} is made for another architecture than this Docker engine runs")
+        return Unsupported(f"the image {image} is built for a different architecture than that of this Docker engine")
     if '"/bin/sh"' in why or "exec /bin/sh failed" in why:
         return InfrastructureError(
             f"the image {image} has no shell (/bin/sh), which every sandbox needs; use another", kind="image"

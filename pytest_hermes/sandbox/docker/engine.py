@@ -29,7 +29,7 @@ _AT_ONCE = 16
 _REQUEST_TIMEOUT = 120
 _END_TIMEOUT = 5.0
 
-_WHAT_TO_DO = "start Docker, or set DOCKER_HOST to an engine that runs"
+_WHAT_TO_DO = "start Docker, or set DOCKER_HOST to a running engine"
 
 _logger = logging.getLogger(__name__)
 
@@ -156,9 +156,9 @@ class Engine:
 
         try:
             if count := remove_containers(self.client, is_dead):
-                _logger.info("removed %d containers that ended processes had left", count)
+                _logger.info("removed containers left by processes that have ended: %d", count)
         except (docker.errors.DockerException, requests.RequestException) as error:
-            _logger.warning("cannot look for containers that ended processes have left: %s", root_cause(error))
+            _logger.warning("cannot look for containers left by processes that have ended: %s", root_cause(error))
 
 
 def _facts(said: dict[str, Any]) -> EngineFacts:

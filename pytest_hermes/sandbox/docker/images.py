@@ -127,7 +127,7 @@ def _pulled(engine: Engine, name: str, platform: str | None) -> Image:
         if failed:
             raise InfrastructureError(f"{what}: {first_line(failed)}", kind="image")
         if (image := _found(engine, name)) is None:
-            raise InfrastructureError(f"the image {name!r} was pulled and is not there", kind="image")
+            raise InfrastructureError(f"the image {name!r} was pulled but is not there", kind="image")
         return image
 
 

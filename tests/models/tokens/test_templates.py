@@ -113,7 +113,7 @@ def test_a_template_that_closes_only_what_is_last_cannot_go_on(tmp_path: Any, to
 
     written = "{% for m in messages %}<|im_start|>{{ m.content }}{{ '<|end|>' if loop.last }}{% endfor %}"
     template = ChatTemplate(AutoTokenizer.from_pretrained(str(make_tokenizer(tmp_path, written))))
-    with pytest.raises(TemplateError, match="does not render an answer that messages follow"):
+    with pytest.raises(TemplateError, match="does not render an answer when messages follow"):
         template.continuation([*ASKED, {"role": "assistant", "content": "Yes."}], ASKED, ())
 
 
@@ -133,7 +133,7 @@ async def test_a_template_that_rewrites_what_was_said_begins_a_segment(tmp_path:
     assert problems(model.trace) == []
     assert [segment.why for segment in model.trace.segments] == [
         "the conversation begins",
-        "the chat template does not render an answer that messages follow",
+        "the chat template does not render an answer when messages follow it",
     ]
 
 

@@ -99,6 +99,6 @@ def test_special_tokens_are_the_templates_alone(kind: str) -> None:
 
 async def test_a_tokenizer_that_loses_text_is_refused(serving: Callable[..., Any]) -> None:
     _, source = serving("chatml", load_tokenizer=lambda: piece_tokenizer("wordpiece", MARKED))
-    with pytest.raises(UsageError, match="does not give back the text it is given"):
+    with pytest.raises(UsageError, match="does not reproduce its input"):
         await source.prepare()
     await source.close()

@@ -99,9 +99,9 @@ def test_a_turn_that_ends_twice_is_found() -> None:
 
 def test_nothing_sampled_is_nothing_to_train_on() -> None:
     assert problems(TokenTrace()) == ["nothing was sampled"]
-    with pytest.raises(ValueError, match="no token trace of version 1"):
+    with pytest.raises(ValueError, match="not a token trace of version 1"):
         TokenTrace.from_json({"segments": []})
     broken = copy.deepcopy(TokenTrace().to_json())
     del broken["segments"]
-    with pytest.raises(ValueError, match="not whole"):
+    with pytest.raises(ValueError, match="incomplete"):
         TokenTrace.from_json(broken)

@@ -78,7 +78,7 @@ async def test_without_bwrap_there_is_no_isolation_and_the_reason_is_said(tmp_pa
     assert await _python(script, PATH=str(tmp_path)) == [
         "local (no isolation: bwrap is not on PATH)",
         "works False",
-        "UsageError isolation 'bubblewrap' cannot be had: bwrap is not on PATH",
+        "UsageError isolation 'bubblewrap' is not available: bwrap is not on PATH",
     ]
     (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: No permissions' >&2; exit 1\n")
     (tmp_path / "bwrap").chmod(0o755)
