@@ -75,7 +75,7 @@ def test_costs_that_are_not_known_are_not_nothing(bench: Bench, model_server: Mo
 def test_a_sum_with_unknown_parts_says_so(bench: Bench, model_server: ModelServer) -> None:
     model_server.script = lambda body: answer(cost=None if "number 0" in str(body["messages"]) else 0.615)
     result = run(bench, model_server, tasks=3)
-    result.stdout.fnmatch_lines(["cost      at least $1.23; 1 attempt unknown"])
+    result.stdout.fnmatch_lines(["cost      at least $1.23; unknown for 1 attempt"])
 
 
 @pytest.mark.parametrize("cost", [-1, "free", True, "NaN"])
