@@ -359,7 +359,7 @@ def test_processes_share_a_run_s_time(bench: Bench, model_server: ModelServer) -
     model_server.play(answer("sleep 300"))
     result = run(bench, model_server, "--hermes-max-seconds=6", "--hermes-procs=2", "-n", "4", tasks=12)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    assert [line for line in result.outlines if line.strip()][-1].startswith("hermes: stopped: the 6 s for the run")
+    assert [line for line in result.outlines if line.strip()][-1].startswith("hermes: stopped: the run's 6 s are over")
     assert {record["error"]["kind"] for record in bench.records()} == {"budget"}
     assert len(bench.records()) == 4
 
