@@ -226,7 +226,7 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
     # What Atropos's loop asks of the run-api, and does at each round.
 
     async def _register_env(self) -> dict[str, Any]:
-        said = await self.trainer.register(
+        answer = await self.trainer.register(
             {
                 "max_token_length": self.config.max_token_length or _DEFAULT_LENGTH,
                 "desired_name": self.config.wandb_name or self.name or type(self).__name__,
@@ -235,9 +235,9 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
                 "group_size": self.config.group_size,
             }
         )
-        if self.config.total_steps == said["num_steps"] == -1:
+        if self.config.total_steps == answer["num_steps"] == -1:
             raise UsageError("neither the trainer nor env.total_steps sets the number of steps")
-        return said
+        return answer
 
     async def register_env(self) -> None:
         """Register with the run-api; wait for a trainer if there is none yet.
@@ -264,9 +264,9 @@ class HermesAgentBaseEnv(BaseEnv):  # type: ignore[misc,unused-ignore]
     async def setup_wandb(self) -> None:
         if not wandb_use.wanted(self.config):
             return
-        said = await self.trainer.wandb_info()
-        self.wandb_project, self.wandb_group = said["project"], said["group"]
-        wandb_use.start(self.config, name=self.config.wandb_name, project=said["project"], group=said["group"])
+        answer = await self.trainer.wandb_info()
+        self.wandb_project, self.wandb_group = answer["project"], answer["group"]
+        wandb_use.start(self.config, name=self.config.wandb_name, project=answer["project"], group=answer["group"])
 
     async def env_step_checks(self) -> None:
         """Look whether the trainer went on, and do what is due: an evaluation, a checkpoint, metrics.

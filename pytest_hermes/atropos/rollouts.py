@@ -130,8 +130,8 @@ class RolloutRunner:
             watchdog=self.watchdog,
             make_judging=self.judging,
             on_record=lambda record: None,
-            on_undeclared_reward=lambda said: self._tell_once(
-                f"{said}; such rewards are sent as they are (reward_range declares them)", about="reward_range"
+            on_undeclared_reward=lambda message: self._tell_once(
+                f"{message}; such rewards are sent as they are (reward_range declares them)", about="reward_range"
             ),
         )
         await asyncio.to_thread(run.start)

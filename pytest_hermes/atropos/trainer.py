@@ -63,16 +63,16 @@ class TrainerLink:
 
     async def register(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Register an environment and return what the run-api says of it, once there is a trainer."""
-        said = await self._once_there_is_a_trainer(
-            lambda: self.api.post("/register-env", request), lambda said: said["status"] == "success"
+        answer = await self._once_there_is_a_trainer(
+            lambda: self.api.post("/register-env", request), lambda answer: answer["status"] == "success"
         )
-        self.env_id = said["env_id"]
-        return said
+        self.env_id = answer["env_id"]
+        return answer
 
     async def wandb_info(self) -> dict[str, Any]:
         """Return the trainer's `project` and `group` in wandb, once there is a trainer."""
         return await self._once_there_is_a_trainer(
-            lambda: self.api.get("/wandb_info"), lambda said: said["project"] is not None
+            lambda: self.api.get("/wandb_info"), lambda answer: answer["project"] is not None
         )
 
     async def _once_there_is_a_trainer(
@@ -80,13 +80,13 @@ class TrainerLink:
     ) -> dict[str, Any]:
         """Ask, once a second, until the answer is one that there is with a trainer, and return it."""
         for tried in itertools.count():
-            said = await ask()
-            if ready(said):
+            answer = await ask()
+            if ready(answer):
                 break
             if tried % _TRIES == 0:
                 log.info("waiting for a trainer at %s", self.api.url)
             await asyncio.sleep(1)
-        return said
+        return answer
 
     async def batch(self, size: int, group_size: int) -> tuple[int, int | None]:
         """Return the rollouts of a batch and the tokens that a sequence stays below, None when the trainer says none.
@@ -94,25 +94,25 @@ class TrainerLink:
         `size` is the batch's where the trainer does not say. Raises UsageError when nobody does, or groups of
         `group_size` are larger.
         """
-        said = await self.api.get("/info")
-        size = size if said["batch_size"] == -1 else said["batch_size"]
+        answer = await self.api.get("/info")
+        size = size if answer["batch_size"] == -1 else answer["batch_size"]
         if size == -1:
             raise UsageError("neither the trainer nor env.batch_size sets the number of rollouts in a batch")
         if group_size > size:
             raise UsageError(f"env.group_size is {group_size}, more than the trainer's batch of {size}")
-        return size, None if said["max_token_len"] == -1 else said["max_token_len"]
+        return size, None if answer["max_token_len"] == -1 else answer["max_token_len"]
 
     async def status(self, step: int) -> dict[str, Any]:
         """Return how far the trainer is, after `step`. Raises RunFailed when the run-api is gone or another one."""
         try:
-            said: dict[str, Any] = await self.api.get("/status-env", {"env_id": self.env_id})
+            answer: dict[str, Any] = await self.api.get("/status-env", {"env_id": self.env_id})
         except InfrastructureError as error:
             if not await self.api.answers():
                 raise RunFailed(str(error)) from None
             raise self._started_anew(str(error)) from None
-        if (now := said["current_step"]) < step:
+        if (now := answer["current_step"]) < step:
             raise self._started_anew(f"step {now} after step {step}")
-        return said
+        return answer
 
     def _started_anew(self, sign: str) -> RunFailed:
         """Return what ends a run whose server does not know it any more, and may know another one by its number."""

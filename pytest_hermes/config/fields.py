@@ -201,8 +201,8 @@ def must_be(section: type[BaseModel], name: str) -> str | None:
     field = section.model_fields[name]
     parts = get_args(field.annotation) if get_origin(field.annotation) in _UNIONS else ()
     entries = [*(entry for part in parts for entry in getattr(part, "__metadata__", ())), *field.metadata]
-    if said := [entry.text for entry in entries if isinstance(entry, MustBe)]:
-        return said[-1]
+    if texts := [entry.text for entry in entries if isinstance(entry, MustBe)]:
+        return texts[-1]
     choices = [_choices(kind) for kind in types_of(field.annotation) if kind is not NoneType]
     words = [word for some in choices for word in some]
     return " or ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if all(choices) and words else None

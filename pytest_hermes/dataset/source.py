@@ -110,8 +110,8 @@ def _export(request: dict[str, Any], name: str) -> dict[str, Any]:
     try:
         answer = json.loads(process.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        said = process.stderr.decode(errors="replace").strip().splitlines()
-        why = said[-1] if said else f"exit code {process.returncode}"
+        lines = process.stderr.decode(errors="replace").strip().splitlines()
+        why = lines[-1] if lines else f"exit code {process.returncode}"
         raise UsageError(f"cannot read the dataset {name!r}: {why}") from None
     if "error" in answer:
         raise UsageError(str(answer["error"]))

@@ -83,9 +83,9 @@ class Endpoint:
             body.setdefault("tools", rest.pop("tools"))
 
         async def ask(client: Any) -> Any:
-            said = await client.chat.completions.create(model=self.name, messages=[], extra_body=body, **rest)
+            answer = await client.chat.completions.create(model=self.name, messages=[], extra_body=body, **rest)
             self.answered = True
-            return check_completion(self._asked, said)
+            return check_completion(self._asked, answer)
 
         return await self._patiently(ask)
 
@@ -164,8 +164,8 @@ class Endpoint:
         except openai.APIStatusError as error:
             self.answered = True
             response = error.response
-            said = response.text or response.reason_phrase
-            raise status_fault(self._asked, error.status_code, error.body, said, response.headers) from None
+            message = response.text or response.reason_phrase
+            raise status_fault(self._asked, error.status_code, error.body, message, response.headers) from None
         except TimeoutError:
             raise Fault(f"{self.address} did not answer within {limit:g} s") from None
         except openai.APIConnectionError as error:
@@ -173,8 +173,8 @@ class Endpoint:
         except json.JSONDecodeError as error:
             raise not_a_completion(self._asked, error.doc) from None
         except openai.OpenAIError as error:
-            said = self._asked.clean(str(error))
-            raise InfrastructureError(f"{self.address}: {first_line(said)}", kind="endpoint") from None
+            message = self._asked.clean(str(error))
+            raise InfrastructureError(f"{self.address}: {first_line(message)}", kind="endpoint") from None
         self.answered = True
         return answer
 

@@ -82,17 +82,17 @@ class ServerFailed(InfrastructureError):
 def status_fault(asked: Asked, status: int, body: Any, text: str, headers: Mapping[str, str]) -> Exception:
     """Return what an answer with an error's status means; `body` is its JSON, if it had any, `text` the whole."""
     # The client hands over `error` of a body that has it, and the text of one that is no JSON.
-    said, code = (body, "") if isinstance(body, str) and body.strip() != text.strip() else _read_error(body)
-    if not said:
+    detail, code = (body, "") if isinstance(body, str) and body.strip() != text.strip() else _read_error(body)
+    if not detail:
         title = _TITLE.search(text)  # the first line of a proxy's page says nothing
-        said = title[1] if title else text
-    said = first_line(asked.clean(said)) or "an empty body"
-    if status in (400, 413) and _TOO_LONG.search(f"{said} {code}"):
-        return ContextWindowExceeded(said)
+        detail = title[1] if title else text
+    detail = first_line(asked.clean(detail)) or "an empty body"
+    if status in (400, 413) and _TOO_LONG.search(f"{detail} {code}"):
+        return ContextWindowExceeded(detail)
     if status in (401, 402, 403, 404) or code == _NO_CREDIT:
-        refusal = f"{_refusal(asked, 402 if code == _NO_CREDIT else status)} ({status}: {said})"
-        return NotFound(refusal, said) if status == 404 else FatalError(refusal)
-    message = f"{asked.address} answered {status}: {said}" + (f" ({code})" if code else "")
+        refusal = f"{_refusal(asked, 402 if code == _NO_CREDIT else status)} ({status}: {detail})"
+        return NotFound(refusal, detail) if status == 404 else FatalError(refusal)
+    message = f"{asked.address} answered {status}: {detail}" + (f" ({code})" if code else "")
     if is_transient(status):
         retry_after = read_retry_after(headers.get("retry-after"))
         return Fault(message, status=status, retry_after=retry_after)
@@ -129,12 +129,12 @@ def check_completion(asked: Asked, completion: Any) -> Any:
     raise not_a_completion(asked, completion if isinstance(completion, str) else _shown(error or completion))
 
 
-def not_a_completion(asked: Asked, said: str) -> Exception:
-    """Return what a 200 means whose body, `said`, is something else."""
-    said = asked.clean(said)
-    if _TOO_LONG.search(said):
-        return ContextWindowExceeded(first_line(said))
-    line = repr(first_line(said)) if said.strip() else "an empty body"
+def not_a_completion(asked: Asked, body: str) -> Exception:
+    """Return what a 200 means if its `body` is not a completion."""
+    body = asked.clean(body)
+    if _TOO_LONG.search(body):
+        return ContextWindowExceeded(first_line(body))
+    line = repr(first_line(body)) if body.strip() else "an empty body"
     return InfrastructureError(f"the answer of {asked.address} is not a chat completion: {line}", kind="endpoint")
 
 
@@ -159,14 +159,14 @@ def connection_fault(asked: Asked, error: BaseException) -> Fault:
     """Return what broke a connection, in the operating system's words where it has any."""
     chain = list(_causes(error))
     reason = next((_os_reason(cause) for cause in reversed(chain) if _os_reason(cause)), "")
-    said = reason or next((first_line(str(cause)) for cause in reversed(chain) if str(cause).strip()), "")
+    detail = reason or next((first_line(str(cause)) for cause in reversed(chain) if str(cause).strip()), "")
     # By name: which of httpx and httpx2 raises them depends on the version of openai.
     kinds = {type(cause).__name__ for cause in chain}
     unreachable = not kinds.isdisjoint({"ConnectError", "ConnectTimeout"})
     if "ConnectTimeout" in kinds:
-        said = f"no connection within {CONNECT_SECONDS:g} s"
+        detail = f"no connection within {CONNECT_SECONDS:g} s"
     broke = f"cannot reach {asked.address}" if unreachable else f"the connection to {asked.address} broke"
-    return Fault(f"{broke}: {asked.clean(said) or type(error).__name__}", unreachable=unreachable)
+    return Fault(f"{broke}: {asked.clean(detail) or type(error).__name__}", unreachable=unreachable)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

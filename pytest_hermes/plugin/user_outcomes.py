@@ -44,8 +44,8 @@ def _assertion(error: AssertionError) -> str:
     """Return an assertion's message; without one, the line that stands in the file."""
     frame = _raised_in(error)
     line = linecache.getline(frame.filename, frame.lineno or 0).strip()
-    said = text_of(error).strip() or line or "an assertion failed"
-    return f"{said} ({raised_at(error)})"
+    message = text_of(error).strip() or line or "an assertion failed"
+    return f"{message} ({raised_at(error)})"
 
 
 def _raised_in(error: BaseException) -> traceback.FrameSummary:

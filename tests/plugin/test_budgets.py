@@ -75,7 +75,7 @@ def test_costs_that_are_not_known_are_not_nothing(bench: Bench, model_server: Mo
 def test_a_sum_with_unknown_parts_says_so(bench: Bench, model_server: ModelServer) -> None:
     model_server.script = lambda body: answer(cost=None if "number 0" in str(body["messages"]) else 0.615)
     result = run(bench, model_server, tasks=3)
-    result.stdout.fnmatch_lines(["cost      at least $1.23; 1 attempt unknown"])
+    result.stdout.fnmatch_lines(["cost      at least $1.23; unknown for 1 attempt"])
 
 
 @pytest.mark.parametrize("cost", [-1, "free", True, "NaN"])
@@ -293,7 +293,7 @@ def test_a_budget_in_tokens_needs_counts(bench: Bench, model_server: ModelServer
     model_server.play({**answer("true"), "usage": None})
     result = run(bench, model_server, "--hermes-max-tokens=1000", "-n1", tasks=5)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["hermes: stopped: --hermes-max-tokens=1000 cannot be held: *"])
+    result.stdout.fnmatch_lines(["hermes: stopped: --hermes-max-tokens=1000 cannot be kept: *"])
     assert len(model_server.requests) == 1
 
 
@@ -359,7 +359,7 @@ def test_processes_share_a_run_s_time(bench: Bench, model_server: ModelServer) -
     model_server.play(answer("sleep 300"))
     result = run(bench, model_server, "--hermes-max-seconds=6", "--hermes-procs=2", "-n", "4", tasks=12)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    assert [line for line in result.outlines if line.strip()][-1].startswith("hermes: stopped: the 6 s for the run")
+    assert [line for line in result.outlines if line.strip()][-1].startswith("hermes: stopped: the run's 6 s are over")
     assert {record["error"]["kind"] for record in bench.records()} == {"budget"}
     assert len(bench.records()) == 4
 

@@ -161,7 +161,7 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "__init__ wants an argument": (
         method("def __init__(self, path):", "pass"),
-        "m.py:M: M.__init__() (m.py:9) must work without arguments, *: missing a required argument: 'path'",
+        "m.py:M: M.__init__() (m.py:9) must work without arguments: missing a required argument: 'path'",
     ),
     "__init__ raises": (
         method("def __init__(self):", "self.rows = open('/no/such/file')"),

@@ -145,7 +145,7 @@ def test_interrupted(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("-n2", "--hermes-procs=3"), "--hermes-procs=3 is more than the 2 rollouts in flight; raise -n as well"),
+        (("-n2", "--hermes-procs=3"), "--hermes-procs=3 is more than the 2 rollouts in flight; also raise -n"),
         (("--hermes-procs=2", "-p", "no:xdist"), "--hermes-procs needs pytest-xdist, which is not active"),
     ],
 )

@@ -91,7 +91,7 @@ def test_errors_run_again_where_that_is_wanted(bench: Bench) -> None:
     result = bench.run_inside(*again, "--hermes-retry-errors")
     result.assert_outcomes(passed=29, failed=1)
     result.stdout.fnmatch_lines(["hermes: resuming out: 29 attempts finished", "passed    29 of 30 *"])
-    result.stdout.no_fnmatch_line("go on *")
+    result.stdout.no_fnmatch_line("continue *")
     assert (bench.path / "log").read_text().count("\n") == ran + 1
     # The last line of an attempt is the one that counts.
     assert len(bench.records()) == 31
@@ -132,7 +132,7 @@ def test_what_cannot_be_resumed(bench: Bench) -> None:
         ("--hermes-resume=nowhere",): "there is no run to resume in nowhere: run.json: No such file or directory",
         ("--hermes-resume=empty",): "there is no run to resume in empty: run.json: *",
         ("--hermes-resume=damaged",): "cannot resume damaged: its run.json is damaged*",
-        ("--hermes-resume=a", "--hermes-run-dir=b"): "a run that is resumed goes on in its own folder: *",
+        ("--hermes-resume=a", "--hermes-run-dir=b"): "a resumed run continues in its own folder: *",
         ("--hermes-retry-errors",): "--hermes-retry-errors needs --hermes-resume",
         ("--hermes-resume-force",): "--hermes-resume-force needs --hermes-resume",
     }

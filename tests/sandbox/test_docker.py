@@ -170,7 +170,7 @@ async def test_an_image_of_another_architecture_is_not_supported(docker_image: s
     (tmp_path / "foreign").chmod(0o755)
     (tmp_path / "Dockerfile").write_text(f"FROM {docker_image}\nCOPY foreign /bin/busybox\n")
     sandbox = DockerSandbox(SandboxSpec(build_context=tmp_path), name="x")
-    with pytest.raises(Unsupported, match="made for another architecture than this Docker engine runs"):
+    with pytest.raises(Unsupported, match="built for a different architecture than that of this Docker engine"):
         await sandbox.start()
     await sandbox.close()
 

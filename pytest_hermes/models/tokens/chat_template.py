@@ -162,11 +162,11 @@ class ChatTemplate:
         return [
             {
                 **self._text.guard(
-                    {k: v for k, v in said.items() if k != "role"}, all_added=said["role"] not in _SPEAKERS
+                    {k: v for k, v in message.items() if k != "role"}, all_added=message["role"] not in _SPEAKERS
                 ),
-                "role": said["role"],
+                "role": message["role"],
             }
-            for said in map(for_template, messages)
+            for message in map(for_template, messages)
         ]
 
     def _render(self, messages: Messages, tools: Sequence[Mapping[str, Any]], *, prompt: bool) -> str:
@@ -178,8 +178,8 @@ class ChatTemplate:
                 if not any(message.get("tool_calls") for message in messages):
                     raise
         # Some templates (DeepSeek's) put arguments together with text, so they must be text.
-        said = [_with_texts(message) for message in messages]
-        text = render(self._tokenizer, said, schemas, add_generation_prompt=prompt, **self._options)
+        with_texts = [_with_texts(message) for message in messages]
+        text = render(self._tokenizer, with_texts, schemas, add_generation_prompt=prompt, **self._options)
         self._arguments_as_text = True
         return text
 
@@ -194,17 +194,17 @@ def render(tokenizer: Any, messages: Messages, tools: Any, **options: Any) -> st
 
 def for_template(message: Mapping[str, Any]) -> dict[str, Any]:
     """Return a message as chat templates expect it: texts for contents, objects for arguments, one reasoning field."""
-    said = {**message, "content": "" if message.get("content") is None else message["content"]}
-    if "reasoning" in said:
-        said.setdefault("reasoning_content", said.pop("reasoning"))
-    if said.get("reasoning_content"):
+    prepared = {**message, "content": "" if message.get("content") is None else message["content"]}
+    if "reasoning" in prepared:
+        prepared.setdefault("reasoning_content", prepared.pop("reasoning"))
+    if prepared.get("reasoning_content"):
         # gpt-oss's name for it, and its template takes no content beside it where there are calls. It must not be left
         # out then: transformers would fill it in.
-        alone = not (said["content"] and said.get("tool_calls"))
-        said.setdefault("thinking", said["reasoning_content"] if alone else "")
-    if said.get("tool_calls"):
-        said["tool_calls"] = [_call(call) for call in said["tool_calls"]]
-    return said
+        alone = not (prepared["content"] and prepared.get("tool_calls"))
+        prepared.setdefault("thinking", prepared["reasoning_content"] if alone else "")
+    if prepared.get("tool_calls"):
+        prepared["tool_calls"] = [_call(call) for call in prepared["tool_calls"]]
+    return prepared
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,12 +44,12 @@ class TokenConversation:
         The tools of a conversation are those it began with: a request without any lets the model call none, but what
         it was told of them stays said.
         """
-        said = [_compared(message) for message in messages]
-        if self._turns and said == self._turns[-1][0][:-1] and (not tools or tools == self._turns[-1][1]):
+        compared = [_compared(message) for message in messages]
+        if self._turns and compared == self._turns[-1][0][:-1] and (not tools or tools == self._turns[-1][1]):
             # The agent asks the same again, so it did not use the answer.
             self.trace.take_back()
             self._turns.pop()
-        why = self._why_anew(said, tools)
+        why = self._why_anew(compared, tools)
         if why is None:
             known, tools = self._turns[-1]
             segment = self.trace.segments[-1]
@@ -83,18 +83,18 @@ class TokenConversation:
             return last
         return last if last in self._template.special and sampled.finish_reason == "stop" else None
 
-    def _why_anew(self, said: list[Any], tools: Tools | None) -> str | None:
+    def _why_anew(self, compared: list[Any], tools: Tools | None) -> str | None:
         if not self._turns:
             return "the conversation begins"
         known, known_tools = self._turns[-1]
         if tools and tools != known_tools:
             return "the tools changed"
-        if said[: len(known)] == known:
+        if compared[: len(known)] == known:
             return None
-        pairs = enumerate(zip(said, known, strict=False))
+        pairs = enumerate(zip(compared, known, strict=False))
         changed = next((index for index, (one, other) in pairs if one != other), None)
         if changed is None:
-            return f"messages were dropped: {len(known) - len(said)}"
+            return f"messages were dropped: {len(known) - len(compared)}"
         return f"message {changed} was changed"
 
 

@@ -168,14 +168,14 @@ class TokenExactModel:
             raise InfrastructureError(str(error), kind="tokens") from None
         sampled = await self._source.sample(prompt.ids, parameters)
         before = ready.template.decode(prompt.ids[-_PROMPT_END:])
-        said = self._message(ready, conversation, sampled, before, tools)
-        answer = {"role": "assistant", "content": said.content, "tool_calls": list(said.tool_calls or ())}
+        message = self._message(ready, conversation, sampled, before, tools)
+        answer = {"role": "assistant", "content": message.content, "tool_calls": list(message.tool_calls or ())}
         conversation.answered(prompt, messages, answer, sampled)
         reason = sampled.finish_reason
-        if reason == "stop" and said.tool_calls:
+        if reason == "stop" and message.tool_calls:
             reason = "tool_calls"
         usage = completion.Tokens(len(prompt.ids), len(sampled.ids))
-        return completion.Completion([completion.Choice(said, reason)], usage)
+        return completion.Completion([completion.Choice(message, reason)], usage)
 
     def _message(
         self,

@@ -118,8 +118,8 @@ class TokenEndpoint:
         try:
             return await self._ask(prompt, sampling, patient=False)
         except ServerFailed:
-            said = f"{len(prompt)} tokens: the server accepts each part of them, but not the whole"
-            raise ContextWindowExceeded(said) from None
+            message = f"{len(prompt)} tokens: the server accepts each part of them, but not the whole"
+            raise ContextWindowExceeded(message) from None
 
     async def _takes_parts(self, ids: list[int], sampling: dict[str, Any]) -> bool:
         middle = len(ids) // 2
