@@ -23,6 +23,10 @@ class ToolArguments(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+#: The earlier name of `ToolArguments`.
+Arguments = ToolArguments
+
+
 def _without_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("text without NUL characters")
