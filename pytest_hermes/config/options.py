@@ -93,6 +93,27 @@ class Option:
     #: The field of the configuration that it sets, as `section.field`.
     sets: str = ""
 
+    def read(self, value: object) -> Any:
+        """Return a value that a script has set, checked. Raises ValueError."""
+        given = f"Options.{self.name}={value!r}"
+        if self.parse is None:
+            if not isinstance(value, bool):
+                raise ValueError(f"{given}: must be True or False")
+            return value
+        if value is None or (self.name == "set" and not value):
+            return value
+        try:
+            if self.name == "set":
+                pairs = [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+                return tuple(("Options.set", pair) if isinstance(pair, str) else tuple(pair) for pair in pairs)
+            if self.parse is _names and not isinstance(value, str):
+                value = ",".join(map(str, value))  # type: ignore[call-overload]
+            return self.parse(str(value.value if isinstance(value, Enum) else value))
+        except TypeError:
+            raise ValueError(f"{given}: must be a text, or a list of texts") from None
+        except ValueError as error:
+            raise ValueError(f"{given}: {error}") from None
+
     @property
     def flag(self) -> str:
         return "--hermes-" + self.name.replace("_", "-")
@@ -305,11 +326,15 @@ class Options:
 
     # fmt: on
 
-    def __post_init__(self) -> None:
-        """Take a text for a list of names, as the command line does: a script easily leaves out the parentheses."""
-        for option in OPTIONS:
-            if option.parse is _names and isinstance(value := getattr(self, option.name), str):
-                object.__setattr__(self, option.name, _names(value))
+    def checked(self) -> Options:
+        """Return the options of a script as the command line would have read them: `"2"` is 2 where a number belongs.
+
+        Raises ValueError, naming the option, for a value that the command line would not take either.
+        """
+        values = {option.name: option.read(getattr(self, option.name)) for option in OPTIONS}
+        if not values["bench"]:
+            raise ValueError("Options.bench must name at least one benchmark")
+        return replace(self, **values)
 
     @property
     def has_budget(self) -> bool:

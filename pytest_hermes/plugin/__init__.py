@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ..config.options import DEFAULT_IN_FLIGHT
+from ..core.one_line import described, first_line, text_of
 from ..runs.selection import Selection
 from . import hookspecs
 from .abort_reason import abort_reasons_of
@@ -30,7 +31,7 @@ from .fixtures import (  # noqa: F401  pytest finds fixtures in the plugin's mod
     sandbox,
     tool_context,
 )
-from .items import CALL, RUN
+from .items import CALL, REASON, RUN
 from .node_ids import parse_node_id
 from .options import Options, add_options, check_flags, check_without_benchmark, read_options
 
@@ -141,12 +142,25 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    if call.excinfo is not None and not item.config.option.fulltrace and not item.config.option.usepdb:
+    if call.excinfo is not None and not _wants_all(item.config):
         _end_in_the_load_errors(call.excinfo.value)
     report = yield
     if report.when == "call":
         item.stash[CALL] = report.outcome
+        if call.excinfo is not None:
+            item.stash[REASON] = _reason(call.excinfo.value)
     return report
+
+
+def _reason(error: BaseException) -> str:
+    """Return why a test did not pass, in one line; what pytest itself raises is only its message."""
+    outcomes = (pytest.skip.Exception, pytest.fail.Exception, pytest.xfail.Exception)
+    return (first_line(text_of(error)) if isinstance(error, outcomes) else "") or described(error)
+
+
+def _wants_all(config: pytest.Config) -> bool:
+    """Whether the user asked for whole tracebacks; the plugins that have these options may be disabled."""
+    return bool(config.getoption("fulltrace", False) or config.getoption("usepdb", False))
 
 
 def _end_in_the_load_errors(error: BaseException) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 import pytest
 
 from ..background import on_loop
-from ..errors import FatalError
+from ..errors import FatalError, UsageError
 from ..judging import Judging
 from ..result import AgentResult
 from ..rollout.agent import AgentModel, AgentTask
@@ -24,14 +24,14 @@ from ..rollout.plan import AttemptPlan, PlannedTask
 from ..rollout.record import ErrorInfo
 from ..runs.configuration import sandbox_of, tools_of
 from ..sandbox.protocol import Sandbox
-from ..task import SandboxSpec, Task
+from ..task import Limits, SandboxSpec, Task
 from ..tools.bridge import wait_for_sync
 from ..tools.context import ToolContext
 from ..tools.session import SandboxSession
 from ..tools.toolsets import resolve_toolsets
 from .agent_session import agent_session, without_traceback
 from .captured_output import add_sections
-from .items import CALL
+from .items import CALL, REASON
 from .outcomes import properties_of
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class AgentFixture:
         self._agents = sandbox.agents
         self._agent = OnDemandAgent(self._agents.options.infra_retries or 0)
         self._rollout: Future[Rollout] | None = None
+        self._ended = False
         with without_traceback():
             self._source = self._agents.source
         self._draw(True)
@@ -147,6 +148,12 @@ class AgentFixture:
         `oracle` model to play. Raises InfrastructureError when the endpoint or the sandbox fails; a refused key or
         model also ends the session after this test.
         """
+        if self._ended:
+            raise UsageError("this hermes_agent belongs to a test that has ended; each test has its own")
+        try:
+            given = Limits(turns=_or(max_turns, self._agents.config.env.max_agent_turns), agent_seconds=seconds)
+        except ValueError as error:
+            raise UsageError(f"hermes_agent.run: {error}") from None
         self._begin()  # before anything is paid for that cannot be written down
         config = self._agents.config
         env = config.env
@@ -161,7 +168,7 @@ class AgentFixture:
             ),
             tools=tools_of(config) if toolsets is CONFIGURED else resolve_toolsets(toolsets),
             limits=AttemptLimits(
-                turns=_or(max_turns, env.max_agent_turns),
+                turns=given.turns or env.max_agent_turns,
                 agent_seconds=limit if math.isfinite(limit) else None,
             ),
         )
@@ -197,6 +204,7 @@ class AgentFixture:
     def record(self, score: float | None) -> None:
         """Let the attempt end as the test did, wait for its record, and put it into the test's report."""
         self._draw(False)
+        self._ended = True
         if self._rollout is None:
             return
         self._agents.loop.run(self._agent.finish(self._ending(score)))
@@ -209,12 +217,13 @@ class AgentFixture:
         add_sections(self._node, rollout)
 
     def _ending(self, score: float | None) -> Ending:
+        reason = self._node.stash.get(REASON, None)
         match self._node.stash.get(CALL, None):
             case "passed":
                 return Ending("passed", score)
             case "failed":
-                return Ending("failed", score)
+                return Ending("failed", score, reason=reason)
             case "skipped":
-                return Ending("skipped", score, reason="skipped by the test")
+                return Ending("skipped", score, reason=reason)
         error = ErrorInfo(kind="test", message="the test did not reach its end")
         return Ending("error", score, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -21,7 +22,6 @@ from ..errors import FatalError, UsageError
 from ..models.limiter import CallLimiter
 from ..models.protocol import ModelSource
 from ..models.retry import retry_policy
-from ..rollout.budget import SharedBudget
 from ..runs.configuration import Configuration, judge_source, model_source
 from ..runs.folder import RunFolder
 from ..runs.plan import RunPlan
@@ -30,7 +30,8 @@ from ..tools.bridge import install_bridge
 from .abort_reason import AbortReason, abort_reasons_of
 from .agent_report import BENCHMARK, agent_run_dir, agent_run_id, report_agents
 from .options import read_options
-from .shared_folder import shared_folder
+from .run_loop import sigterm_as_interrupt
+from .shared_folder import budget_folder
 from .status_line import StatusLine
 from .status_line_thread import StatusLineThread
 
@@ -56,6 +57,7 @@ class AgentSession:
         self.configuration = Configuration(self.options, Path(config.invocation_params.dir))
         self.config: Config = self.configuration.of_own_tests()
         run_id = agent_run_id(config)
+        shared = budget_folder(config)
         plan = RunPlan(
             options=self.options,
             run_id=run_id,
@@ -63,15 +65,9 @@ class AgentSession:
             judge=judge_source(self.options, CallLimiter()),
             in_flight=self.options.concurrency or DEFAULT_IN_FLIGHT,
             redactor=Redactor.from_environment(os.environ, self.configuration.secrets),
+            began=time.monotonic() if shared is None else shared.made,
         )
-        self.run = Run(plan, self.loop)
-        if (shared := shared_folder(config)) is not None:
-            self.run = Run(
-                plan,
-                self.loop,
-                budget=SharedBudget(plan.budget_limits, shared.tests_ledger, began=shared.made),
-                judge_budget=SharedBudget(plan.judge_limits, shared.tests_judge_ledger, began=shared.made),
-            )
+        self.run = Run(plan, self.loop, shared=shared)
         self.loop.run(self._prepare_loop())
 
     async def _prepare_loop(self) -> None:
@@ -90,9 +86,7 @@ class AgentSession:
 
     @property
     def abort_reason(self) -> AbortReason | None:
-        # A spent budget is told by the tests that ask for more.
-        reason = self.run.abort_reason
-        return self.refused or (reason if reason is not None and reason[0] == "results" else None)
+        return self.refused or self.run.abort_reason
 
     def close(self) -> None:
         if "source" in vars(self):
@@ -119,6 +113,7 @@ def agent_session(of: pytest.Session) -> AgentSession:
         session = config.stash[_SESSION] = AgentSession(config)
         abort_reasons_of(config).add(lambda: session.abort_reason)
         config.add_cleanup(session.close)
+        sigterm_as_interrupt(config)
         report_agents(config)
         session.line = _status_line_thread(of, session.run)
     return config.stash[_SESSION]

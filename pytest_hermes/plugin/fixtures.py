@@ -117,12 +117,16 @@ def hermes_agent(request: pytest.FixtureRequest, _hermes_test_sandbox: TestSandb
 def hermes_score(request: pytest.FixtureRequest) -> Callable[[float], None]:
     """Give the test a score: `hermes_score(0.5)`. It stands in the reports; pass and fail stay the test's own."""
 
-    def score(value: float) -> None:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise TypeError(f"a score is a finite number, not {value!r}")
+    from ..core.checks import number
+    from ..core.one_line import shown
+
+    def give(value: float) -> None:
+        score = None if isinstance(value, bool) else number(value)
+        if score is None or not math.isfinite(score):
+            raise TypeError(f"a score is a finite number, not {shown(value)}")
         properties = request.node.user_properties
         properties[:] = [(name, old) for name, old in properties if name != "reward"]
-        properties.append(("reward", float(value)))
-        request.node.stash[SCORE] = float(value)
+        properties.append(("reward", score))
+        request.node.stash[SCORE] = score
 
-    return score
+    return give

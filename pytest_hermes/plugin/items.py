@@ -68,7 +68,8 @@ class TaskItem(pytest.Function):
     @property
     def holds_sandbox(self) -> bool:
         """Whether somebody may look into the sandbox after verification."""
-        return not {"sandbox", "tool_context"}.isdisjoint(self.fixturenames) or bool(self.config.option.usepdb)
+        asked = not {"sandbox", "tool_context"}.isdisjoint(self.fixturenames)
+        return asked or bool(self.config.getoption("usepdb", False))
 
 
 class Benchmarks(pytest.Module):
@@ -98,6 +99,8 @@ class Benchmarks(pytest.Module):
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 #: How the call of any test ended: `passed`, `failed` or `skipped`.
 CALL: pytest.StashKey[str] = pytest.StashKey()
+#: What the call of any test raised, in one line, where it did not pass.
+REASON: pytest.StashKey[str] = pytest.StashKey()
 
 
 class BenchmarkCollection:

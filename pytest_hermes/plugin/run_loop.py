@@ -90,13 +90,18 @@ class RunLoop(Rollouts):
         return handle
 
 
+#: Set once SIGTERM is an interrupt.
+_SIGTERM: pytest.StashKey[bool] = pytest.StashKey()
+
+
 def sigterm_as_interrupt(config: pytest.Config) -> None:
     """Make SIGTERM end the session as Ctrl-C does: in order, with its reports and without its sandboxes.
 
     It holds until pytest is done. A second one changes nothing: the session is ending.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or _SIGTERM in config.stash:
         return
+    config.stash[_SIGTERM] = True
     came = False
 
     def interrupt(signum: int, frame: Any) -> None:

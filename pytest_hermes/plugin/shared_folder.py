@@ -10,6 +10,7 @@ import pytest
 
 from ..runs.shared_folder import SharedFolder
 from ..sandbox.folder import OwnedFolder
+from .options import read_options
 
 #: What xdist's workers are told: the folder's path, and when it was made.
 _PATH, _MADE = "hermes_shared_folder", "hermes_shared_since"
@@ -35,6 +36,14 @@ def tell_of_folder(config: pytest.Config, workerinput: dict[str, Any]) -> None:
     """Let a worker know of the folder of this session."""
     folder = share_folder(config)
     workerinput.update({_PATH: str(folder.path), _MADE: folder.made})
+
+
+def budget_folder(config: pytest.Config) -> SharedFolder | None:
+    """Return the folder in which all runs of a session note what they spend; None where nothing limits that."""
+    if (shared := shared_folder(config)) is not None:
+        return shared
+    alone = not hasattr(config, "workerinput") and read_options(config).has_budget
+    return share_folder(config) if alone else None
 
 
 def shared_folder(config: pytest.Config) -> SharedFolder | None:

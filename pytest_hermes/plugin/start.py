@@ -19,7 +19,7 @@ from .options import Options
 from .reporting import BenchReport
 from .rollouts import LOOP, Rollouts
 from .run_loop import RunLoop
-from .shared_folder import share_folder, shared_folder
+from .shared_folder import budget_folder, share_folder, shared_folder
 from .startup_notice import announced
 from .user_outcomes import meaning_of
 from .xdist_controller import Controller
@@ -41,7 +41,8 @@ def start_run(config: pytest.Config, options: Options, selections: list[Selectio
         rollouts: Rollouts = WorkerRollouts(worker)
     else:
         with announced(config, ", ".join(dict.fromkeys(options.bench or [each.bench for each in selections]))):
-            run = Run(_loaded(config, options, selections, in_flight, loop), loop, classify=meaning_of)
+            plan = _loaded(config, options, selections, in_flight, loop)
+        run = Run(plan, loop, classify=meaning_of, shared=budget_folder(config))
         rollouts = RunLoop(run)
     plugins: list[object] = [BenchmarkCollection()]
     processes = getattr(config.option, "numprocesses", None)

@@ -171,9 +171,9 @@ class EndedByBudget:
 
 
 class SharedBudget(Budget):
-    """A budget of several processes: each appends what its answers cost to one file, and reads what the others did.
+    """A budget of several processes, or of several runs in one: each appends to one file what its answers cost.
 
-    A process hears of the others' spending with its own next answer.
+    Each reads there, with its own next answer, what the others have spent.
     """
 
     def __init__(self, limits: BudgetLimits, ledger: Path, *, began: float) -> None:
@@ -195,3 +195,8 @@ class SharedBudget(Budget):
         for prompt, completion, cost in map(json.loads, whole.splitlines()):
             spent = None if cost is None else Decimal(cost)
             super()._count(Usage(prompt_tokens=prompt, completion_tokens=completion, cost=spent))
+
+
+def new_budget(limits: BudgetLimits, began: float, ledger: Path | None) -> Budget:
+    """Return a budget of one run, or, with a ledger, of all runs that note in it what they spend."""
+    return Budget(limits, began=began) if ledger is None else SharedBudget(limits, ledger, began=began)

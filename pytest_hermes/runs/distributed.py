@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ..background import BackgroundLoop
 from ..rollout.boundary import Classify
-from ..rollout.budget import SharedBudget
 from ..rollout.record import AttemptRecord
 from .plan import PlannedAttempt, RunPlan
 from .progress import Progress, read_progress, total, write_progress
@@ -90,8 +89,7 @@ class WorkerRun:
         self.run = Run(
             plan,
             loop,
-            budget=SharedBudget(plan.budget_limits, shared.ledger, began=plan.began),
-            judge_budget=SharedBudget(plan.judge_limits, shared.judge_ledger, began=plan.began),
+            shared=shared,
             classify=classify,
             # The loop, on which it is told otherwise, is what is blocked.
             on_blocked=lambda line: self.tell(),

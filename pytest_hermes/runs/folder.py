@@ -59,7 +59,7 @@ class RunFolder:
             if not self.resumed:
                 self._lock.take(self.path, patience=0)
         except UsageError:
-            pass  # several runs may share a folder; only one of them can be resumed
+            return  # several runs may share a folder; only the one that has the lock can be resumed
         except OSError as error:
             raise cannot_write(self.path, error) from error
         try:

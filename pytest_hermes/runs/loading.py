@@ -38,6 +38,10 @@ async def load(options: Options, *, cwd: Path | None = None) -> RunPlan:
 
     Paths count from `cwd`, or else from the process's own. Raises UsageError for what does not exist or does not fit.
     """
+    try:
+        options = options.checked()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     loop = BorrowedLoop(asyncio.get_running_loop())
     in_flight = options.concurrency or DEFAULT_IN_FLIGHT
     return await asyncio.to_thread(load_run, options, loop, cwd=cwd or Path.cwd(), in_flight=in_flight)

@@ -46,7 +46,7 @@ class Manifest(BaseModel):
     def write(self, run_dir: Path) -> None:
         """Raises OSError when that is not possible."""
         run_dir.mkdir(parents=True, exist_ok=True)
-        new = run_dir / f"{MANIFEST}.new"
+        new = run_dir / f"{MANIFEST}.{os.getpid()}.new"
         with new.open("w", encoding="utf-8") as file:
             file.write(self.model_dump_json(indent=1) + "\n")
             file.flush()

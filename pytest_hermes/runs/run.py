@@ -14,7 +14,7 @@ from ..judging import Judging
 from ..models.protocol import ModelSource
 from ..rollout.attempt import Rollout
 from ..rollout.boundary import Classify, no_meaning
-from ..rollout.budget import Budget
+from ..rollout.budget import new_budget
 from ..rollout.engine import Engine
 from ..rollout.judge import JudgeModel
 from ..rollout.plan import AttemptPlan
@@ -25,6 +25,7 @@ from .finished import FinishedHandle
 from .plan import PlannedAttempt, RunPlan
 from .progress import Progress
 from .results_file import ResultsFile
+from .shared_folder import SharedFolder
 
 
 class Handle(Protocol):
@@ -43,7 +44,7 @@ class Run:
     `async for rollout in run` yields each attempt as it ends, inside of `async with`. A door that runs it from another
     thread gives it a BackgroundLoop, which is closed with it.
 
-    `budget` and `judge_budget` replace those of the plan's options where several processes share one; `classify`,
+    With a `shared` folder, its budgets hold for all runs that note there what they spend. `classify`,
     `watchdog`, `make_judging` and `on_undeclared_reward` are the engine's. `on_record` gets each record instead of
     `records`, of a run that has no end. `on_blocked` is called, in another thread,
     with a line about code that blocks the loop, once it is in `blocked`.
@@ -54,8 +55,7 @@ class Run:
         plan: RunPlan,
         loop: BackgroundLoop | BorrowedLoop | None = None,
         *,
-        budget: Budget | None = None,
-        judge_budget: Budget | None = None,
+        shared: SharedFolder | None = None,
         classify: Classify = no_meaning,
         watchdog: Watchdog | None = None,
         make_judging: Callable[[], Judging] | None = None,
@@ -64,7 +64,7 @@ class Run:
         on_blocked: Callable[[str], object] = lambda line: None,
     ) -> None:
         self.plan = plan
-        self.budget = budget or Budget(plan.budget_limits, began=plan.began)
+        self.budget = new_budget(plan.budget_limits, plan.began, shared.ledger if shared else None)
         #: Finished attempts, without their conversations, in the order they ended.
         self.records: list[AttemptRecord] = []
         #: Calls of benchmarks' code that blocked the event loop, a line each.
@@ -72,7 +72,7 @@ class Run:
         self.results: ResultsFile | None = None
         self.judge: JudgeModel | None = None
         if plan.judge is not None:
-            judge_budget = judge_budget or Budget(plan.judge_limits)
+            judge_budget = new_budget(plan.judge_limits, plan.began, shared.judge_ledger if shared else None)
             self.judge = JudgeModel(plan.judge, judge_budget, lambda: self.loop.loop)
             judge_budget.watch(self._judge_budget_is_spent)
         self._loop = loop
@@ -84,6 +84,7 @@ class Run:
         self._on_blocked = on_blocked
         self._engine: Engine | None = None
         self._closed = False
+        self._iterated = False
 
     # Starting.
 
@@ -164,15 +165,27 @@ class Run:
         return await self.engine.run(attempt, key)
 
     async def __aiter__(self) -> AsyncIterator[Rollout]:
-        """Yield the rollouts of the plan as they end. Raises InfrastructureError once the run cannot go on."""
-        futures = [asyncio.wrap_future(self.submit(attempt).future) for attempt in self.plan.attempts()]
-        for rollout in asyncio.as_completed(futures):
-            try:
-                yield await rollout
-            except asyncio.CancelledError:
-                if self.engine.fatal is None:
-                    raise
-                raise InfrastructureError(self.engine.fatal, kind=self.engine.fatal_kind or "stopped") from None
+        """Yield the rollouts of the plan as they end.
+
+        Raises InfrastructureError after the last of them, if the run was ended before all attempts had run. Raises
+        RuntimeError for a run that is over, or was iterated before: its attempts would be paid for twice.
+        """
+        if self._closed or self._iterated:
+            raise RuntimeError("this run is over: its attempts run once; load a plan for a new Run")
+        self._iterated = True
+        waiting = {asyncio.wrap_future(self.submit(attempt).future) for attempt in self.plan.attempts()}
+        cancelled = False
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for future in done:
+                # Others that are in flight may still come to their ends: they are paid for.
+                if future.cancelled():
+                    cancelled = True
+                else:
+                    yield future.result()
+        if cancelled:
+            engine = self.engine
+            raise InfrastructureError(engine.fatal or "the run was stopped", kind=engine.fatal_kind or "stopped")
 
     # How it goes.
 
@@ -266,8 +279,17 @@ class Run:
             self.results.close()
 
     async def __aenter__(self) -> Self:
+        if self._closed:
+            raise RuntimeError("this run is over; load a plan for a new Run")
         self._loop = self._loop or BorrowedLoop(asyncio.get_running_loop())
-        await asyncio.to_thread(self.start)
+        starting = asyncio.ensure_future(asyncio.to_thread(self.start))
+        try:
+            await asyncio.shield(starting)
+        except BaseException:
+            # Its thread cannot be stopped: what it makes is closed once it is there.
+            await asyncio.wait([starting])
+            await self.aclose()
+            raise
         return self
 
     async def __aexit__(self, *raised: object) -> None:

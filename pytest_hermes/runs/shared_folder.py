@@ -15,12 +15,9 @@ class SharedFolder:
         self.made = made
         #: The tasks, enumerated once.
         self.index = path / "tasks.pickle"
-        #: What answers cost: of benchmarks, and of tests of the user's own.
+        #: What the answers cost, and those of the judge: of benchmarks and of tests with an agent together.
         self.ledger = path / "spent.jsonl"
-        self.tests_ledger = path / "spent-by-tests.jsonl"
-        #: What the judge's answers cost, likewise.
         self.judge_ledger = path / "spent-by-judge.jsonl"
-        self.tests_judge_ledger = path / "spent-by-judge-of-tests.jsonl"
 
     def progress_of(self, worker: str) -> Path:
         """Return where a worker, such as `gw0`, writes its progress."""

@@ -268,3 +268,67 @@ def test_tests_with_an_agent_run_beside_a_benchmark(bench: Bench) -> None:
     assert {record["benchmark"] for record in bench.records()} == {"terminal_test", "tests"}
     result.stdout.fnmatch_lines(["*= terminal_test, oracle =*", "passed    16 of 16 (100.0%)"])
     result.stdout.fnmatch_lines(["*= tests with hermes_agent, oracle =*", "passed    0 of 1 (0.0%)"])
+
+
+def test_an_agent_of_a_test_that_has_ended_is_refused(bench: Bench) -> None:
+    bench.file(
+        "test_own.py",
+        "import asyncio, pytest\n"
+        "KEPT = []\n"
+        "def test_keeps(hermes_agent): KEPT.append(hermes_agent)\n"
+        "def test_kept():\n"
+        "    with pytest.raises(Exception, match='belongs to a test that has ended'):\n"
+        "        asyncio.run(KEPT[0].run('x', solution='true'))\n"
+        "@pytest.mark.parametrize('given', [{'max_turns': 0}, {'max_turns': '3'}, {'seconds': 'x'}])\n"
+        "def test_odd(hermes_agent, given):\n"
+        "    with pytest.raises(Exception, match='hermes_agent.run: Limits'):\n"
+        "        asyncio.run(hermes_agent.run('x', solution='true', **given))\n"
+        "def test_score(hermes_score):\n"
+        "    for odd in (10 ** 400, True, 'x', float('nan')):\n"
+        "        with pytest.raises(TypeError, match='a score is a finite number'): hermes_score(odd)\n"
+        "def test_next(hermes_agent): asyncio.run(hermes_agent.run('x', solution='true'))\n",
+    )
+    result = bench.run_inside("--hermes-model=oracle", "--hermes-concurrency=1", "--hermes-run-dir=out")
+    result.assert_outcomes(passed=7)
+    assert [record["task"] for record in bench.records()] == ["test_own.py::test_next"]
+
+
+def test_why_a_test_did_not_pass_is_in_its_record(bench: Bench) -> None:
+    bench.file(
+        "test_own.py",
+        "import asyncio, pytest\n"
+        "@pytest.fixture(autouse=True)\n"
+        "def work(hermes_agent): asyncio.run(hermes_agent.run('x', solution='true'))\n"
+        "def test_skip(): pytest.skip('no mood')\n"
+        "def test_fail(): pytest.fail('my reason')\n"
+        "def test_assert(): assert 1 == 2\n"
+        "def test_xfail(): pytest.xfail('known')\n",
+    )
+    bench.run_inside("--hermes-model=oracle", "--hermes-run-dir=out", "--tb=no")
+    reasons = {record["task"].rpartition("_")[2]: (record["status"], record["reason"]) for record in bench.records()}
+    assert reasons == {
+        "skip": ("skipped", "no mood"), "fail": ("failed", "my reason"), "xfail": ("skipped", "known"),
+        "assert": ("failed", "AssertionError: assert 1 == 2"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", [(), ("-n2",)], ids=["one process", "xdist"])
+def test_benchmarks_and_own_tests_share_a_budget(
+    bench: Bench, model_server: ModelServer, mode: tuple[str, ...]
+) -> None:
+    model_server.play(completion(None, ("terminal", {"command": "true"})))
+    bench.file("test_own.py", "import asyncio\ndef test_agent(hermes_agent): asyncio.run(hermes_agent.run('x'))\n")
+    result = bench.run_inside(
+        "test_own.py", "--hermes-bench=terminal_test", "--hermes-limit=2", f"--hermes-base-url={model_server.url}",
+        "--hermes-model=tiny", "--hermes-max-turns=6", "--tb=no", *mode,
+    )  # fmt: skip
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert len(model_server.requests) <= 9  # what was on its way when it was spent is counted as well
+
+
+@pytest.mark.parametrize("disabled", ["terminal", "debugging"])
+def test_a_failure_without_pytest_s_own_plugins(bench: Bench, disabled: str) -> None:
+    bench.file("test_own.py", "def test_it(): assert False\n")
+    result = bench.run("-p", f"no:{disabled}", "--junitxml=j.xml")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert 'failures="1"' in (bench.path / "j.xml").read_text()

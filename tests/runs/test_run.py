@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import threading
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_hermes import InfrastructureError, UsageError
-from pytest_hermes.runs import Options, Run, load
+from pytest_hermes import InfrastructureError, Rollout, UsageError
+from pytest_hermes.runs import Options, Run, RunPlan, load
 from pytest_hermes.runs.results_file import read_results
 from pytest_hermes.runs.resume import MANIFEST
 from tests.services.model_server import ModelServer, Reply, completion
@@ -102,3 +105,101 @@ async def test_what_it_spends_is_told_while_it_goes_on(tmp_path: Path, model_ser
         async for _ in run:
             assert run.progress.spent.total_tokens > 0
     assert (plan.folder.path / MANIFEST).exists() if plan.folder is not None else False
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"concurrency": -1}, "Options.concurrency=-1: must be a whole number of at least 1"),
+        ({"concurrency": 2.5}, "Options.concurrency=2.5: must be a whole number of at least 1"),
+        ({"limit": 0}, "Options.limit=0: must be a whole number of at least 1"),
+        ({"max_cost": "much"}, "Options.max_cost='much': must be an amount of dollars"),
+        ({"max_tokens": float("nan")}, "Options.max_tokens=nan: must be a whole number of at least 1"),
+        ({"infra_retries": -1}, "Options.infra_retries=-1: must be a whole number, 0 or more"),
+        ({"bench": 123}, "Options.bench=123: must be a text, or a list of texts"),
+        ({"bench": None}, "Options.bench must name at least one benchmark"),
+        ({"validate": "yes"}, "Options.validate='yes': must be True or False"),
+    ],
+)
+async def test_a_value_that_does_not_fit_is_told(wrong: dict[str, Any], why: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        await load(options(**wrong), cwd=tmp_path)
+    assert str(caught.value).startswith(why)
+
+
+async def test_values_may_be_texts_as_on_the_command_line(tmp_path: Path) -> None:
+    plan = await load(options(limit="2", attempts="2", max_cost="1.50", set=["env.max_agent_turns=7"]), cwd=tmp_path)
+    assert len(list(plan.attempts())) == 4
+    assert plan.benchmarks[0].config.env.max_agent_turns == 7
+    assert plan.budget_limits.cost == Decimal("1.50")
+
+
+async def test_a_run_runs_once(tmp_path: Path) -> None:
+    plan = await load(options(limit=1), cwd=tmp_path)
+    async with Run(plan) as run:
+        assert len([rollout async for rollout in run]) == 1
+        with pytest.raises(RuntimeError, match="its attempts run once"):
+            await anext(aiter(run))
+    with pytest.raises(RuntimeError, match="this run is over"):
+        async with run:
+            pass
+    assert len(run.records) == 1
+
+
+async def test_attempts_in_flight_end_when_a_budget_is_spent(tmp_path: Path, model_server: ModelServer) -> None:
+    """The second answer is on its way while the first one uses the budget up: it is paid for."""
+    asked = iter(range(9))
+
+    def script(body: dict[str, Any]) -> Reply:
+        return Reply(body=json.dumps(completion("Done.")), mood="late", seconds=1.5 * next(asked))
+
+    model_server.script = script
+    plan = await load(
+        options(model="tiny", base_url=model_server.url, limit=3, concurrency=2, max_turns=1), cwd=tmp_path
+    )
+    ended: list[Rollout] = []
+
+    async def all_that_end(run: Run) -> None:
+        async for rollout in run:
+            ended.append(rollout)  # noqa: PERF401  it ends with an exception
+
+    async with Run(plan) as run:
+        with pytest.raises(InfrastructureError, match="budget of 1 turn is spent"):
+            await all_that_end(run)
+    assert len(ended) == len(run.records) == 2
+
+
+async def test_two_runs_share_a_folder(tmp_path: Path) -> None:
+    plans = [await load(options(run_dir="out"), cwd=tmp_path) for _ in range(2)]
+
+    async def all_of(plan: RunPlan) -> int:
+        async with Run(plan) as run:
+            return len([rollout async for rollout in run])
+
+    assert await asyncio.gather(*map(all_of, plans)) == [3, 3]
+    assert len(list(read_results(tmp_path / "out" / "results.jsonl"))) == 6
+
+
+async def test_cancelled_while_it_starts(tmp_path: Path) -> None:
+    for delay in (0.0, 0.001, 0.003, 0.01):
+        plan = await load(options(run_dir="out"), cwd=tmp_path)
+
+        async def enter(plan: RunPlan = plan) -> None:
+            async with Run(plan):
+                await asyncio.sleep(60)
+
+        entering = asyncio.create_task(enter())
+        await asyncio.sleep(delay)
+        entering.cancel()
+        await asyncio.wait([entering])
+    for _ in range(100):  # a thread that was told to end takes a moment
+        if "hermes-watchdog" not in (names := [thread.name for thread in threading.enumerate()]):
+            break
+        await asyncio.sleep(0.02)
+    assert "hermes-watchdog" not in names
+    assert not await asyncio.to_thread(open_files, tmp_path)
+
+
+def open_files(below: Path) -> list[str]:
+    links = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink() or path.exists()]
+    return [link for link in links if link.startswith(str(below))]
