@@ -160,7 +160,7 @@ def test_no_group_is_sent_twice_whenever_a_run_is_killed(
             )  # fmt: skip
             said, _ = process.communicate(timeout=120)
             if kill == "never":  # it has nothing more to do
-                assert "gives nothing more to work on" in said
+                assert "get_next_item() returns no more items" in said
             else:
                 assert process.returncode == -9, said
     finally:

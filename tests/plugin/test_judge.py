@@ -186,7 +186,7 @@ def test_infra_retries_ask_again_what_was_not_judged(
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            "tokens    200 in, 20 out, in 1 turns",
+            "tokens    200 in, 20 out, in 1 turn",
             "judge     1 scored by the judge, 0 by the heuristic",
             "judging   tokens 300 in, 30 out; cost unknown: *",
             "restarts  1 after errors (verifier 1)",

@@ -160,8 +160,8 @@ def test_without_a_benchmark_only_pytest_and_the_standard_library_are_imported(b
         "    heavy = {'openai', 'pydantic', 'greenlet', 'docker', 'yaml', 'asyncio'} & set(sys.modules)\n"
         "    ours = {name for name in sys.modules if name.startswith('pytest_hermes.')}\n"
         "    assert not heavy, heavy\n"
-        "    light = tuple(f'pytest_hermes.{name}' for name in ('plugin', 'core', 'config', 'lazy_names'))\n"
-        "    ours -= {'pytest_hermes.runs', 'pytest_hermes.runs.selection'}\n"
+        "    light = tuple(f'pytest_hermes.{name}' for name in ('plugin', 'core', 'config'))\n"
+        "    ours -= {f'pytest_hermes.{n}' for n in ('runs', 'runs.selection', 'report', 'report.numbers')}\n"
         "    assert all(name.startswith(light) for name in ours), ours\n",
     )
     bench.file("pytest.ini", "[pytest]\nfilterwarnings = error\n")
