@@ -57,7 +57,7 @@ def test_the_bundled_benchmark_is_solved_in_containers(
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
-            f"hermes: sandbox docker *, image {docker_image} unless a task names one, no network, 8 rollouts in flight *",
+            f"hermes: sandbox docker *, image {docker_image} unless a task names one, no network, 8 rollouts in *",
             "passed    16 of 16 (100.0%)",
         ]
     )
