@@ -147,7 +147,7 @@ def test_no_group_is_sent_twice_whenever_a_run_is_killed(
     print(f"seed {seed}")
     chance = random.Random(seed)
     # A few groups each, and then the next instant.
-    either: list[str | float] = ["before", chance.uniform(0, 0.3)]
+    either: list[str | float] = ["before", chance.uniform(0, 0.05)]
     kills = ["after", chance.choice(either)]
     instants = itertools.chain.from_iterable(["never"] * chance.randrange(1, 4) + [kill] for kill in kills)
     proxy = KillingProxy(run_api.url, itertools.chain(instants, itertools.repeat("never")))

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import threading
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,11 @@ from tests.services.model_server import ModelServer, Reply, completion
 
 def running(argument: bytes) -> list[Path]:
     """Return the processes that have this in their command line."""
-    return [path for path in Path("/proc").glob("[0-9]*/cmdline") if argument in path.read_bytes()]
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            found += [path] * (argument in path.read_bytes())
+    return found
 
 
 def options(**more: Any) -> Options:
