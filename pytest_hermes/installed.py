@@ -54,10 +54,12 @@ def installed(group: str) -> Mapping[str, tuple[Offer, ...]]:
 
     Of one name there is more than one when several packages have it.
     """
+    registered = _REGISTERED.get(group)
+    if not registered:
+        return _of_packages(group)
     found: dict[str, tuple[Offer, ...]] = {**_of_packages(group)}
-    registered = _REGISTERED.get(group, {})
     found.update((name, (one,)) for name, one in registered.items())
-    return dict(sorted(found.items())) if registered else found
+    return dict(sorted(found.items()))
 
 
 @functools.cache  # looking through all that is installed takes milliseconds, and every rollout asks

@@ -141,9 +141,8 @@ class OnDemandAgent:
             current = asyncio.current_task()
             if current is not None and current.cancelling():
                 raise
-            raise InfrastructureError(
-                self._why, kind="stopped"
-            ) from None  # the attempt was cancelled, not who waits for it
+            # The attempt was cancelled, not who waits for it.
+            raise InfrastructureError(self._why, kind="stopped") from None
         finally:
             task.cancel()
             self._tasks.discard(task)

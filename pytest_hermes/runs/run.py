@@ -44,10 +44,10 @@ class Run:
     `async for rollout in run` yields each attempt as it ends, inside of `async with`. A door that runs it from another
     thread gives it a BackgroundLoop, which is closed with it.
 
-    With a `shared` folder, its budgets hold for all runs that note there what they spend. `classify`,
-    `watchdog`, `make_judging` and `on_undeclared_reward` are the engine's. `on_record` gets each record instead of
-    `records`, of a run that has no end. `on_blocked` is called, in another thread,
-    with a line about code that blocks the loop, once it is in `blocked`.
+    With a `shared` folder, its budgets hold for all runs that note there what they spend. `classify`, `watchdog`,
+    `make_judging` and `on_undeclared_reward` are the engine's. `on_record` gets each record instead of `records`, of a
+    run that has no end. `on_blocked` is called, in another thread, with a line about code that blocks the loop, once
+    it is in `blocked`.
     """
 
     def __init__(
