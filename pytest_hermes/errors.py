@@ -60,6 +60,7 @@ STOP_REASONS: Final[dict[str, str]] = {
     "cost": "out of money",
     "context": "the context window was full",
     "length": "the last answer was cut off",
+    "sandbox_broken": "the agent broke its own sandbox: commands can no longer be started or ended in it",
 }
 
 #: What an error's `kind` says has failed.
@@ -104,6 +105,16 @@ class InfrastructureError(HermesError):
     def __init__(self, message: str, *, kind: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class SandboxBroken(InfrastructureError):
+    """A sandbox does not work any more because of what ran in it; its engine is well.
+
+    It ends the agent, not the attempt: what the agent did to its own sandbox is its own.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, kind="sandbox")
 
 
 class FatalError(InfrastructureError):

@@ -25,6 +25,8 @@ class Capabilities:
     root: bool = False
     #: `exec` can run commands as another user.
     users: bool = False
+    #: `exec` can hide folders from the sandbox's other processes: its `private`.
+    private_folders: bool = False
 
     @property
     def as_root(self) -> str:
@@ -107,6 +109,7 @@ class Sandbox(Protocol):
         max_output: int = DEFAULT_MAX_OUTPUT,
         stdout_to: BinaryIO | None = None,
         user: str = "",
+        private: Sequence[str] = (),
     ) -> ExecResult:
         """Run a command and wait for its leader to exit; its background children go on.
 
@@ -115,6 +118,10 @@ class Sandbox(Protocol):
         reads, then end of file. `stdout_to` receives all of stdout as it comes, instead of the result. `user` is who
         runs it, a name or a number, where that can be chosen; when it is empty, whoever runs the others.
         Cancelling the call kills the command.
+
+        `private` are absolute paths of folders that are empty and writable for the command and its descendants alone,
+        and that end with it. No other process of the sandbox can read or write in them, nor trace the command; it may
+        kill it. Needs the capability `private_folders`.
         """
 
     async def spawn(
@@ -136,6 +143,24 @@ class Sandbox(Protocol):
 
         Raises FileNotFoundError when there is no such path.
         """
+
+    async def end_processes(self) -> None:
+        """End every process that a command left running. Files stay, but for those in memory (`/dev/shm`).
+
+        Raises SandboxBroken when no command can be run afterwards.
+        """
+
+    async def freeze(self) -> None:
+        """Let nothing in the sandbox run any more until it is closed, so that its files can be read by `pull`."""
+
+    async def pull(self, path: str, tar: BinaryIO) -> None:
+        """As `download`, from a sandbox that is frozen, and without running a program in it where that is possible.
+
+        Raises SandboxBroken when the programs in it are needed and do not work.
+        """
+
+    async def changed_files(self) -> tuple[str, ...] | None:
+        """Return the absolute paths that were added, changed or removed since the image; None where that is unknown."""
 
     async def close(self) -> None:
         """Kill every process and release everything. May be called twice; finishes even when cancelled."""

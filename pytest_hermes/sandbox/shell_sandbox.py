@@ -7,15 +7,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
-from ..errors import Unsupported
+from ..errors import InfrastructureError, SandboxBroken, Unsupported
 from .output import Forward, HeadTail
 from .protocol import DEFAULT_MAX_OUTPUT, ExecResult, Process, Sandbox
 from .running import BackgroundProcess, Output, RunningCommand, run_to_end
-from .tar_commands import pack, unpack
+from .scripts import shell_script
+from .tar_commands import NoTar, pack, unpack
+
+#: Seconds for ending what runs in a sandbox, and the exit code of end_processes.sh when something does not end.
+_ENDING = 600.0
+_NOT_ENDED = 91
 
 
 class ShellSandbox(Sandbox, ABC):
-    """Implements `exec`, `spawn`, `upload` and `download` of `Sandbox` by way of `run`."""
+    """Implements `Sandbox` by way of `run`: all but `start` and `close`.
+
+    A backend that can do more by itself than the programs in its sandbox replaces `run_private`, `end_processes`,
+    `freeze`, `pull` and `changed_files`.
+    """
 
     _processes = 0
 
@@ -32,6 +41,20 @@ class ShellSandbox(Sandbox, ABC):
     ) -> RunningCommand:
         """Start a command in the folder `cwd`, an absolute path. Raises InfrastructureError."""
 
+    async def run_private(
+        self,
+        private: Sequence[str],
+        argv: Sequence[str],
+        cwd: str,
+        env: Mapping[str, str],
+        stdin: bytes | BinaryIO,
+        stdout: Output,
+        stderr: Output,
+        user: str,
+    ) -> RunningCommand:
+        """Start a command as `run` does, with the folders `private` of its own: see `Sandbox.exec`."""
+        raise Unsupported(f"the sandbox {self.backend!r} cannot give a command folders of its own")
+
     async def exec(
         self,
         command: str | Sequence[str],
@@ -43,13 +66,14 @@ class ShellSandbox(Sandbox, ABC):
         max_output: int = DEFAULT_MAX_OUTPUT,
         stdout_to: BinaryIO | None = None,
         user: str = "",
+        private: Sequence[str] = (),
     ) -> ExecResult:
         """See `Sandbox.exec`. The time begins when the command does, however long it takes to be started."""
         if user and not self.capabilities.users:
             raise Unsupported(f"the sandbox {self.backend!r} cannot run a command as user {user!r}")
         stdout = HeadTail(max_output) if stdout_to is None else Forward(stdout_to)
         stderr = HeadTail(max_output)
-        running = await self._run(command, cwd, env, stdin, stdout, stderr, user)
+        running = await self._run(command, cwd, env, stdin, stdout, stderr, user, private=private)
         return await run_to_end(running, stdout, stderr, timeout)
 
     async def spawn(
@@ -73,9 +97,13 @@ class ShellSandbox(Sandbox, ABC):
         cwd: str | None,
         env: Mapping[str, str] | None,
         *more: Any,
+        private: Sequence[str] = (),
     ) -> RunningCommand:
         argv = [self.shell, "-c", command] if isinstance(command, str) else command
-        return await self.run(argv, posixpath.join(self.workdir, cwd or "."), env or {}, *more)
+        where = argv, posixpath.join(self.workdir, cwd or "."), env or {}
+        if private:
+            return await self.run_private(private, *where, *more)
+        return await self.run(*where, *more)
 
     async def upload(self, tar: BinaryIO, path: str) -> None:
         """See `Sandbox.upload`. Raises OSError when `path` cannot be written."""
@@ -84,3 +112,32 @@ class ShellSandbox(Sandbox, ABC):
     async def download(self, path: str, tar: BinaryIO) -> None:
         """See `Sandbox.download`. Raises OSError when not all of it can be read."""
         await pack(self, path, tar)
+
+    async def end_processes(self) -> None:
+        """See `Sandbox.end_processes`: a script in the sandbox ends them, where its processes are its own."""
+        if not self.capabilities.own_processes:
+            return
+        script = ["/bin/sh", "-c", shell_script("end_processes")]
+        ended = await self.exec(script, timeout=_ENDING, cwd="/", user=self.capabilities.as_root)
+        if ended.exit_code == 0:
+            return
+        said = ended.stderr.decode(errors="replace").strip().splitlines()
+        why = said[-1] if said else f"exit code {ended.exit_code}"
+        if ended.timed_out or ended.exit_code == _NOT_ENDED:
+            raise InfrastructureError(f"processes that the agent left running cannot be ended: {why}", kind="sandbox")
+        raise SandboxBroken(f"a command can no longer be run: {why}")
+
+    async def freeze(self) -> None:
+        """See `Sandbox.freeze`."""
+        await self.end_processes()
+
+    async def pull(self, path: str, tar: BinaryIO) -> None:
+        """See `Sandbox.pull`: by the sandbox's own shell and tar."""
+        try:
+            await pack(self, path, tar, user=self.capabilities.as_root)
+        except NoTar as error:
+            raise SandboxBroken(f"the sandbox cannot pack {path!r} any more") from error
+
+    async def changed_files(self) -> tuple[str, ...] | None:
+        """See `Sandbox.changed_files`."""
+        return None

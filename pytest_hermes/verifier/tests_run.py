@@ -24,7 +24,7 @@ _OVERHEAD = 600.0
 
 #: The files that tests.sh sends, and its exit codes.
 _LEFT = (b"reward.json", b"reward.txt", b"ctrf.json", b"test-stdout.txt")
-_NOT_KILLED, _NOT_EMPTIED, _NOT_UNPACKED = 91, 92, 93
+_NOT_EMPTIED, _NOT_UNPACKED = 92, 93
 
 _PROBLEMS = {
     _NOT_EMPTIED: f"{TESTS} and {LOGS} cannot be emptied",
@@ -70,7 +70,7 @@ class TestsRun:
 
 
 async def run_tests(sandbox: Sandbox, tests: TaskTests, timeout: float) -> TestsRun:
-    """End what runs in the sandbox, empty the tests' folders, run the tests for at most `timeout` seconds.
+    """Empty the tests' folders, and run the tests for at most `timeout` seconds.
 
     All but the tests themselves is done as root where that is possible; they run as whoever runs the other commands.
     Raises InfrastructureError when the sandbox fails.
@@ -99,18 +99,9 @@ async def run_tests(sandbox: Sandbox, tests: TaskTests, timeout: float) -> Tests
         return _parsed(out)
 
 
-async def end_processes(sandbox: Sandbox) -> str | None:
-    """End what the agent left running. Return what in the sandbox keeps that from being done, None when it is done.
-
-    Raises InfrastructureError when the sandbox fails.
-    """
-    return _problem(await sandbox.exec(_script(sandbox, "end"), timeout=_OVERHEAD, user=sandbox.capabilities.as_root))
-
-
 def _script(sandbox: Sandbox, step: str, *command: str) -> list[str]:
-    whose = "all" if sandbox.capabilities.own_processes else "none"
     kept = str(LONGEST_LOG), str(LARGEST_FILE)
-    return ["/bin/sh", "-c", shell_script("tests", __package__), "sh", step, whose, TESTS, LOGS, *kept, *command]
+    return ["/bin/sh", "-c", shell_script("tests", __package__), "sh", step, TESTS, LOGS, *kept, *command]
 
 
 async def _log(sandbox: Sandbox) -> bytes:
@@ -129,8 +120,6 @@ def _problem(result: ExecResult) -> str | None:
     why = said[-1] if said else f"exit code {result.exit_code}"
     if result.timed_out:
         raise InfrastructureError(f"the tests cannot be prepared within {_OVERHEAD:g} seconds", kind="verifier")
-    if result.exit_code == _NOT_KILLED:
-        raise InfrastructureError(f"processes that the agent left running cannot be ended: {why}", kind="verifier")
     return f"{_PROBLEMS.get(result.exit_code, 'the verifier cannot run in this sandbox')}: {why}"
 
 

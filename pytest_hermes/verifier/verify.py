@@ -7,14 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import Unsupported
+from ..errors import SandboxBroken, Unsupported
 from ..sandbox.protocol import Sandbox
 from ..tools.session import SandboxSession
 from ..verdict import Verdict
 from .artifacts import Spoiled, copy_artifact
 from .report import read_report
 from .reward import EXIT_CODE, NoReward, Reward, read_reward
-from .tests_run import TaskTests, TestsRun, end_processes, run_tests
+from .tests_run import TaskTests, TestsRun, run_tests
 
 #: Exit codes by which shells say that a script cannot be executed, or its interpreter not be found.
 _CANNOT_START = (126, 127)
@@ -61,9 +61,14 @@ async def verify(
     """
 
     async def run() -> TestsRun:
+        sandbox = await session.start()
+        try:
+            await sandbox.end_processes()
+        except SandboxBroken as broken:
+            return TestsRun(problem=str(broken))
         if fresh:
             return await _run_fresh(session, tests, timeout, artifacts)
-        return await run_tests(await session.start(), tests, timeout)
+        return await run_tests(sandbox, tests, timeout)
 
     here = await run()
     outcome = _outcome(here, tests)
@@ -86,8 +91,6 @@ async def verify(
 
 async def _run_fresh(session: SandboxSession, tests: TaskTests, timeout: float, artifacts: Sequence[str]) -> TestsRun:
     sandbox = await session.start()
-    if (problem := await end_processes(sandbox)) is not None:
-        return TestsRun(problem=problem)
     async with session.another() as other:
         try:
             for path in _paths(sandbox, artifacts):

@@ -220,7 +220,7 @@ class TestFresh:
         [
             (FORGED_TAR, "the agent's sandbox sent 'usr/' as a part of 'app'"),
             (NO_TAR, "the agent's sandbox cannot pack '/app' any more"),
-            ("rm /bin/sh", "the verifier cannot run in this sandbox"),
+            ("rm /bin/sh", "a command can no longer be run"),
         ],
         ids=["forged", "no tar", "no shell"],
     )
@@ -309,7 +309,7 @@ class TestNoResult:
             ("echo 'sleep 100' > answer", "[ ! -f answer ] || . ./answer\n", "the tests ran out of time"),
             ("rm /bin/env", "#!/bin/env bash\n", "test.sh cannot start ("),
             (NO_TAR, "", "the tests cannot be written to /tests: "),
-            ("rm /bin/sh", "", "the verifier cannot run in this sandbox: /bin/sh cannot be run any more"),
+            ("rm /bin/sh", "", "a command can no longer be run: /bin/sh cannot be run any more"),
             ("echo nan > answer", "cat answer > /logs/verifier/reward.txt && exit\n", "reward.txt holds 'nan'"),
         ],
         ids=["hangs", "breaks", "no tar", "no shell", "no number"],
