@@ -78,7 +78,7 @@ def test_defaults_are_those_of_the_reference() -> None:
         "extra_body": None,
         "eval_handling": EvalHandling.STOP_TRAIN,
         "max_token_length": None,
-        "verifier": "same",
+        "verifier": None,
         "force_build": False,
         "task_filter": None,
         "skip_tasks": None,

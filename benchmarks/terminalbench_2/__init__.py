@@ -12,7 +12,7 @@ from pytest_hermes.errors import Unsupported, UsageError
 from pytest_hermes.result import AgentResult
 from pytest_hermes.task import SandboxSpec, Task
 from pytest_hermes.tools.context import ToolContext
-from pytest_hermes.verdict import Verdict
+from pytest_hermes.verdict import Verdict, VerifierMode
 from pytest_hermes.verifier.verify import check_artifacts, verify
 
 from .folder_tasks import folder_tasks
@@ -70,12 +70,12 @@ class TerminalBench2(Benchmark):
     async def prepare(self, item: Item, ctx: ToolContext) -> None:
         """Find out before the agent works whether a fresh verifier will know what to copy."""
         _, material = _parts(item)
-        if self._fresh(material):
+        if self._mode(material) == "fresh":
             check_artifacts(ctx.sandbox, material.artifacts)
 
     async def compute_reward(self, item: Item, result: AgentResult, ctx: ToolContext) -> Verdict:
         """Return the verdict of the task's own tests."""
-        _, material = _parts(item)
+        task, material = _parts(item)
         tests = await asyncio.to_thread(material.tests)
         timeout = ctx.verifier_seconds or self.verifier_seconds
         acted = any(message.get("tool_calls") for message in result.messages)
@@ -84,14 +84,15 @@ class TerminalBench2(Benchmark):
                 session,
                 tests,
                 timeout=timeout,
-                fresh=self._fresh(material),
+                mode=self._mode(material),
                 artifacts=material.artifacts,
                 agent_acted=acted,
+                threshold=task.threshold,
             )
         )
 
-    def _fresh(self, material: Material) -> bool:
-        return self.config.verifier == "fresh" or material.wants_fresh_verifier
+    def _mode(self, material: Material) -> VerifierMode:
+        return self.config.verifier or ("fresh" if material.wants_fresh_verifier else "same")
 
 
 def _parts(item: Item) -> tuple[Task, Material]:

@@ -118,7 +118,7 @@ class EnvConfig(_Section):
         description="Limit on the tokens of one answer of the model, sent as `max_tokens` of the request; if not set: "
         "as many as the endpoint allows.",
     )
-    verifier: Verifier = _by_option("env.verifier")
+    verifier: Verifier | None = _by_option("env.verifier")
     force_build: bool = Field(False, description="Build images from their Dockerfiles even if ready images exist.")
     task_filter: Names | None = _by_option("env.task_filter")
     skip_tasks: Names | None = _by_option("env.skip_tasks")

@@ -24,7 +24,7 @@ DEFAULT_IN_FLIGHT: Final = 4
 Names = list[str]
 
 #: Where a task's tests run.
-Verifier = Literal["same", "fresh"]
+Verifier = Literal["same", "strict", "fresh", "both"]
 
 
 class Network(Enum):
@@ -221,10 +221,11 @@ class Options:
         otherwise="the newest commit", sets="env.dataset_revision",
     )
     verifier: str | None = _option(
-        _one_of(*get_args(Verifier)), "WHERE",
-        "where a task's tests run: in the agent's sandbox (`same`), or in a new one to which the agent's files are "
-        "copied (`fresh`)",
-        default="same", sets="env.verifier",
+        _one_of(*get_args(Verifier), "all"), "MODE",
+        "where a task's tests run: in the agent's sandbox as the agent left it (`same`) or with its processes ended "
+        "(`strict`), in a new one to which the agent's files are copied (`fresh`), or in `same` and, when the attempt "
+        "passes, in `strict` too, to report what differs (`both`); with `--hermes-validate` also `all`",
+        otherwise="what the task asks for, else `same`", sets="env.verifier",
     )
     sandbox: str | None = _option(
         _text, "NAME",

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ..benchmark import REWARD_RANGE
 from ..errors import Status
@@ -111,24 +111,36 @@ class EarlierError(ErrorInfo):
 
 
 class VerifierInfo(_Values):
-    """How the reward came about, of verifiers that tell."""
+    """How the reward came about, of verifiers that tell. The fields are those of `Verdict`."""
 
-    #: `same` or `fresh`.
-    sandbox: str = "same"
-    #: `reward.json`, `reward.txt`, `exit code`, ….
+    mode: str = "same"
+    isolation: str = "none"
     source: str = ""
     exit_code: int | None = None
+    tampered: str | None = None
+    disagreement: str | None = None
+    changed_system_files: tuple[str, ...] = ()
     #: Names of single tests, from its report.
     failed_tests: tuple[str, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_name(cls, values: Any) -> Any:
+        """Read `sandbox`, the earlier name of `mode`: processes were always ended then."""
+        if isinstance(values, dict) and "sandbox" in values:
+            values = dict(values)
+            earlier = values.pop("sandbox")
+            values.setdefault("mode", "strict" if earlier == "same" else earlier)
+        return values
+
+    @property
+    def sandbox(self) -> str:
+        """The earlier name of `mode`."""
+        return self.mode
+
     @classmethod
     def of(cls, verdict: Verdict) -> VerifierInfo:
-        return cls(
-            sandbox=verdict.sandbox,
-            source=verdict.source,
-            exit_code=verdict.exit_code,
-            failed_tests=verdict.failed_tests,
-        )
+        return cls(**{name: getattr(verdict, name) for name in cls.model_fields})
 
 
 class AttemptRecord(_Values):

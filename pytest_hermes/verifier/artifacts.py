@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 from ..errors import InfrastructureError
 from ..sandbox.protocol import Sandbox
 from ..sandbox.scripts import shell_script
-from ..sandbox.tar_commands import NoTar, pack, unpack
+from ..sandbox.tar_commands import unpack
 from ..sandbox.tar_reader import HARD_LINK, SYMLINK, TarError, TarReader
 from ..sandbox.transfer import DEFAULT_MAX_BYTES, BoundedFile
 
@@ -25,13 +25,12 @@ class Spoiled(Exception):
 async def copy_artifact(source: Sandbox, target: Sandbox, path: str) -> None:
     """Make the absolute `path` in `target` what it is in `source`, with its owners, also when it is gone there.
 
-    `target` is still as its image. Raises Spoiled for what an intact `source` would not do, and InfrastructureError
-    when it cannot be done.
+    `source` is frozen, and `target` still as its image. Raises Spoiled and SandboxBroken for what an intact `source`
+    would not do, and InfrastructureError when it cannot be done.
     """
     try:
-        async with asyncio.timeout(_COPYING):
-            with tempfile.TemporaryFile(prefix="hermes-") as file:
-                await _copy(source, target, path, cast(BinaryIO, file))
+        with tempfile.TemporaryFile(prefix="hermes-") as file:
+            await _copy(source, target, path, cast(BinaryIO, file))
     except OSError as error:
         why = f"not within {_COPYING:g} seconds" if isinstance(error, TimeoutError) else str(error)
         raise InfrastructureError(f"{path!r} cannot be copied to the fresh sandbox: {why}", kind="verifier") from error
@@ -40,23 +39,28 @@ async def copy_artifact(source: Sandbox, target: Sandbox, path: str) -> None:
 async def _copy(source: Sandbox, target: Sandbox, path: str, tar: BinaryIO) -> None:
     path = await _run(target, "locate", path)
     folder, name = posixpath.split(path)
-    there = await _pack(source, path, tar)
+    there = await _pull(source, path, tar)
     await _run(target, "clear", path, *([] if there else ["gone"]))
     if there:
         await asyncio.to_thread(_check, tar, name)
         tar.seek(0)
-        await unpack(target, tar, folder, owners=True, user=target.capabilities.as_root)
+        async with asyncio.timeout(_COPYING):
+            await unpack(target, tar, folder, owners=True, user=target.capabilities.as_root)
 
 
-async def _pack(source: Sandbox, path: str, tar: BinaryIO) -> bool:
+async def _pull(source: Sandbox, path: str, tar: BinaryIO) -> bool:
     """Return whether there is such a path."""
-    packed = cast(BinaryIO, BoundedFile(tar, DEFAULT_MAX_BYTES))
+    bounded = cast(BinaryIO, BoundedFile(tar, DEFAULT_MAX_BYTES))
     try:
-        await pack(source, path, packed, user=source.capabilities.as_root)
-    except NoTar as error:
-        raise Spoiled(f"the agent's sandbox cannot pack {path!r} any more") from error
+        async with asyncio.timeout(_COPYING):
+            await source.pull(path, bounded)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        if error.errno is not None:
+            raise  # of this machine's own file, such as a full disk
+        why = f"not within {_COPYING:g} seconds" if isinstance(error, TimeoutError) else str(error)
+        raise Spoiled(f"{path!r} cannot be had from the agent's sandbox: {why}") from error
     return True
 
 

@@ -16,6 +16,11 @@ class Report:
     counts: Mapping[str, float] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
 
+    @property
+    def failures(self) -> int:
+        """How many tests failed."""
+        return max(int(self.counts.get("tests_failed", 0)), len(self.failed))
+
 
 def read_report(content: bytes | None) -> Report:
     """Return what a `ctrf.json` says; nothing where there is none, or something else."""
@@ -29,6 +34,6 @@ def read_report(content: bytes | None) -> Report:
         }
         failed = [str(test.get("name")) for test in tests if test.get("status") == "failed"]
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError, OverflowError):
-        # It decides nothing: the reward stands elsewhere.
+        # It gives no reward: that is in another file.
         return Report()
     return Report(counts, tuple(failed[:_MOST]))

@@ -5,26 +5,37 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
-from ..errors import InfrastructureError
+from ..errors import InfrastructureError, SandboxBroken
 from ..sandbox.protocol import ExecResult, Sandbox
 from ..sandbox.scripts import shell_script
+from ..sandbox.transfer import BoundedFile
 
 #: Where Harbor's tasks expect them.
 TESTS, LOGS = "/tests", "/logs/verifier"
 
-#: Bytes that are kept of what the tests print, the end of it, and of each other file.
+#: Bytes that are kept of what the tests print, its beginning and its end, and of each file, its end.
 LONGEST_LOG = 16 << 20
 LARGEST_FILE = 4 << 20
+
+#: Exit codes above this say that a signal ended a command: this and its number.
+SIGNALLED = 128
+
+#: What the tests printed, among the files of a run.
+OUTPUT = "test-stdout.txt"
 
 #: Seconds for what surrounds the tests.
 _OVERHEAD = 600.0
 
 #: The files that tests.sh sends, and its exit codes.
-_LEFT = (b"reward.json", b"reward.txt", b"ctrf.json", b"test-stdout.txt")
+_LEFT = (b"reward.json", b"reward.txt", b"ctrf.json")
 _NOT_EMPTIED, _NOT_UNPACKED = 92, 93
+
+#: Bytes of the report, which holds these files. A shell that the agent replaced writes what it likes.
+_LONGEST_REPORT = 4 * LARGEST_FILE
+_NO_REPORT = "the verifier was kept from reporting its result"
 
 _PROBLEMS = {
     _NOT_EMPTIED: f"{TESTS} and {LOGS} cannot be emptied",
@@ -47,6 +58,8 @@ class TaskTests:
     env: Mapping[str, str] = field(default_factory=dict)
     #: Whether the script is known to write a report of its single tests (CTRF, https://ctrf.io).
     writes_report: bool = False
+    #: Whether the script gives its verdict by its exit code where it leaves no reward file.
+    exit_code_is_reward: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,65 +74,78 @@ class TestsRun:
     problem: str | None = None
     #: Processes that were killed for want of memory.
     out_of_memory: int = 0
-    #: `reward.json`, `reward.txt`, `ctrf.json` and `test-stdout.txt`, where the tests left them.
+    #: `reward.json`, `reward.txt` and `ctrf.json`, where the tests left them, and `test-stdout.txt`.
     files: Mapping[str, bytes] = field(default_factory=dict)
+    #: Why what has one of these names does not count, in a few words that continue the name.
+    unfit: Mapping[str, str] = field(default_factory=dict)
+    #: Whether nothing else in the sandbox could see the tests or reach their reward.
+    private: bool = False
 
     @property
     def output(self) -> str:
-        return self.files.get("test-stdout.txt", b"").decode("utf-8", "replace")
+        return self.files.get(OUTPUT, b"").decode("utf-8", "replace")
 
 
 async def run_tests(sandbox: Sandbox, tests: TaskTests, timeout: float) -> TestsRun:
-    """Empty the tests' folders, and run the tests for at most `timeout` seconds.
+    """Run the tests in emptied folders for at most `timeout` seconds, where possible in folders of their own.
 
-    All but the tests themselves is done as root where that is possible; they run as whoever runs the other commands.
-    Raises InfrastructureError when the sandbox fails.
+    They run as the user that runs the other commands; where they have no folders of their own, root brings them, if
+    that is possible. What the agent did to the sandbox, so that they cannot run, is the run's `problem`. Raises
+    InfrastructureError when the sandbox fails by itself.
     """
     command = [*tests.interpreter, f"{TESTS}/{tests.script}"]
+    private = (TESTS, LOGS) if sandbox.capabilities.private_folders else ()
     with tempfile.TemporaryFile(prefix="hermes-") as archive, tempfile.TemporaryFile(prefix="hermes-") as file:
-        tar, out = cast(BinaryIO, archive), cast(BinaryIO, file)
+        tar, out = cast(BinaryIO, archive), cast(BinaryIO, BoundedFile(cast(BinaryIO, file), _LONGEST_REPORT))
         await asyncio.to_thread(tests.write, tar)
         tar.seek(0)
+        stdin: bytes | BinaryIO = tar
         # Not by way of a shell of the agent's: argument vectors, in the sandbox's own environment.
-        if root := sandbox.capabilities.as_root:
-            prepare = _script(sandbox, "prepare")
-            prepared = await sandbox.exec(prepare, timeout=_OVERHEAD, stdin=tar, user=root)
-            if (problem := _problem(prepared)) is not None:
-                return TestsRun(problem=problem)
-            test = _script(sandbox, "test", *command)
-            result = await sandbox.exec(test, timeout=timeout, env=tests.env, stdout_to=out)
-        else:
-            run = _script(sandbox, "run", *command)
-            result = await sandbox.exec(run, timeout=timeout, env=tests.env, stdin=tar, stdout_to=out)
+        script = _script("run", *command)
+        try:
+            if not private and (root := sandbox.capabilities.as_root):
+                prepared = await sandbox.exec(_script("prepare"), timeout=_OVERHEAD, stdin=tar, user=root)
+                if prepared.timed_out:
+                    raise InfrastructureError(
+                        f"the tests cannot be prepared within {_OVERHEAD:g} seconds", kind="verifier"
+                    )
+                if (problem := _problem(prepared)) is not None:
+                    return TestsRun(problem=problem)
+                script, stdin = _script("test", *command), b""
+            result = await sandbox.exec(
+                script,
+                timeout=timeout,
+                env=tests.env,
+                stdin=stdin,
+                stdout_to=out,
+                max_output=LONGEST_LOG,
+                private=private,
+            )
+        except SandboxBroken as broken:
+            return TestsRun(problem=str(broken))
+        except OSError as error:  # of the report: it is bounded
+            return TestsRun(problem=f"{_NO_REPORT}: {error}")
         if result.timed_out:
-            return TestsRun(files={"test-stdout.txt": await _log(sandbox)})
+            return TestsRun(files={OUTPUT: result.stderr}, private=bool(private))
         if (problem := _problem(result)) is not None:
             return TestsRun(problem=problem)
-        out.seek(0)
-        return _parsed(out)
+        file.seek(0)
+        run = _parsed(cast(BinaryIO, file))
+    return replace(run, files={**run.files, OUTPUT: result.stderr}, private=bool(private))
 
 
-def _script(sandbox: Sandbox, step: str, *command: str) -> list[str]:
-    kept = str(LONGEST_LOG), str(LARGEST_FILE)
-    return ["/bin/sh", "-c", shell_script("tests", __package__), "sh", step, TESTS, LOGS, *kept, *command]
-
-
-async def _log(sandbox: Sandbox) -> bytes:
-    read = await sandbox.exec(_script(sandbox, "log"), timeout=_OVERHEAD, max_output=LONGEST_LOG)
-    return read.stdout
+def _script(step: str, *command: str) -> list[str]:
+    return ["/bin/sh", "-c", shell_script("tests", __package__), "sh", step, TESTS, LOGS, str(LARGEST_FILE), *command]
 
 
 def _problem(result: ExecResult) -> str | None:
-    """Return what kept a script from its end, in the sandbox as it is.
-
-    Raises InfrastructureError for what may be nobody's doing who was in it.
-    """
+    """Return what kept the script from its end, in the sandbox as it is."""
     if result.exit_code == 0:
         return None
+    if result.exit_code > SIGNALLED:
+        return f"{_NO_REPORT}: it was killed"
     said = result.stderr.decode(errors="replace").strip().splitlines()
     why = said[-1] if said else f"exit code {result.exit_code}"
-    if result.timed_out:
-        raise InfrastructureError(f"the tests cannot be prepared within {_OVERHEAD:g} seconds", kind="verifier")
     return f"{_PROBLEMS.get(result.exit_code, 'the verifier cannot run in this sandbox')}: {why}"
 
 
@@ -128,20 +154,25 @@ def _parsed(out: BinaryIO) -> TestsRun:
     try:
         return _read(out)
     except ValueError:
-        return TestsRun(problem="the verifier was killed before it could report its result")
+        return TestsRun(problem=_NO_REPORT)
 
 
 def _read(out: BinaryIO) -> TestsRun:
-    first, code, killed = out.readline().split()
+    first, code, killed = out.readline(100).split()
     if first != b"exit":
         raise ValueError(first)
     files: dict[str, bytes] = {}
-    while (line := out.readline().split()) != [b"end"]:
-        _, name, size = line
+    unfit: dict[str, str] = {}
+    while (line := out.readline(200).split(maxsplit=2)) != [b"end"]:
+        kind, name, rest = line
         # A shell that the agent replaced writes what it likes, and these become files of the run's folder.
-        if name not in _LEFT:
+        if name not in _LEFT or kind not in (b"file", b"unfit"):
             raise ValueError(name)
-        files[name.decode()] = content = out.read(int(size))
-        if len(content) != int(size):
-            raise ValueError(name)
-    return TestsRun(exit_code=int(code), out_of_memory=int(killed), files=files)
+        if kind == b"unfit":
+            unfit[name.decode()] = rest.decode("ascii", "replace").strip()
+            continue
+        size = int(rest)
+        files[name.decode()] = content = out.read(size)
+        if len(content) != size:
+            raise ValueError(size)
+    return TestsRun(exit_code=int(code), out_of_memory=int(killed), files=files, unfit=unfit)

@@ -123,7 +123,7 @@ def test_the_oracle_has_nothing_to_play_on_rows(bench: Bench) -> None:
     result.stdout.fnmatch_lines(["skipped   2 of 2: *has no reference solution*"])
 
 
-@pytest.mark.parametrize("where", ["same", "fresh"])
+@pytest.mark.parametrize("where", ["both", "fresh"])
 def test_task_directories_of_a_team_s_own(bench: Bench, where: str) -> None:
     """One that passes in either mode, as a benchmark of its own; in two processes."""
     for name in ("one", "two", "three"):
@@ -155,7 +155,7 @@ def test_task_directories_of_a_team_s_own(bench: Bench, where: str) -> None:
     result.assert_outcomes(passed=3, skipped=1, errors=1)
     records = bench.records()
     scored = [record for record in records if record["status"] == "passed"]
-    assert {record["verifier"]["sandbox"] for record in scored} == {where}
+    assert {record["verifier"]["mode"] for record in scored} == {where}
     assert {record["reward"] for record in scored} == {1.0}
     assert len({record["dataset_revision"] for record in records}) == 1
     assert all(record["dataset_revision"] for record in records)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 
 import pytest
 from hypothesis import given
@@ -36,7 +35,7 @@ from pytest_hermes.verifier.reward import NoReward, Reward, read_reward
     ],
 )
 def test_which_file_counts(files: dict[str, bytes], exit_code: int, reward: Reward) -> None:
-    assert read_reward(files, exit_code) == reward
+    assert read_reward(files, exit_code, by_exit_code=True) == reward
 
 
 @pytest.mark.parametrize(
@@ -46,6 +45,12 @@ def test_which_file_counts(files: dict[str, bytes], exit_code: int, reward: Rewa
         ({"reward.txt": b"nan"}, "reward.txt holds 'nan'"),
         ({"reward.txt": b"inf"}, "reward.txt holds 'inf'"),
         ({"reward.txt": b"passed"}, "reward.txt holds 'passed'"),
+        ({"reward.txt": b"1_0"}, "reward.txt holds '1_0'"),
+        ({"reward.txt": "\u0661".encode()}, "reward.txt holds '\u0661'"),
+        ({"reward.txt": b"1e999"}, "reward.txt holds '1e999'"),
+        ({"reward.txt": b"2"}, "reward.txt holds 2 as the reward, which is not from 0 to 1"),
+        ({"reward.json": b'{"reward": -0.5}'}, "reward.json holds -0.5 as the reward"),
+        ({}, "the tests left neither reward.json nor reward.txt"),
         ({"reward.json": b""}, "reward.json is not JSON"),
         ({"reward.json": b"{}"}, "reward.json has no 'reward' among nothing"),
         ({"reward.json": b'{"a": 1, "b": 0}'}, "reward.json has no 'reward' among 'a', 'b'"),
@@ -61,7 +66,7 @@ def test_which_file_counts(files: dict[str, bytes], exit_code: int, reward: Rewa
 def test_what_is_no_reward(files: dict[str, bytes], problem: str) -> None:
     # The first that is there decides; what a weaker one says does not make up for it.
     with pytest.raises(NoReward, match=problem):
-        read_reward({"reward.txt": b"1", **files}, 0)
+        read_reward({"reward.txt": b"1", **files} if files else {}, 0)
 
 
 @given(st.binary(max_size=40), st.sampled_from(["reward.json", "reward.txt"]), st.integers(0, 255))
@@ -70,15 +75,21 @@ def test_whatever_stands_there_is_a_finite_reward_or_told(content: bytes, name: 
         reward = read_reward({name: content}, exit_code)
     except NoReward:
         return
-    assert math.isfinite(reward.value)
+    assert 0 <= reward.value <= 1
     assert reward.source == name
 
 
 @given(st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False, allow_infinity=False), max_size=4))
 def test_numbers_are_all_kept(numbers: dict[str, float]) -> None:
-    reward = read_reward({"reward.json": json.dumps({"reward": 1, **numbers}).encode()}, 0)
+    reward = read_reward({"reward.json": json.dumps({**numbers, "reward": 1}).encode()}, 0)
     assert reward.metrics == {name: value for name, value in numbers.items() if name != "reward"}
-    assert reward.value == numbers.get("reward", 1)
+    assert reward.value == 1
+
+
+@pytest.mark.parametrize("name", ["reward.json", "reward.txt"])
+def test_a_file_that_does_not_count_is_no_reward(name: str) -> None:
+    with pytest.raises(NoReward, match=f"^{name} is not a regular file$"):
+        read_reward({"reward.txt": b"1"}, 0, unfit={name: "is not a regular file"}, by_exit_code=True)
 
 
 def test_a_report_of_single_tests() -> None:

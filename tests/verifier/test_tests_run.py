@@ -21,7 +21,7 @@ class ReplacedShell:
 
     async def exec(self, command: Any, *, stdout_to: BinaryIO, **named: Any) -> ExecResult:
         stdout_to.write(self._says)
-        ended = SimpleNamespace(exit_code=0, stdout=b"", stderr=b"", timed_out=False)
+        ended = SimpleNamespace(exit_code=0, stdout=b"", stderr=b"printed", timed_out=False)
         return cast(ExecResult, ended)
 
 
@@ -30,12 +30,10 @@ async def told(says: bytes) -> Any:
 
 
 async def test_the_files_that_tests_leave() -> None:
-    run = await told(b"exit 0 0\nfile reward.txt 2\n1\nfile test-stdout.txt 5\nhello" + b"end\n")
-    assert (run.exit_code, run.problem, dict(run.files)) == (
-        0,
-        None,
-        {"reward.txt": b"1\n", "test-stdout.txt": b"hello"},
-    )
+    run = await told(b"exit 0 0\nfile reward.txt 2\n1\nunfit reward.json is not a regular file\nend\n")
+    assert (run.exit_code, run.problem) == (0, None)
+    assert dict(run.files) == {"reward.txt": b"1\n", "test-stdout.txt": b"printed"}
+    assert dict(run.unfit) == {"reward.json": "is not a regular file"}
 
 
 @pytest.mark.parametrize(
@@ -48,9 +46,15 @@ async def test_the_files_that_tests_leave() -> None:
         b"exit 0 0\nfile /escaped 1\n1end\n",
         b"exit 0 0\nfile other.txt 1\n1end\n",
         b"exit 0 0\nfile \xff 1\n1end\n",
+        b"exit 0 0\nlink reward.txt 1\n1end\n",
+        b"exit 0 0\nfile reward.txt -1\n1end\n",
+        b"exit 0 0\nfile reward.txt 1 1\n1end\n",
+        b"exit 0 " + b"0" * 10_000,
+        b"x" * (17 << 20),
     ],
 )
 async def test_a_stream_that_tests_do_not_write_is_no_result(says: bytes) -> None:
     run = await told(says)
-    assert run.problem == "the verifier was killed before it could report its result"
-    assert not run.files
+    assert run.problem is not None
+    assert run.problem.startswith("the verifier was kept from reporting its result")
+    assert set(run.files) <= {"test-stdout.txt"}

@@ -17,7 +17,7 @@ from pytest_hermes.errors import InfrastructureError, Unsupported
 from pytest_hermes.sandbox.protocol import Sandbox
 from pytest_hermes.task import SandboxSpec
 from pytest_hermes.tools.session import SandboxSession
-from pytest_hermes.verdict import Verdict
+from pytest_hermes.verdict import Verdict, VerifierMode
 from pytest_hermes.verifier.tests_run import TaskTests
 from pytest_hermes.verifier.verify import check_artifacts, verify
 from tests.sandbox.backends import docker_sandbox, need
@@ -32,14 +32,14 @@ checker && [ "$(cat answer 2>/dev/null)" = "$expected" ] && echo 1 >/logs/verifi
 """
 
 
-def brought(script: str, writes_report: bool = False) -> TaskTests:
+def brought(script: str, **more: Any) -> TaskTests:
     files = {"expected.sh": "expected=42\nchecker() { command -v pytest >/dev/null && pytest; return 0; }\n"}
 
     def write(target: BinaryIO) -> None:
         repack(archive(files), target, top="tests", files={"test.sh": script.encode()})
 
     interpreter = () if script.startswith("#!") else ("bash",)
-    return TaskTests(write=write, interpreter=interpreter, env={"GIVEN": "g"}, writes_report=writes_report)
+    return TaskTests(write=write, interpreter=interpreter, env={"GIVEN": "g"}, **more)
 
 
 class Agent:
@@ -57,11 +57,15 @@ class Agent:
             assert result.exit_code == 0, result.stdout
 
     async def scored(
-        self, script: str = HONEST, *, fresh: bool = False, acted: bool = True, timeout: float = 60, **more: bool
+        self,
+        script: str = HONEST,
+        *,
+        mode: VerifierMode = "same",
+        acted: bool = True,
+        timeout: float = 60,
+        **more: bool,
     ) -> Verdict:
-        return await verify(
-            self.session, brought(script, **more), timeout=timeout, fresh=fresh, artifacts=(), agent_acted=acted
-        )
+        return await verify(self.session, brought(script, **more), timeout=timeout, mode=mode, agent_acted=acted)
 
 
 @asynccontextmanager
@@ -86,16 +90,20 @@ class TestVerdict:
         nothing = await agent.scored(acted=False)
         assert (nothing.reward, nothing.source, nothing.exit_code) == (0.0, "reward.txt", 0)
         await agent.does("echo 42 > answer")
-        for fresh in (False, True):
-            done = await agent.scored(fresh=fresh)
-            assert (done.reward, done.source, done.sandbox) == (1.0, "reward.txt", "fresh" if fresh else "same")
+        modes: list[VerifierMode] = ["same", "both", "strict", "fresh"]
+        for mode in modes:
+            done = await agent.scored(mode=mode)
+            assert (done.reward, done.source, done.mode) == (1.0, "reward.txt", mode)
+            assert (done.tampered, done.disagreement) == (None, None)
             assert done.output == "in /app as :g\n"
             assert done.files["test-stdout.txt"] == b"in /app as :g\n"
 
     async def test_where_the_reward_stands_and_what_else_is_kept(self, agent: Agent) -> None:
-        by_exit = await agent.scored("exit 0\n")
+        by_exit = await agent.scored("exit 0\n", exit_code_is_reward=True)
         assert (by_exit.reward, by_exit.source) == (1.0, "exit code")
-        assert (await agent.scored("exit 5\n")).exit_code == 5
+        assert (await agent.scored("exit 5\n", exit_code_is_reward=True)).exit_code == 5
+        none = await agent.scored("exit 0\n")
+        assert (none.reward, none.error) == (None, "the tests left neither reward.json nor reward.txt")
         said = await agent.scored(
             'cd /logs/verifier; printf \'{"reward": 0.5, "speed": 2}\' > reward.json; echo 1 > reward.txt\n'
             "printf '{}' > ctrf.json; head -c 3000 /dev/zero; echo end >&2; exit 1\n"
@@ -104,9 +112,8 @@ class TestVerdict:
         assert said.files["ctrf.json"] == b"{}"
         assert said.files["test-stdout.txt"] == b"\0" * 3000 + b"end\n"
         # Nothing of it is left for the next one.
-        assert (await agent.scored("ls -A /logs/verifier; ls /tests; exit 1\n")).output.split() == [
-            "test-stdout.txt", "expected.sh", "test.sh",
-        ]  # fmt: skip
+        left = await agent.scored("ls -A /logs/verifier; ls /tests; exit 1\n", exit_code_is_reward=True)
+        assert left.output.split() == [".started", "expected.sh", "test.sh"]
 
     async def test_what_is_no_reward_is_an_error(self, agent: Agent) -> None:
         verdict = await agent.scored("echo maybe > /logs/verifier/reward.txt; echo said\n")
@@ -169,7 +176,7 @@ class TestCheating:
     async def test_what_still_runs_is_ended(self, agent: Agent, loop: str) -> None:
         await agent.does(loop, background=True)
         slow = HONEST.replace("echo 0 >", "sleep 0.3; echo 0 >") + "\nls -d /proc/[0-9]*/exe | wc -l\n"
-        verdict = await agent.scored(slow)
+        verdict = await agent.scored(slow, mode="strict")
         assert verdict.reward == 0.0
         # Init, what holds the container, the command's own shells, and ls.
         assert int(verdict.output.split()[-1]) < 10
@@ -182,7 +189,7 @@ class TestCheating:
         )
         assert (await agent.scored()).reward == 1.0
         await agent.does("rm answer")
-        assert (await agent.scored(fresh=True)).reward == 0.0
+        assert (await agent.scored(mode="fresh")).reward == 0.0
 
 
 class TestFresh:
@@ -193,7 +200,11 @@ class TestFresh:
             await agent.does("echo 2 > /opt/out/x; echo 3 > /opt/other; echo evil > /etc/evil")
             listing = "#!/bin/sh\nls -l a/b a/link | cut -c1-10; find . /opt /etc/evil 2>/dev/null\n"
             verdict = await verify(
-                session, brought(listing), timeout=30, fresh=True, artifacts=("a", "/opt/out"), agent_acted=True
+                session,
+                brought(listing, exit_code_is_reward=True),
+                timeout=30,
+                mode="fresh",
+                artifacts=("a", "/opt/out"),
             )
             assert "-rwx------" in verdict.output
             found = set(verdict.output.splitlines())
@@ -206,9 +217,9 @@ class TestFresh:
             await agent.does("rm -rf /root; echo x > /tmp/.hidden")
             verdict = await verify(
                 session,
-                brought("ls -d /root /tmp/.hidden; exit 1\n"),
+                brought("ls -d /root /tmp/.hidden; exit 1\n", exit_code_is_reward=True),
                 timeout=30,
-                fresh=True,
+                mode="fresh",
                 artifacts=("/root", "/tmp"),
                 agent_acted=True,
             )
@@ -219,24 +230,25 @@ class TestFresh:
         ("deed", "problem"),
         [
             (FORGED_TAR, "the agent's sandbox sent 'usr/' as a part of 'app'"),
-            (NO_TAR, "the agent's sandbox cannot pack '/app' any more"),
+            (NO_TAR, "the sandbox cannot pack '/app' any more"),
             ("rm /bin/sh", "a command can no longer be run"),
         ],
         ids=["forged", "no tar", "no shell"],
     )
     async def test_what_keeps_work_from_being_had_is_a_zero(self, agent: Agent, deed: str, problem: str) -> None:
         await agent.does(deed)
-        verdict = await agent.scored(fresh=True)
-        assert verdict.reward == 0.0
-        assert verdict.source.startswith(problem)
+        verdict = await agent.scored(mode="fresh")
+        assert (verdict.reward, verdict.source) == (0.0, "untouched sandbox")
+        assert verdict.tampered is not None
+        assert verdict.tampered.startswith(problem)
 
-    async def test_more_than_this_machine_may_hold_is_an_error(
-        self, agent: Agent, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_more_than_may_be_copied_is_a_zero(self, agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("pytest_hermes.verifier.artifacts.DEFAULT_MAX_BYTES", 1 << 20)
         await agent.does("truncate -s 1G large")
-        with pytest.raises(InfrastructureError, match=r"'/app' cannot be copied to the fresh sandbox: .* larger"):
-            await agent.scored(fresh=True)
+        verdict = await agent.scored(mode="fresh")
+        assert verdict.reward == 0.0
+        assert verdict.tampered is not None
+        assert verdict.tampered.startswith("'/app' cannot be had from the agent's sandbox: ")
 
     async def test_without_artifacts_the_working_directory_must_not_be_the_root(self) -> None:
         async with session_with(workdir="/") as session:
@@ -247,18 +259,18 @@ class TestFresh:
 
 
 class TestUsers:
-    @pytest.mark.parametrize("fresh", [False, True])
+    @pytest.mark.parametrize("mode", ["same", "strict", "fresh"])
     async def test_the_tests_run_as_whom_the_image_names_and_the_rest_as_root(
-        self, tmp_path: Path, docker_image: str, fresh: bool
+        self, tmp_path: Path, docker_image: str, mode: VerifierMode
     ) -> None:
-        made = f"RUN mkdir /work && chown user /work && ln -s /work /app {'# fresh' * fresh}"
+        made = f"RUN mkdir /work && chown user /work && ln -s /work /app # {mode}"
         (tmp_path / "Dockerfile").write_text(f"FROM {docker_image}\n{made}\nUSER user\nWORKDIR /app\n")
         async with session_with(image=None, build_context=tmp_path, workdir=None) as session:
             agent = Agent(session)
             await agent.does("echo 42 > answer; chmod 600 answer")
             await agent.does("sleep 1000", background=True)
             verdict = await agent.scored(
-                f"{HONEST}stat -c '%U %a' answer; id -un; ls -ld /tests | cut -c1-10\n", fresh=fresh
+                f"{HONEST}stat -c '%U %a' answer; id -un; ls -ld /tests | cut -c1-10\n", mode=mode
             )
         assert verdict.reward == 1.0
         assert verdict.output.split() == ["in", "/app", "as", ":g", "user", "600", "user", "drwxr-xr-x"]
@@ -272,7 +284,7 @@ class TestNoResult:
         [
             ("#!/no/such/interpreter\n", r"test.sh cannot start \(.*(not found|No such file).*\)"),
             ("sleep 30\n", "the tests ran out of time"),
-            ("kill -9 $$\n", "the tests were killed"),
+            ("kill -9 $$\n", "test.sh was ended by signal 9"),
         ],
         ids=["start", "time", "killed"],
     )
@@ -296,7 +308,7 @@ class TestNoResult:
         script = "uvx --ctrf /logs/verifier/ctrf.json; echo 0 > /logs/verifier/reward.txt\n"
         verdict = await agent.scored(script, writes_report=True, acted=False)
         assert verdict.error is not None
-        assert verdict.error.startswith("the tests did not run: test.sh left no report (")
+        assert verdict.error.startswith("the tests did not run (")
         assert "uvx: command not found" in verdict.error
         # Other runners may leave none, and have run.
         ran = await agent.scored("echo '1 wrong'; echo 0 > /logs/verifier/reward.txt\n", writes_report=True)
@@ -309,7 +321,7 @@ class TestNoResult:
             ("echo 'sleep 100' > answer", "[ ! -f answer ] || . ./answer\n", "the tests ran out of time"),
             ("rm /bin/env", "#!/bin/env bash\n", "test.sh cannot start ("),
             (NO_TAR, "", "the tests cannot be written to /tests: "),
-            ("rm /bin/sh", "", "a command can no longer be run: /bin/sh cannot be run any more"),
+            ("rm /bin/sh", "", "the verifier cannot run in this sandbox: /bin/sh cannot be run any more"),
             ("echo nan > answer", "cat answer > /logs/verifier/reward.txt && exit\n", "reward.txt holds 'nan'"),
         ],
         ids=["hangs", "breaks", "no tar", "no shell", "no number"],
@@ -319,9 +331,10 @@ class TestNoResult:
     ) -> None:
         await agent.does(deed)
         verdict = await agent.scored(f"{script}echo 0 > /logs/verifier/reward.txt\n", timeout=1)
-        assert verdict.reward == 0.0
-        assert verdict.source.startswith(problem)
-        assert verdict.source.endswith("; in an untouched sandbox they come to a result")
+        assert (verdict.reward, verdict.source) == (0.0, "untouched sandbox")
+        assert verdict.tampered is not None
+        assert verdict.tampered.startswith(problem)
+        assert verdict.tampered.endswith("; in an untouched sandbox the tests come to a verdict")
 
     async def test_tests_that_could_not_be_fetched_once_run_again(self, agent: Agent) -> None:
         await agent.does("echo 42 > answer")
@@ -329,7 +342,7 @@ class TestNoResult:
             if [ -e answer ] && [ ! -e /tried ]; then
                 touch /tried; echo "curl: (6) Could not resolve host"; echo 0 > /logs/verifier/reward.txt; exit
             fi
-            echo '{}' > /logs/verifier/ctrf.json; [ -e answer ] && echo 1 > /logs/verifier/reward.txt
+            echo '{}' > /logs/verifier/ctrf.json; [ -e answer ]; echo $((1 - $?)) > /logs/verifier/reward.txt
         """
         verdict = await agent.scored(script, writes_report=True)
         assert (verdict.reward, verdict.source) == (1.0, "reward.txt")
