@@ -13,7 +13,7 @@ from .task import SandboxSpec, Task
 if TYPE_CHECKING:
     from .result import AgentResult
     from .tools.context import ToolContext
-    from .verdict import Verdict
+    from .verdict import Verdict, VerifierMode
 
 #: What `tasks()` and `get_next_item()` yield, and what the other methods get back: a Task, or a dataset's row.
 Item = Task | Mapping[str, Any]
@@ -160,6 +160,17 @@ class Benchmark:
         `ctx` is called without `await` and looks into the sandbox the agent worked in.
         """
         raise NotImplementedError(f"{type(self).__name__} must define compute_reward()")
+
+    def verifier_mode(self, item: Item) -> VerifierMode | None:
+        """Return the mode in which a task wants to be verified, for a benchmark that has modes; None: any."""
+        return None
+
+    def verification_digest(self, item: Item) -> str | None:
+        """Return what changes when the tests or the solution of a task do, for a benchmark that has verifier modes.
+
+        None, the default: not known, so that nothing is remembered about the modes in which its solution passes.
+        """
+        return None
 
     async def evaluate(self, *args: Any, **kwargs: Any) -> None:
         """Evaluate during training, called by the trainer's door every so many steps. Does nothing by default."""

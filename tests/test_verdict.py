@@ -28,7 +28,7 @@ from pytest_hermes import Verdict
         ({"files": {"x": "text"}}, "Verdict.files['x'] must be bytes, not 'text'; encode it"),
         ({"files": {"x": None}}, "Verdict.files['x'] must be bytes, not None"),
         ({"files": [b"x"]}, "Verdict.files must be a mapping of relative paths to bytes, not [b'x']"),
-        ({"mode": "other"}, "Verdict.mode must be 'same', 'strict', 'fresh' or 'both', not 'other'"),
+        ({"mode": "other"}, "Verdict.mode must be 'same' or 'strict' or 'fresh' or 'both', not 'other'"),
         ({"exit_code": "0"}, "Verdict.exit_code must be a whole number or None, not '0'"),
         ({"exit_code": True}, "Verdict.exit_code must be a whole number or None, not True"),
         ({"output": b"x"}, "Verdict.output must be a text, not b'x'; decode it"),

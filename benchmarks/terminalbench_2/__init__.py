@@ -70,7 +70,7 @@ class TerminalBench2(Benchmark):
     async def prepare(self, item: Item, ctx: ToolContext) -> None:
         """Find out before the agent works whether a fresh verifier will know what to copy."""
         _, material = _parts(item)
-        if self._mode(material) == "fresh":
+        if self._mode(item, ctx) == "fresh":
             check_artifacts(ctx.sandbox, material.artifacts)
 
     async def compute_reward(self, item: Item, result: AgentResult, ctx: ToolContext) -> Verdict:
@@ -84,15 +84,25 @@ class TerminalBench2(Benchmark):
                 session,
                 tests,
                 timeout=timeout,
-                mode=self._mode(material),
+                mode=self._mode(item, ctx),
                 artifacts=material.artifacts,
                 agent_acted=acted,
                 threshold=task.threshold,
             )
         )
 
-    def _mode(self, material: Material) -> VerifierMode:
-        return self.config.verifier or ("fresh" if material.wants_fresh_verifier else "same")
+    def verifier_mode(self, item: Item) -> VerifierMode | None:
+        """Return what the task's `task.toml` asks for."""
+        _, material = _parts(item)
+        return "fresh" if material.wants_fresh_verifier else None
+
+    def verification_digest(self, item: Item) -> str | None:
+        """Return a digest of all that the task is made of; None for one without a solution."""
+        task, material = _parts(item)
+        return material.digest() if task.solution is not None else None
+
+    def _mode(self, item: Item, ctx: ToolContext) -> VerifierMode:
+        return ctx.verifier_mode or self.verifier_mode(item) or "same"
 
 
 def _parts(item: Item) -> tuple[Task, Material]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_hermes.dataset.harbor import HarborTask, read_instruction, read_task, resolved
 from pytest_hermes.dataset.rows import DatasetError
-from pytest_hermes.dataset.source import task_directories
+from pytest_hermes.dataset.source import content_digest, task_directories
 from pytest_hermes.errors import Unsupported
 from pytest_hermes.sandbox.transfer import write_tar
 from pytest_hermes.task import Limits, SandboxSpec, Solution, Task
@@ -92,6 +92,9 @@ class FolderMaterial(Material):
             workdir=environment.workdir,
             network=False if environment.network_mode == "no-network" else None,
         )
+
+    def digest(self) -> str:
+        return content_digest(self.folder)
 
     def tests(self) -> TaskTests:
         write = partial(write_tar, self.script.parent, executable=SCRIPT)

@@ -32,6 +32,10 @@ class Material(ABC):
         Raises DatasetError, and Unsupported.
         """
 
+    def digest(self) -> str | None:
+        """Return what changes when anything of the task does; None where nobody needs it."""
+        return None
+
     @abstractmethod
     def tests(self) -> TaskTests:
         """Return the tests. Raises DatasetError."""

@@ -92,10 +92,17 @@ class Option:
     otherwise: str = ""
     #: The field of the configuration that it sets, as `section.field`.
     sets: str = ""
+    #: For a switch: what a number says that may follow it, as in `--hermes-validate=5`. Its value is then that number,
+    #: 1 for the switch alone, and 0 without it.
+    times: str = ""
 
     def read(self, value: object) -> Any:
         """Return a value that a script has set, checked. Raises ValueError."""
         given = f"Options.{self.name}={value!r}"
+        if self.times:
+            if isinstance(value, bool | int) and value >= 0:
+                return int(value)
+            raise ValueError(f"{given}: must be True, False or a number of times")
         if self.parse is None:
             if not isinstance(value, bool):
                 raise ValueError(f"{given}: must be True or False")
@@ -162,8 +169,16 @@ def _option(parse: Callable[[str], Any], metavar: str, about: str, **more: Any) 
     return field(default=None if option.sets else option.default, metadata={"option": option})
 
 
-def _switch(about: str) -> Any:
-    return field(default=False, metadata={"option": Option("", None, "", about)})
+def _switch(about: str, times: str = "") -> Any:
+    return field(default=0 if times else False, metadata={"option": Option("", None, "", about, times=times)})
+
+
+def read_times(option: Option, text: str) -> int:
+    """Return the number that follows a switch. Raises ValueError."""
+    try:
+        return _count(text)
+    except ValueError as error:
+        raise ValueError(f"{error} ({option.times}); to give a path as well, write {option.flag}=1") from None
 
 
 _ENDPOINT: Final = "the endpoint of `OPENAI_BASE_URL`, `OPENROUTER_API_KEY` or `OPENAI_API_KEY`"
@@ -186,7 +201,8 @@ class Options:
         _names, "ID", "ids or globs of the tasks to run", otherwise="all", sets="env.task_filter"
     )
     skip_task: Names | None = _option(
-        _names, "ID", "ids or globs of tasks to leave out", sets="env.skip_tasks"
+        _names, "ID", "ids or globs of tasks to leave out, or `@FILE`: a file with one of them a line",
+        sets="env.skip_tasks"
     )
     limit: int | None = _option(
         _count, "N", "number of tasks to run of each benchmark: the first N that no filter leaves out", otherwise="all"
@@ -305,9 +321,10 @@ class Options:
     resume_force: bool = _switch(
         "with `--hermes-resume`: continue although the model, the dataset or the configuration differ"
     )
-    validate: bool = _switch(
+    validate: int = _switch(
         "check that a benchmark works on this machine: run each task with `oracle`, which must pass, and with `nop`, "
-        "which must not"
+        "which must not; `--hermes-validate=5` does it five times, and lists the tasks that disagree with themselves",
+        times="how often each task runs",
     )
     config: str | None = _option(
         _text, "FILE",

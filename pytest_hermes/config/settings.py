@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from ..core.redact import without_secret_fields
 from ..core.suggest import nearest
 from ..errors import UsageError
+from ..verdict import VerifierMode
 from .fields import TESTING, EnvConfig, OpenAIConfig, Schema, must_be
 
 
@@ -68,6 +69,10 @@ class Config:
     def value(self, key: str) -> object:
         section, _, name = key.partition(".")
         return getattr(self.env if section == "env" else self.openai, name)
+
+    def verified(self, mode: VerifierMode) -> Config:
+        """Return the configuration with another verifier mode."""
+        return replace(self, env=self.env.model_copy(update={"verifier": mode}))
 
     @property
     def api_key(self) -> str | None:

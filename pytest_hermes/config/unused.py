@@ -19,7 +19,7 @@ _REASONS = {
 _SPECIAL = {
     "does not load a dataset by name": ("dataset_name", "dataset_split", "dataset_revision"),
     "has a fixed field for prompts": ("prompt_field",),
-    "has no verifier that can run in another sandbox": ("verifier",),
+    "has no verifier modes": ("verifier",),
     "does not build images": ("force_build",),
 }
 BENCHMARK_KEYS = tuple(f"env.{name}" for names in _SPECIAL.values() for name in names)

@@ -65,14 +65,14 @@ def open_dataset(name: str, *, split: str = "train", revision: str | None = None
 def _open_path(name: str, path: Path, split: str) -> Dataset:
     if path.is_dir():
         if any(task_directories(path)):
-            return Dataset(name, _digest(path), folder=path)
+            return Dataset(name, content_digest(path), folder=path)
         if not any(path.rglob("*.parquet")) and not any(path.rglob("*.jsonl*")):
             raise UsageError(f"the folder {name!r} holds neither task directories (with a {_TASK_FILE}) nor rows")
     elif not path.exists():
         raise UsageError(f"there is no dataset {name!r}: neither a path nor of the form owner/name; it must be {KINDS}")
     elif not name.endswith(_ROW_FILES):
         raise UsageError(f"cannot read {name!r}: it must be {KINDS}")
-    digest = _digest(path)
+    digest = content_digest(path)
     if name.endswith(".jsonl"):
         return Dataset(name, digest, rows=path)
     # A folder has several splits.
@@ -130,7 +130,7 @@ def task_directories(folder: Path) -> Iterator[Path]:
             yield folder / name
 
 
-def _digest(path: Path) -> str:
+def content_digest(path: Path) -> str:
     """Return a digest of a file, or of all names and contents below a folder."""
     total = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:

@@ -82,7 +82,9 @@ class _Source:
 
 
 class OracleSource(_Source):
-    name = "oracle"
+    def __init__(self, variant: str = "") -> None:
+        """`variant` tells it from others in the same run."""
+        self.name = f"oracle-{variant}" if variant else "oracle"
 
     def for_task(self, task: Task) -> Model:
         if task.solution is None:

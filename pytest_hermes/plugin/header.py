@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..report.numbers import counted, duration
@@ -20,6 +21,8 @@ def header_lines(plan: RunPlan, processes: int) -> list[str]:
     if plan.folder is not None and plan.folder.resumed:
         lines.append(f"resuming {plan.options.resume}: {counted(len(plan.folder.finished), 'attempt')} finished")
     in_processes = "1 process" if processes == 1 else f"{processes} processes"
+    if not plan.options.validate:
+        lines += [line for loaded in plan.benchmarks for line in _mode_lines(loaded)]
     rollouts = counted(plan.in_flight, "rollout")
     lines.append(f"sandbox {plan.isolation}, {rollouts} in flight in {in_processes}")
     lines += plan.notes
@@ -42,6 +45,19 @@ def _benchmark_line(loaded: LoadedBenchmark, plan: RunPlan) -> str:
         tasks += f" of revision {loaded.benchmark.revision[:12]}"
     each = f" × {attempts} attempts" if attempts > 1 else ""
     return f"{loaded.benchmark.name}, {tasks}{each}, model {source.name}{where}"
+
+
+def _mode_lines(loaded: LoadedBenchmark) -> Iterator[str]:
+    """Yield what the user's choice of a verifier mode means for some of the tasks."""
+    chosen, name = loaded.config.env.verifier, loaded.benchmark.name
+    if chosen is None or "verifier" not in loaded.benchmark.config_fields:
+        return
+    wanted = [loaded.benchmark.verifier_mode(planned.item) for planned in loaded.tasks]
+    if overridden := sum(mode not in (None, chosen) for mode in wanted):
+        yield f"--hermes-verifier={chosen} overrides what {counted(overridden, 'task')} of {name} asked for"
+    if exempt := loaded.modes.exempt:
+        tasks = counted(len(exempt), "task")
+        yield f"mode same alone for {tasks} of {name}, of which the own solution does not survive {chosen}"
 
 
 def _in_words(limits: BudgetLimits) -> str:

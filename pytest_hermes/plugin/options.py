@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ..config.options import OPTIONS, Option, plain
+from ..config.options import OPTIONS, Option, plain, read_times
 from ..config.options import Options as Options
 from ..core.suggest import nearest
 
@@ -27,6 +27,9 @@ _FILES = ("config", "dataset")
 def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("hermes", "agent benchmarks (pytest-hermes)")
     for option in OPTIONS:
+        if option.times:
+            group.addoption(option.flag, nargs="?", const="1", default=None, metavar="N", help=option.help)
+            continue
         if option.parse is None:
             group.addoption(option.flag, action="store_true", default=False, help=option.help)
             continue
@@ -50,6 +53,11 @@ def read_option(config: pytest.Config, option: Option) -> tuple[Any, str]:
     Raises pytest.UsageError that names the place when the value does not fit.
     """
     given = config.getoption(option.dest, None)
+    if option.times:
+        try:
+            return 0 if given is None else read_times(option, given), ""
+        except ValueError as error:
+            raise pytest.UsageError(f"{option.flag}={given!r}: {error}") from None
     if option.parse is None:
         return bool(given), ""
     variable, ini = os.environ.get(option.variable, ""), str(config.getini(option.dest) or "")

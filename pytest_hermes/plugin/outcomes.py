@@ -72,6 +72,8 @@ def describe_failure(record: AttemptRecord) -> str:
     """Return why an attempt failed: first a line that says it all, then what to look at."""
     why = f"{record.reason}; reward {record.reward:g}" if record.reason else f"reward {record.reward:g}"
     lines = [f"{why} is below the threshold {record.threshold:g}; {how_it_ended(record)}"]
+    if record.verifier is not None and record.verifier.tampered:
+        lines.append(f"the verifier: {record.verifier.tampered}")
     lines += [
         f"tool error in turn {error.turn + 1}: {error.tool_name}: {error.error}" for error in record.tool_errors[-3:]
     ]

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..errors import UsageError
 from ..report.spending import judge_usages, unrecorded_text, usages
 from ..report.summary import summary_lines
-from ..report.validation import validation_lines
+from ..report.validation import flaky_tasks, validation_lines
 from ..runs.resume import is_unfinished, key_of
+from ..runs.verifier_modes import keep
 from .header import header_lines
 from .items import TaskItem
 from .outcomes import AttemptFailed, AttemptNotScored, PlainText
 from .rollouts import ROLLOUT
 
 if TYPE_CHECKING:
+    from ..rollout.record import AttemptRecord
     from ..runs.distributed import DistributedRun
     from ..runs.run import Run
 
@@ -125,7 +128,30 @@ class BenchReport:
     def _validations(self) -> Iterator[tuple[str, Iterable[str]]]:
         for name in dict.fromkeys(loaded.benchmark.name for loaded in self._plan.benchmarks):
             records = [record for record in self._run.records if record.benchmark == name]
-            yield f"{name}, validation", validation_lines(records)
+            yield f"{name}, validation", [*validation_lines(records), *self._kept(name, records)]
+
+    def _kept(self, name: str, records: Sequence[AttemptRecord]) -> Iterator[str]:
+        """Write down what a validation found out for later runs, and yield what to do with it."""
+        try:
+            kept = [
+                path
+                for loaded in self._plan.benchmarks
+                if loaded.benchmark.name == name and loaded.source.name.startswith("oracle")
+                if (path := keep(loaded, [record for record in records if record.model == loaded.source.name]))
+            ]
+        except UsageError as error:
+            kept = []
+            yield f"problem       {error}"
+        if kept:
+            yield f"kept          {shortest(kept[0])}: later runs skip tasks whose own solution cannot pass"
+        if (flaky := flaky_tasks(records)) and self._run.results_path is not None:
+            path = self._run.results_path.with_name(f"flaky-{name}.txt")
+            try:
+                path.write_text("".join(f"{task}\n" for task in flaky), encoding="utf-8")
+            except OSError as error:
+                yield f"problem       cannot write {path}: {error.strerror}"
+                return
+            yield f"              leave out the flaky ones with --hermes-skip-task=@{shortest(path)}"
 
 
 def shortest(path: Path) -> str:

@@ -11,6 +11,7 @@ from ..benchmark import REWARD_RANGE
 from .numbers import counted, duration
 from .spending import cost_text, fault_rows, judge_rows, tokens_text
 from .statistics import estimate_mean, mean_score
+from .verification import verification_rows
 
 if TYPE_CHECKING:
     from ..rollout.record import AttemptRecord
@@ -27,6 +28,7 @@ _DIFFICULTIES = ("trivial", "easy", "medium", "hard", "extreme")
 def summary_lines(records: Sequence[AttemptRecord], planned: int) -> list[str]:
     """Return the lines for the attempts of one benchmark; `planned` is how many there were to be."""
     lines = [*_score_lines(records, planned)]
+    lines += [_row(label, text) for label, text in verification_rows(records)]
     for field in ("category", "difficulty"):
         lines += _group_lines(field, records)
     lines += ["", _row("tokens", tokens_text(records))]

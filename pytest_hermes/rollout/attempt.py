@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..benchmark import REWARD_RANGE, Benchmark
 from ..core.checks import number
 from ..core.one_line import shown
-from ..errors import FatalError, InfrastructureError
+from ..errors import FatalError, InfrastructureError, Unsupported
 from ..judging import Judging
 from ..models.protocol import Equipped
 from ..result import AgentResult, Usage
@@ -111,6 +111,7 @@ class Attempt:
         self.session = plan.session or attempt_session(plan.config, key, self._sandbox_spec)
         self.context = ToolContext(key, session=self.session)
         self.context.verifier_seconds = self._limits.verifier_seconds
+        self.context.verifier_mode = plan.config.verifier
         self.context.judging = self._judging = plan.judging or judging
         self._result: AgentResult | None = None
         self._model: AgentModel | None = None
@@ -155,6 +156,8 @@ class Attempt:
 
     async def _agent_at_work(self) -> AgentResult:
         """Make the sandbox ready, and let the agent work in it."""
+        if self.plan.skip is not None:
+            raise Unsupported(self.plan.skip)
         benchmark, item, task = self._parts()
         async with self._phase("sandbox_start"):
             # First, and whoever answers: what is wrong with a task, or cannot run here, is said of it in any case.

@@ -42,6 +42,8 @@ class AttemptPlan:
     tools: tuple[Tool, ...] = ()
     #: Keep the sandbox open after verification until it is released.
     hold: bool = False
+    #: Why the attempt is skipped instead; None: it runs.
+    skip: str | None = None
     #: Who works on the task; None: the built-in agent.
     agent: Agent | None = None
     #: Says how the attempt ended; None: by the benchmark's reward.

@@ -25,7 +25,7 @@ from ..sandbox.choice import SandboxChoice
 from ..tools.tool import Tool
 from ..tools.toolsets import resolve_toolsets
 from .benchmark_settings import benchmark_settings
-from .tasks import select
+from .tasks import read_patterns, select
 
 #: What agents get in tests of the user's own, where no benchmark says.
 OWN_TOOLSETS = Setting("env.enabled_toolsets", ["terminal", "file"], Origin(Layer.BENCHMARK, "hermes_agent"))
@@ -40,6 +40,7 @@ class Configuration:
     def __init__(self, options: Options, cwd: Path) -> None:
         self.file = options.config
         self._limit = options.limit
+        self._cwd = cwd
         self._settings = tuple(_settings(options, cwd))
         #: What holds whatever the benchmark.
         self.given = resolve(self._settings)
@@ -88,18 +89,22 @@ class Configuration:
             config = self.of(benchmark)
             mine = [task for task in tasks if task.benchmark is benchmark]
             with blame(config, *_FILTERS):
-                chosen += select(mine, *(_names(config, key, from_benchmark=True) for key in _FILTERS))
+                chosen += select(mine, *self._patterns(config, mine, from_benchmark=True))
         with blame(self.given, *_FILTERS):
-            return select(chosen, *(_names(self.given, key, from_benchmark=False) for key in _FILTERS))
+            return select(chosen, *self._patterns(self.given, chosen, from_benchmark=False))
+
+    def _patterns(self, config: Config, tasks: Sequence[PlannedTask], *, from_benchmark: bool) -> list[Sequence[str]]:
+        """Return both filters. A user's hold for all benchmarks together, a benchmark's own for that one."""
+        ids = [task.task.id for task in tasks]
+        found: list[Sequence[str]] = []
+        for key in _FILTERS:
+            value: Any = config.value(key) or ()
+            applies = (config.origin(key).layer is Layer.BENCHMARK) == from_benchmark
+            found.append(read_patterns(value if applies else (), ids, self._cwd))
+        return found
 
 
 _FILTERS = ("env.task_filter", "env.skip_tasks")
-
-
-def _names(config: Config, key: str, *, from_benchmark: bool) -> Sequence[str]:
-    """A user's filters hold for all benchmarks together, a benchmark's own for that one."""
-    value: Any = config.value(key)
-    return value if value and (config.origin(key).layer is Layer.BENCHMARK) == from_benchmark else ()
 
 
 def _settings(options: Options, cwd: Path) -> Iterator[Setting]:

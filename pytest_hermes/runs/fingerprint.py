@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
+from ..config.unused import why_not_obeyed
 from ..core.redact import Redactor, without_secret_fields
 
 if TYPE_CHECKING:
@@ -40,7 +41,12 @@ def fingerprint(
         fields = loaded.config.env.model_dump(mode="json")
         # The same data may have several names; where it has a revision, that tells.
         left_out = _NOT_COMPARED | (_DATASET if revision else set())
-        facts |= {f"{name} env.{field}": value for field, value in fields.items() if field not in left_out}
+        left_out |= why_not_obeyed(name, loaded.benchmark.config_fields).keys()
+        facts |= {
+            f"{name} env.{field}": value
+            for field, value in fields.items()
+            if field not in left_out and f"env.{field}" not in left_out
+        }
     facts["--hermes-task-timeout"] = task_timeout
     compared: dict[str, JsonValue] = redactor.value(without_secret_fields(facts))
     return compared

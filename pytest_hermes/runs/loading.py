@@ -31,6 +31,7 @@ from .run_id import RUNS_DIR, new_run_id
 from .selection import Selection
 from .task_index import read_index
 from .tasks import first, load_tasks, select
+from .verifier_modes import MODES, known_modes
 
 
 async def load(options: Options, *, cwd: Path | None = None) -> RunPlan:
@@ -61,7 +62,10 @@ def load_run(
     `index` is what another process of the run has written: the tasks and the folder are those that it found. Raises
     UsageError for what does not exist or does not fit.
     """
-    configuration = Configuration(options, cwd)
+    every_mode = options.verifier == "all"
+    if every_mode and not options.validate:
+        raise UsageError("--hermes-verifier=all needs --hermes-validate; choose one mode to measure a model in")
+    configuration = Configuration(replace(options, verifier=None) if every_mode else options, cwd)
     benchmarks = _benchmarks(options, selections, cwd)
     configs = [configuration.configure(benchmark) for benchmark in benchmarks]
     isolation = ", ".join(dict.fromkeys(sandbox_of(config).describe() for config in configs))
@@ -83,7 +87,9 @@ def load_run(
         for parts in zip(benchmarks, configs, sources, tools, strict=True)
     ]
     if options.validate:
-        loaded = [replace(each, source=source) for each in loaded for source in (each.source, NopSource())]
+        loaded = [variant for each in loaded for variant in _validated(each, every_mode=every_mode)]
+    else:
+        loaded = [replace(each, modes=known_modes(each)) for each in loaded]
     redactor = Redactor.from_environment(os.environ, configuration.secrets)
     if known is not None:
         folder: RunFolder = SharedRunFolder(known.run_id, known.run_dir, None, known.finished, known.results_before)
@@ -125,6 +131,19 @@ def _sources(
     return [
         model_source(config, f"benchmark {benchmark.name!r}", calls=calls, policy=policy)
         for benchmark, config in zip(benchmarks, configs, strict=True)
+    ]
+
+
+def _validated(loaded: LoadedBenchmark, *, every_mode: bool) -> list[LoadedBenchmark]:
+    """Return a benchmark once with each model that validates it; with the oracle in each verifier mode, if it has any.
+
+    Its `nop` runs in the first mode: doing nothing leaves the same in all of them.
+    """
+    if not every_mode or "verifier" not in loaded.benchmark.config_fields:
+        return [loaded, replace(loaded, source=NopSource())]
+    return [
+        *(replace(loaded, source=OracleSource(mode), config=loaded.config.verified(mode)) for mode in MODES),
+        replace(loaded, source=NopSource(), config=loaded.config.verified(MODES[0])),
     ]
 
 

@@ -17,6 +17,7 @@ from ..tools.tool import Tool
 from .folder import RunFolder
 from .resume import AttemptKey
 from .selection import Selection
+from .verifier_modes import Found
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class LoadedBenchmark:
     source: ModelSource
     tools: tuple[Tool, ...]
     tasks: list[PlannedTask]
+    #: What is known about its tasks in the verifier modes that they would have.
+    modes: Found = field(default_factory=Found)
 
     @property
     def chose_its_model(self) -> bool:
@@ -56,9 +59,10 @@ class PlannedAttempt:
 
     def work(self, *, hold: bool = False) -> AttemptPlan:
         """Return what the engine is to do; `hold` keeps the sandbox open until it is released."""
-        return AttemptPlan(
-            self.planned, self.number, self.loaded.source, self.loaded.config.env, self.loaded.tools, hold
-        )
+        loaded, task = self.loaded, self.planned.task.id
+        config = loaded.config.verified("same") if task in loaded.modes.exempt else loaded.config
+        skip = loaded.modes.unsolvable.get(task)
+        return AttemptPlan(self.planned, self.number, loaded.source, config.env, loaded.tools, hold, skip)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,14 +102,14 @@ class RunPlan:
 
     @property
     def attempts_per_task(self) -> int:
-        return self.options.attempts or 1
+        return max(self.options.attempts or 1, self.options.validate)
 
     def attempts(self) -> Iterator[PlannedAttempt]:
         """Yield all attempts, or those that the selections ask for."""
         for loaded in self.benchmarks:
             for planned in loaded.tasks:
                 for number in self._numbers(loaded.benchmark.name, planned.task.id):
-                    yield PlannedAttempt(planned, loaded, number, self.attempts_per_task, self.options.validate)
+                    yield PlannedAttempt(planned, loaded, number, self.attempts_per_task, bool(self.options.validate))
 
     def _numbers(self, bench: str, task: str) -> list[int]:
         numbers = list(range(1, self.attempts_per_task + 1))

@@ -7,6 +7,7 @@ import fnmatch
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from ..background import LoopRunner
@@ -144,6 +145,27 @@ def select(planned: Iterable[PlannedTask], wanted: Sequence[str], skipped: Seque
     if not left:
         raise UsageError("no task is left: --hermes-task and --hermes-skip-task exclude each other")
     return left
+
+
+def read_patterns(patterns: Sequence[str], ids: Sequence[str], cwd: Path) -> list[str]:
+    """Return ids and globs; `@FILE` stands for the lines of that file that match one of `ids`.
+
+    Empty lines and comments (`#`) say nothing. Raises UsageError when the file cannot be read.
+    """
+    found: list[str] = []
+    for pattern in patterns:
+        if not pattern.startswith("@"):
+            found.append(pattern)
+            continue
+        try:
+            lines = (cwd / pattern[1:]).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not a text"
+            raise UsageError(f"cannot read the tasks in {pattern[1:]}: {why}") from error
+        said = [line.strip() for line in lines if not line.lstrip().startswith("#")]
+        # It may be of a larger benchmark, or of several.
+        found += [line for line in said if line in ids or fnmatch.filter(ids, line)]
+    return found
 
 
 def first(planned: Iterable[PlannedTask], limit: int | None) -> list[PlannedTask]:

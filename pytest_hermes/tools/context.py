@@ -14,6 +14,7 @@ from ..errors import UsageError
 from ..judging import Judge, Judging, current_judging
 from ..sandbox.protocol import Sandbox
 from ..sandbox.transfer import download_dir, download_file, upload_dir, upload_file
+from ..verdict import VerifierMode
 from .bridge import wait_for_sync
 from .contents import as_text, read_whole, write_whole
 from .dispatch import BadCall, check_arguments, run_tool
@@ -62,6 +63,8 @@ class ToolContext:
         self.task_id = task_id
         #: Seconds that the verifier may take, where an attempt says so.
         self.verifier_seconds: float | None = None
+        #: Where the user wants tests to run; None: he did not say.
+        self.verifier_mode: VerifierMode | None = None
         #: Who judges, where an attempt or a test says so.
         self.judging: Judging | None = None
         self._given = session

@@ -43,16 +43,18 @@ def test_verdicts_and_late_sandboxes(bench: Bench) -> None:
     arguments = ("--hermes-bench=verdicts.py:Verdicts", "--hermes-dataset=somewhere", "--hermes-run-dir=out")
     result = bench.run_inside(*arguments, "--hermes-verifier=fresh")
     result.assert_outcomes(passed=1, skipped=1, errors=2)
-    result.stdout.fnmatch_lines(
-        ["hermes: not used: env.verifier (verdicts has no verifier that can run in another sandbox)"]
-    )
+    result.stdout.fnmatch_lines(["hermes: not used: env.verifier (verdicts has no verifier modes)"])
     by_task = {record["task"]: record for record in bench.records()}
     good = by_task["good"]
     assert (good["reward"], good["metrics"]) == (0.5, {"speed": 3.0})
     assert good["verifier"] == {
-        "sandbox": "same",
+        "mode": "same",
+        "isolation": "none",
         "source": "reward.json",
         "exit_code": 4,
+        "tampered": None,
+        "disagreement": None,
+        "changed_system_files": [],
         "failed_tests": ["test_a"],
     }
     assert good["verifier_output"].endswith("x" * 100 + "good\nagain good\n")

@@ -33,4 +33,5 @@ def test_each_attempt_counts() -> None:
         "sound         1 of 3 tasks: the oracle passes, and nop does not",
         "oracle fails  flaky",
         "nop passes    lenient",
+        "flaky         flaky, lenient",
     ]

@@ -123,7 +123,7 @@ async def test_what_it_spends_is_told_while_it_goes_on(tmp_path: Path, model_ser
         ({"infra_retries": -1}, "Options.infra_retries=-1: must be a whole number, 0 or more"),
         ({"bench": 123}, "Options.bench=123: must be a text, or a list of texts"),
         ({"bench": None}, "Options.bench must name at least one benchmark"),
-        ({"validate": "yes"}, "Options.validate='yes': must be True or False"),
+        ({"validate": "yes"}, "Options.validate='yes': must be True, False or a number of times"),
     ],
 )
 async def test_a_value_that_does_not_fit_is_told(wrong: dict[str, Any], why: str, tmp_path: Path) -> None:
