@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .task import SandboxSpec as SandboxSpec
     from .task import Solution as Solution
     from .task import Task as Task
+    from .task import VerifierSpec as VerifierSpec
     from .tools.context import ToolContext as ToolContext
     from .tools.tool import Tool as Tool
     from .tools.tool import ToolArguments as ToolArguments
@@ -67,6 +68,7 @@ _HOMES = {
     "Usage": ".result",
     "UsageError": ".errors",
     "Verdict": ".verdict",
+    "VerifierSpec": ".task",
     "read_results": ".runs.results_file",
     "register_sandbox": ".sandbox.registry",
     "register_toolset": ".tools.toolsets",

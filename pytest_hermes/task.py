@@ -8,11 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from .core import checks
-from .core.checks import Kind, check_fields, instance_of, mapping
+from .core.checks import Kind, check_fields, instance_of, mapping, one_of
 from .core.one_line import shown
+
+#: What becomes of the processes that an agent left running when the verifier begins.
+LeftProcesses = Literal["keep", "end"]
+#: What gives the reward where the tests write no reward file: nothing, or their exit code.
+RewardFrom = Literal["file", "exit_code"]
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,/-]*")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
@@ -112,6 +117,19 @@ class Solution:
         check_fields(self, Solution, "Solution.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class VerifierSpec:
+    """What a task asks of its verifier."""
+
+    #: Whether what the agent left running goes on while the tests run; None leaves it to the verifier's mode.
+    processes: Annotated[LeftProcesses | None, one_of(*get_args(LeftProcesses)).or_none] = None
+    #: `exit_code`: tests that leave no reward file give their verdict by their exit code.
+    reward: Annotated[RewardFrom, one_of(*get_args(RewardFrom))] = "file"
+
+    def __post_init__(self) -> None:
+        check_fields(self, VerifierSpec, "VerifierSpec.")
+
+
 _SOLUTION = instance_of("a shell script as a text, a Solution", str, Solution).or_none
 
 
@@ -137,6 +155,7 @@ class Task:
     files: Annotated[Mapping[str, str], _FILES] = field(default_factory=dict)
     #: A shell script that solves the task, or a folder with one; what the `oracle` model plays.
     solution: Annotated[str | Solution | None, _SOLUTION] = None
+    verifier: Annotated[VerifierSpec, instance_of("a VerifierSpec", VerifierSpec)] = field(default_factory=VerifierSpec)
     #: Whatever else `compute_reward` needs.
     metadata: Annotated[Mapping[str, Any], instance_of("a mapping", Mapping)] = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_hermes import Limits, SandboxSpec, Solution, Task, Verdict
+from pytest_hermes import Limits, SandboxSpec, Solution, Task, Verdict, VerifierSpec
 
 
 @pytest.mark.parametrize("task_id", ["a", "create-file", "django__django-1234", "org/repo-1", "seed=3,x+y", "1.2"])
@@ -89,6 +89,7 @@ class Unspeakable:
         ("metadata", [1], "metadata must be a mapping, not [1]"),
         ("sandbox", {"image": "x"}, "sandbox must be a SandboxSpec, not {'image': 'x'}"),
         ("sandbox", None, "sandbox must be a SandboxSpec, not None"),
+        ("verifier", "keep", "verifier must be a VerifierSpec, not 'keep'"),
         ("limits", Unspeakable(), "limits must be Limits, not <Unspeakable instance at 0x"),
     ],
 )
@@ -136,6 +137,10 @@ def test_a_value_that_does_not_fit_names_task_field_and_value(field: str, value:
         (SandboxSpec, "env", ["A=1"], "must be a mapping of texts to texts, not ['A=1']"),
         (SandboxSpec, "env", {"A=B": "1"}, ": each name must be a name without '=', not 'A=B'"),
         (SandboxSpec, "env", {"PORT": 80}, "['PORT'] must be a text, not 80"),
+        (VerifierSpec, "processes", "kill", "must be 'keep' or 'end' or None, not 'kill'"),
+        (VerifierSpec, "processes", True, "must be 'keep' or 'end' or None, not True"),
+        (VerifierSpec, "reward", "exit code", "must be 'file' or 'exit_code', not 'exit code'"),
+        (VerifierSpec, "reward", None, "must be 'file' or 'exit_code', not None"),
         (Solution, "folder", None, "must be a path, not None"),
         (Solution, "script", "", "must be a text that is not empty, not ''"),
         (Solution, "env", None, "must be a mapping of texts to texts, not None"),
@@ -168,7 +173,7 @@ def test_values_are_kept_in_the_form_of_their_fields() -> None:
     assert pickle.loads(pickle.dumps(task)) == task == dataclasses.replace(task)
 
 
-@pytest.mark.parametrize("make", [Task, SandboxSpec, Limits, Solution, Verdict])
+@pytest.mark.parametrize("make", [Task, SandboxSpec, Limits, Solution, Verdict, VerifierSpec])
 def test_every_field_is_checked(make: Any) -> None:
     """Nothing is of this class, so that a field that takes it is one that nobody checks."""
 

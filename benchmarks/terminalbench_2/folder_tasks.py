@@ -11,7 +11,7 @@ from pytest_hermes.dataset.rows import DatasetError
 from pytest_hermes.dataset.source import content_digest, task_directories
 from pytest_hermes.errors import Unsupported
 from pytest_hermes.sandbox.transfer import write_tar
-from pytest_hermes.task import Limits, SandboxSpec, Solution, Task
+from pytest_hermes.task import LeftProcesses, Limits, SandboxSpec, Solution, Task, VerifierSpec
 from pytest_hermes.verifier.tests_run import TaskTests
 
 from .material import SCRIPT, Material, malformed, task_tests
@@ -46,6 +46,7 @@ def _task(folder: Path) -> Task:
             sandbox=SandboxSpec(image=config.environment.docker_image),
             limits=Limits(agent_seconds=config.agent.timeout_sec, verifier_seconds=config.verifier.timeout_sec),
             solution=Solution(solution.parent, solution.name, config.solution.env) if solution.is_file() else None,
+            verifier=VerifierSpec(processes=config.verifier.processes, reward=config.verifier.reward),
             metadata={"material": material},
         )
     except ValueError as error:
@@ -69,6 +70,14 @@ class FolderMaterial(Material):
     @property
     def wants_fresh_verifier(self) -> bool:  # type: ignore[override]
         return self.config.wants_fresh_verifier
+
+    @property
+    def processes(self) -> LeftProcesses | None:  # type: ignore[override]
+        return self.config.verifier.processes
+
+    @property
+    def exit_code_is_reward(self) -> bool:  # type: ignore[override]
+        return self.config.verifier.reward == "exit_code"
 
     @property
     def script(self) -> Path:
@@ -98,4 +107,5 @@ class FolderMaterial(Material):
 
     def tests(self) -> TaskTests:
         write = partial(write_tar, self.script.parent, executable=SCRIPT)
-        return task_tests(self.script.read_bytes(), write, resolved(self.config.verifier.env))
+        env = resolved(self.config.verifier.env)
+        return task_tests(self.script.read_bytes(), write, env, exit_code_is_reward=self.exit_code_is_reward)

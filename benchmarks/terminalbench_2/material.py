@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pytest_hermes.dataset.rows import DatasetError
-from pytest_hermes.task import SandboxSpec, Task
+from pytest_hermes.task import LeftProcesses, SandboxSpec, Task
 from pytest_hermes.verifier.tests_run import TaskTests
 
 #: What runs a task's tests.
@@ -24,6 +24,10 @@ class Material(ABC):
     #: Paths in the sandbox that hold what the agent is to make; none: its working directory.
     artifacts: tuple[str, ...] = ()
     wants_fresh_verifier: bool = False
+    #: What becomes of the processes that the agent left running; None: what the verifier's mode says.
+    processes: LeftProcesses | None = None
+    #: Whether tests that leave no reward file give their verdict by their exit code.
+    exit_code_is_reward: bool = False
 
     @abstractmethod
     def sandbox(self, *, force_build: bool) -> SandboxSpec:
@@ -70,7 +74,13 @@ def malformed(problem: str, name: object, otherwise: str, taken: Collection[str]
     return Task(id=free, prompt=problem, metadata=metadata)
 
 
-def task_tests(script: bytes, write: Callable[[BinaryIO], None], env: Mapping[str, str] | None = None) -> TaskTests:
+def task_tests(
+    script: bytes,
+    write: Callable[[BinaryIO], None],
+    env: Mapping[str, str] | None = None,
+    *,
+    exit_code_is_reward: bool = False,
+) -> TaskTests:
     """Return the tests that `script` runs. `write` writes a tar of it and of what it needs."""
     return TaskTests(
         write=write,
@@ -78,4 +88,5 @@ def task_tests(script: bytes, write: Callable[[BinaryIO], None], env: Mapping[st
         interpreter=() if script.startswith(b"#!") else ("bash",),
         env=env or {},
         writes_report=_REPORT in script,
+        exit_code_is_reward=exit_code_is_reward,
     )

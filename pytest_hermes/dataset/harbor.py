@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import Unsupported
-from ..task import parse_size
+from ..task import LeftProcesses, RewardFrom, parse_size
 from .rows import DatasetError
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -46,6 +46,9 @@ class Phase(_Section):
 class Verifier(Phase):
     environment_mode: Literal["shared", "separate"] | None = None
     environment: dict[str, Any] | None = None
+    #: These two are not Harbor's.
+    processes: LeftProcesses | None = None
+    reward: RewardFrom = "file"
 
 
 class Environment(_Section):

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_hermes.benchmarks.terminalbench_2.folder_tasks import folder_tasks
 from pytest_hermes.dataset.harbor import read_instruction, read_task, resolved
 from pytest_hermes.dataset.rows import DatasetError
 from pytest_hermes.errors import Unsupported
+from pytest_hermes.task import VerifierSpec
 from tests.services.rows import write_task
 
 #: Every key that such files are known to hold.
@@ -88,11 +90,25 @@ def test_what_is_not_supported_has_a_reason(tmp_path: Path, toml: str, reason: s
         ("[agent]\ntimeout_sec = -1\n", r"task.toml: agent.timeout_sec: .*, not -1"),
         ('[environment]\nmemory = "much"\n', "task.toml: environment.memory: .*'much'"),
         ("metadata = 3\n", "task.toml: metadata: "),
+        ('[verifier]\nprocesses = "kill"\n', "task.toml: verifier.processes: .*'keep' or 'end', not 'kill'"),
+        ('[verifier]\nreward = "exit code"\n', "task.toml: verifier.reward: .*'file' or 'exit_code', not 'exit code'"),
     ],
 )
 def test_a_file_that_does_not_fit_names_the_key(tmp_path: Path, toml: str, problem: str) -> None:
     with pytest.raises(DatasetError, match=problem):
         read_task(write_task(tmp_path / "t", toml=toml))
+
+
+def test_what_a_task_asks_of_its_verifier(tmp_path: Path) -> None:
+    write_task(tmp_path / "asks", toml='[verifier]\nprocesses = "keep"\nreward = "exit_code"\n')
+    write_task(tmp_path / "asks-nothing")
+    asks, nothing = folder_tasks(tmp_path)
+    assert asks.verifier == VerifierSpec(processes="keep", reward="exit_code")
+    assert nothing.verifier == VerifierSpec() == VerifierSpec(processes=None, reward="file")
+    materials = [task.metadata["material"] for task in (asks, nothing)]
+    assert [material.processes for material in materials] == ["keep", None]
+    assert [material.exit_code_is_reward for material in materials] == [True, False]
+    assert [material.tests().exit_code_is_reward for material in materials] == [True, False]
 
 
 def test_instructions_come_without_their_canary(tmp_path: Path) -> None:
