@@ -10,7 +10,7 @@ from pytest_hermes.benchmark import Benchmark, Item
 from pytest_hermes.dataset.source import open_dataset
 from pytest_hermes.errors import Unsupported, UsageError
 from pytest_hermes.result import AgentResult
-from pytest_hermes.task import SandboxSpec, Task
+from pytest_hermes.task import LeftProcesses, SandboxSpec, Task
 from pytest_hermes.tools.context import ToolContext
 from pytest_hermes.verdict import Verdict, VerifierMode
 from pytest_hermes.verifier.verify import check_artifacts, verify
@@ -18,6 +18,9 @@ from pytest_hermes.verifier.verify import check_artifacts, verify
 from .folder_tasks import folder_tasks
 from .material import Material
 from .row_tasks import row_tasks
+
+#: By what becomes of the processes that an agent left running.
+_MODES: Mapping[LeftProcesses | None, VerifierMode | None] = {"keep": "same", "end": "strict", None: None}
 
 _KVM = dict.fromkeys(("qemu-startup", "qemu-alpine-ssh"), "needs KVM")
 
@@ -93,8 +96,8 @@ class TerminalBench2(Benchmark):
 
     def verifier_mode(self, item: Item) -> VerifierMode | None:
         """Return what the task's `task.toml` asks for."""
-        _, material = _parts(item)
-        return "fresh" if material.wants_fresh_verifier else None
+        task, material = _parts(item)
+        return "fresh" if material.wants_fresh_verifier else _MODES[task.verifier.processes]
 
     def verification_digest(self, item: Item) -> str | None:
         """Return a digest of all that the task is made of; None for one without a solution."""

@@ -11,7 +11,7 @@ from pytest_hermes.dataset.rows import DatasetError
 from pytest_hermes.dataset.source import content_digest, task_directories
 from pytest_hermes.errors import Unsupported
 from pytest_hermes.sandbox.transfer import write_tar
-from pytest_hermes.task import LeftProcesses, Limits, SandboxSpec, Solution, Task, VerifierSpec
+from pytest_hermes.task import Limits, SandboxSpec, Solution, Task, VerifierSpec
 from pytest_hermes.verifier.tests_run import TaskTests
 
 from .material import SCRIPT, Material, malformed, task_tests
@@ -70,10 +70,6 @@ class FolderMaterial(Material):
     @property
     def wants_fresh_verifier(self) -> bool:  # type: ignore[override]
         return self.config.wants_fresh_verifier
-
-    @property
-    def processes(self) -> LeftProcesses | None:  # type: ignore[override]
-        return self.config.verifier.processes
 
     @property
     def exit_code_is_reward(self) -> bool:  # type: ignore[override]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pytest_hermes.dataset.rows import DatasetError
-from pytest_hermes.task import LeftProcesses, SandboxSpec, Task
+from pytest_hermes.task import SandboxSpec, Task
 from pytest_hermes.verifier.tests_run import TaskTests
 
 #: What runs a task's tests.
@@ -24,8 +24,6 @@ class Material(ABC):
     #: Paths in the sandbox that hold what the agent is to make; none: its working directory.
     artifacts: tuple[str, ...] = ()
     wants_fresh_verifier: bool = False
-    #: What becomes of the processes that the agent left running; None: what the verifier's mode says.
-    processes: LeftProcesses | None = None
     #: Whether tests that leave no reward file give their verdict by their exit code.
     exit_code_is_reward: bool = False
 

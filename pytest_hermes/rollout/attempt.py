@@ -188,6 +188,8 @@ class Attempt:
         """Say how the attempt ended, by the benchmark's reward."""
         benchmark, item, task = self._parts()
         async with self._phase("verifier"):
+            if task.verifier.processes == "end" and "verifier" not in benchmark.config_fields:
+                await (await self.session.start()).end_processes()
             seconds = None if benchmark.verifier_times_itself else self._limits.verifier_seconds
             reward: float = await self._user_code.call(
                 "verifier",

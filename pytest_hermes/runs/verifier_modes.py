@@ -70,7 +70,7 @@ def known_modes(loaded: LoadedBenchmark) -> Found:
             exempt.add(planned.task.id)
         if passes.get(first) is False:
             reasons[planned.task.id] = (
-                f"its own solution does not pass with --hermes-verifier={first} on {backend}, as --hermes-validate found"
+                f"its own solution does not pass with --hermes-verifier={first} on {backend}, as a validation found"
             )
     return Found(reasons, frozenset(exempt))
 

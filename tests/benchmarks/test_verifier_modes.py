@@ -61,7 +61,7 @@ def test_validation_says_in_which_modes_each_solution_passes_and_later_runs_know
     result.stdout.fnmatch_lines(
         [
             "hermes: --hermes-verifier=strict overrides what 1 task of terminalbench_2 asked for",
-            "skipped   2 of 4: its own solution does not pass with --hermes-verifier=strict on docker, as *",
+            "skipped   2 of 4: its own solution does not pass with --hermes-verifier=strict on docker, as a validation found",
         ]
     )
     # A task whose solution does not survive `both` is verified in `same`.
@@ -113,6 +113,29 @@ def test_what_disagrees_with_itself_is_listed(bench: Bench) -> None:
     result.assert_outcomes(passed=1)
     result = bench.run_inside(*more, "--hermes-skip-task=@missing.txt")
     result.stderr.fnmatch_lines(["ERROR: *cannot read the tasks in missing.txt: No such file or directory"])
+
+
+LEFT = """
+from pytest_hermes import Benchmark, Task, VerifierSpec
+
+class Left(Benchmark):
+    name = "left"
+
+    def tasks(self):
+        for processes in (None, "keep", "end"):
+            solution = "sleep 1000 & echo $! > pid"
+            yield Task(id=str(processes), prompt="p", solution=solution, verifier=VerifierSpec(processes=processes))
+
+    async def compute_reward(self, item, result, ctx):
+        return float(ctx.terminal("kill -0 $(cat pid)")["exit_code"] == 0)
+"""
+
+
+def test_a_benchmark_of_python_code_says_what_becomes_of_processes(bench: Bench) -> None:
+    bench.file("left.py", LEFT)
+    result = bench.run_inside("--hermes-bench=left.py:Left", "--hermes-run-dir=out", "--hermes-model=oracle")
+    result.assert_outcomes(passed=2, failed=1)
+    assert {record["task"]: record["reward"] for record in bench.records()} == {"None": 1.0, "keep": 1.0, "end": 0.0}
 
 
 @pytest.mark.parametrize(
