@@ -50,6 +50,11 @@ class Member:
     link: str
     #: It has holes, which are written down in one of several ways that are not read here.
     sparse: bool
+    #: Numbers of the user and the group that own it.
+    uid: int = 0
+    gid: int = 0
+    #: Seconds since 1970.
+    mtime: int = 0
 
 
 class TarReader:
@@ -60,6 +65,8 @@ class TarReader:
         self._size = stream.seek(0, os.SEEK_END)
         self._next = 0
         self._data = 0
+        #: Records of global pax headers, which hold for all members that follow.
+        self._global: dict[bytes, bytes] = {}
 
     def next(self) -> Member | None:
         """Return the next member, or None at the end."""
@@ -74,9 +81,12 @@ class TarReader:
                 long_link = text.rstrip(b"\0")
             elif kind == _PAX:
                 pax |= _pax_records(text)
+            else:
+                self._global |= _pax_records(text)
             header = self._header()
         if header is None:
             return None
+        pax = {**self._global, **pax}
         kind = header[156:157]
         size = _number(header[124:136])
         name = pax.get(b"path") or long_name or _name(header)
@@ -100,6 +110,10 @@ class TarReader:
             size=stored,
             link=os.fsdecode(link),
             sparse=kind == b"S" or any(key.startswith(b"GNU.sparse.") for key in pax),
+            uid=_decimal(pax[b"uid"]) if b"uid" in pax else _number(header[108:116]),
+            gid=_decimal(pax[b"gid"]) if b"gid" in pax else _number(header[116:124]),
+            # Before 1970 and parts of a second are of no use here.
+            mtime=_seconds(pax[b"mtime"]) if b"mtime" in pax else _signed(header[136:148]),
         )
 
     def copy(self, member: Member, target: IO[bytes]) -> None:
@@ -145,6 +159,14 @@ def _number(field: bytes) -> int:
     if not all(0x30 <= digit <= 0x37 for digit in digits):
         raise TarError(f"{field!r} is not a number")
     return int(digits, 8)
+
+
+def _signed(field: bytes) -> int:
+    return 0 if field[0] & 0xC0 == 0xC0 else _number(field)
+
+
+def _seconds(digits: bytes) -> int:
+    return 0 if digits.startswith(b"-") else _decimal(digits.partition(b".")[0])
 
 
 def _decimal(digits: bytes) -> int:

@@ -8,10 +8,10 @@ import tempfile
 from typing import BinaryIO, cast
 
 from ..errors import InfrastructureError
+from ..sandbox.plain_tar import UnsafeTar, rewrite_tar
 from ..sandbox.protocol import Sandbox
 from ..sandbox.scripts import shell_script
 from ..sandbox.tar_commands import unpack
-from ..sandbox.tar_reader import HARD_LINK, SYMLINK, TarError, TarReader
 from ..sandbox.transfer import DEFAULT_MAX_BYTES, BoundedFile
 
 #: Seconds for copying one of them.
@@ -41,11 +41,18 @@ async def _copy(source: Sandbox, target: Sandbox, path: str, tar: BinaryIO) -> N
     folder, name = posixpath.split(path)
     there = await _pull(source, path, tar)
     await _run(target, "clear", path, *([] if there else ["gone"]))
-    if there:
-        await asyncio.to_thread(_check, tar, name)
-        tar.seek(0)
+    if not there:
+        return
+    # What packed it may be a program of the agent's; root unpacks it.
+    with tempfile.TemporaryFile(prefix="hermes-") as file:
+        plain = cast(BinaryIO, file)
+        try:
+            await asyncio.to_thread(rewrite_tar, tar, plain, top=name)
+        except UnsafeTar as error:
+            raise Spoiled(f"the agent's sandbox sent an archive that cannot be used: {error}") from error
+        plain.seek(0)
         async with asyncio.timeout(_COPYING):
-            await unpack(target, tar, folder, owners=True, user=target.capabilities.as_root)
+            await unpack(target, plain, folder, owners=True, user=target.capabilities.as_root)
 
 
 async def _pull(source: Sandbox, path: str, tar: BinaryIO) -> bool:
@@ -70,30 +77,3 @@ async def _run(sandbox: Sandbox, script: str, *arguments: str) -> str:
     if result.exit_code:
         raise OSError(result.stderr.decode(errors="replace").strip().partition("\n")[0])
     return result.stdout.decode(errors="surrogateescape").removesuffix("\n")
-
-
-def _check(tar: BinaryIO, name: str) -> None:
-    """Raise Spoiled unless all of an archive lies at `name` or below, whatever unpacks it.
-
-    It was packed by a program that the agent may have replaced, and is unpacked by root.
-    """
-    links: set[tuple[str, ...]] = set()
-    try:
-        reader = TarReader(tar)
-        while (member := reader.next()) is not None:
-            parts = _parts(member.name, name)
-            if member.type == HARD_LINK:
-                _parts(member.link, name)
-            if any(parts[:length] in links for length in range(1, len(parts))):
-                raise Spoiled(f"the agent's sandbox sent {member.name!r}, which lies behind a symlink")
-            if member.type == SYMLINK:
-                links.add(parts)
-    except TarError as error:
-        raise Spoiled(f"the agent's sandbox sent {name!r} as something that is not an archive: {error}") from error
-
-
-def _parts(path: str, name: str) -> tuple[str, ...]:
-    parts = tuple(part for part in path.split("/") if part not in ("", "."))
-    if path.startswith("/") or ".." in parts or parts[:1] != (name,):
-        raise Spoiled(f"the agent's sandbox sent {path!r} as a part of {name!r}")
-    return parts

@@ -229,7 +229,7 @@ class TestFresh:
     @pytest.mark.parametrize(
         ("deed", "problem"),
         [
-            (FORGED_TAR, "the agent's sandbox sent 'usr/' as a part of 'app'"),
+            (FORGED_TAR, "the agent's sandbox sent an archive that cannot be used: 'usr/' came as a part of 'app'"),
             (NO_TAR, "the sandbox cannot pack '/app' any more"),
             ("rm /bin/sh", "a command can no longer be run"),
         ],
