@@ -70,7 +70,8 @@ class _Rewriting:
             if path in self._written and not self._written[path] == member.type == tar_reader.FOLDER:
                 raise UnsafeTar(f"{member.name!r} is there twice")
             for length in range(1, len(path)):
-                if self._written.get(path[:length], tar_reader.FOLDER) != tar_reader.FOLDER:
+                # Folders need no member of their own.
+                if self._written.setdefault(path[:length], tar_reader.FOLDER) != tar_reader.FOLDER:
                     raise UnsafeTar(f"{member.name!r} lies behind something that is not a folder")
             self._write(member, path)
             self._written[path] = member.type

@@ -125,6 +125,7 @@ def members(draw: st.DrawFn) -> bytes:
     return before + block(name, kind, data, link=link, mode=draw(st.sampled_from([0o644, 0o755])), big=big, gnu=gnu)
 
 
+FOLDER = block(b"top/", b"5", mode=0o755)
 ARCHIVES = st.lists(members(), min_size=1, max_size=5).map(
     lambda parts: block(b"top/", b"5", mode=0o755) + b"".join(parts)
 )
