@@ -22,7 +22,7 @@ SEE = {
     "--hermes-config": "configuration.md",
     "--hermes-judge-model": "benchmarks.md#a-model-that-judges",
     "--hermes-dataset": "benchmarks.md#where-tasks-come-from",
-    "--hermes-verifier": "benchmarks.md#verification",
+    "--hermes-verifier": "verification.md",
     "--hermes-sandbox": "sandboxes.md",
     "--hermes-procs": "#more-than-one-process",
     "--hermes-resume": "#resuming-a-run",
