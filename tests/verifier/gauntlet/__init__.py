@@ -1,0 +1,1 @@
+"""Agents that cheat, break their sandbox, or work honestly, and what each mode of verification makes of them."""
