@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,12 @@ TASKS, IN_FLIGHT = 100, 32
 
 BENCHMARK = f"""
 from pytest_hermes import Benchmark, Task
+
+if TYPE_CHECKING:
+    from tests.performance.cpu_time import CpuTime
+else:
+    from cpu_time import CpuTime
+
 
 class Sleeps(Benchmark):
     name = "sleeps"
@@ -75,12 +80,12 @@ def plugin() -> None:
 
 def measure(run: Callable[[], None]) -> tuple[float, float]:
     """Return wall and CPU seconds of one run, children included."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
-    run()
-    wall = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    with CpuTime() as cpu:
+        cpu.add(os.getpid())
+        started = time.perf_counter()
+        run()
+        wall = time.perf_counter() - started
+        return wall, cpu.seconds
 
 
 def main() -> None:

@@ -11,12 +11,11 @@ import argparse
 import asyncio
 import gc
 import os
-import resource
 import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pytest_hermes.sandbox import bubblewrap
 from pytest_hermes.sandbox.local import LocalSandbox
@@ -24,24 +23,27 @@ from pytest_hermes.sandbox.shell import Shell
 from pytest_hermes.sandbox.transfer import upload_dir
 from pytest_hermes.task import SandboxSpec
 
+if TYPE_CHECKING:
+    from tests.performance.cpu_time import CpuTime
+else:
+    from cpu_time import CpuTime
+
+
 #: What the whole job may take, in seconds, on a machine of two cores.
 BUDGET = 2.5
 
 Isolation = Literal["none", "bubblewrap"]
 
 
-def cpu() -> float:
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-
-
 async def measured(repeats: int, job: Callable[[], Awaitable[object]]) -> tuple[float, float]:
     """Wall and CPU milliseconds of one run of `job`."""
     gc.collect()
-    wall, used = time.perf_counter(), cpu()
-    for _ in range(repeats):
-        await job()
-    return (time.perf_counter() - wall) / repeats * 1e3, (cpu() - used) / repeats * 1e3
+    with CpuTime() as cpu:
+        cpu.add(os.getpid())
+        wall = time.perf_counter()
+        for _ in range(repeats):
+            await job()
+        return (time.perf_counter() - wall) / repeats * 1e3, cpu.seconds / repeats * 1e3
 
 
 async def opened(isolation: Isolation) -> LocalSandbox:
