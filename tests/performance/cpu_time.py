@@ -53,9 +53,7 @@ class CpuTime:
             return int((self._group / "cpuacct.usage").read_text()) / 1e9
         return int((self._group / "cpu.stat").read_text().split()[1]) / 1e6
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._root is None:
             return
         # What still runs is somebody else's from now on.

@@ -24,6 +24,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.performance.cpu_time import CpuTime
+else:
+    from cpu_time import CpuTime
 
 HERE = Path(__file__).parent
 TURNS = 5
@@ -34,12 +40,6 @@ VERIFY = f'test "$(wc -l < notes.txt)" -eq {TURNS}'
 
 BENCHMARK = """
 from pytest_hermes import Benchmark, Task
-
-if TYPE_CHECKING:
-    from tests.performance.cpu_time import CpuTime
-else:
-    from cpu_time import CpuTime
-
 
 class Notes(Benchmark):
     name = "notes"

@@ -17,17 +17,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-TASKS, IN_FLIGHT = 100, 32
-
-BENCHMARK = f"""
-from pytest_hermes import Benchmark, Task
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tests.performance.cpu_time import CpuTime
 else:
     from cpu_time import CpuTime
 
+TASKS, IN_FLIGHT = 100, 32
+
+BENCHMARK = f"""
+from pytest_hermes import Benchmark, Task
 
 class Sleeps(Benchmark):
     name = "sleeps"
