@@ -17,7 +17,7 @@ from .event_stream import BrokenStream, assemble, data_of, is_event_stream, line
 from .faults import Asked, BadRequest, Fault, about_conversation, status_fault
 from .finish_reasons import meaning_of
 from .protocol import ContextWindowExceeded
-from .provider_rules import ProviderRules, learn
+from .provider_rules import ProviderRules, extra_fields, learn
 
 log = logging.getLogger("pytest_hermes.models")
 
@@ -57,7 +57,7 @@ class Chat:
         Raises what `Model.chat_completion` raises.
         """
         body = _request(self._asked.model, messages, parameters)
-        new = ProviderRules()
+        new, guessed_at = ProviderRules(), None
         while True:
             sent = (self._rules | new).applied(body)
             try:
@@ -67,8 +67,10 @@ class Chat:
                 body = sendable(body)
             except BadRequest as refusal:
                 learnt = learn(refusal.said, sent)
+                if learnt is None and guessed_at is None and (extra := _suspects(sent["messages"])):
+                    learnt, guessed_at = ProviderRules(without_in_messages=extra), refusal
                 if learnt is None:
-                    completion = await self._ask_for_less(sent, refusal)
+                    completion = await self._ask_for_less(sent, guessed_at or refusal)
                     break
                 new |= learnt
             else:
@@ -142,6 +144,11 @@ def _request(model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapp
     if rest.get("n") == 1:
         del rest["n"]
     return {"model": model, "messages": messages, **rest, **(parameters.get("extra_body") or {})}
+
+
+def _suspects(messages: Any) -> frozenset[str]:
+    """Return the fields of messages that a refusal which names none may be about; of a long one, it may be that."""
+    return extra_fields(messages) if _length(messages) < _LONG else frozenset()
 
 
 def _length(messages: Any) -> int:

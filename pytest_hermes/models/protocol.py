@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from ..errors import HermesError
+from ..errors import HermesError, InfrastructureError
 from ..result import Usage
 from ..sandbox.protocol import Sandbox
 from ..task import Task
@@ -16,14 +16,14 @@ class ContextWindowExceeded(HermesError):
     """The conversation no longer fits into the model's context window: the agent's own end, not a fault."""
 
 
-class NoAnswer(HermesError):
+class NoAnswer(InfrastructureError):
     """The endpoint works, but what its model answers to this conversation does not come through.
 
     `reason` is the agent's stop reason if asking again does not help: `filtered` or `malformed`.
     """
 
     def __init__(self, message: str, reason: Literal["filtered", "malformed"]) -> None:
-        super().__init__(message)
+        super().__init__(message, kind="endpoint")
         self.reason = reason
 
 

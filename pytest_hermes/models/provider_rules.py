@@ -102,7 +102,7 @@ def learn(said: ErrorBody, sent: Mapping[str, Any]) -> ProviderRules | None:
     about = _refusing_sentences(said.message)
     rules = ProviderRules(
         frozenset(name for name in _PARAMETERS if name in sent and _is_named(name, about, said.parameter)),
-        frozenset(name for name in _extra_fields(sent["messages"]) if _is_named(name, about, said.parameter)),
+        frozenset(name for name in extra_fields(sent["messages"]) if _is_named(name, about, said.parameter)),
     )
     return rules if rules != ProviderRules() else None
 
@@ -121,7 +121,7 @@ def _is_named(name: str, text: str, parameter: str) -> bool:
     return re.search(rf"\b{re.escape(name)}\b", text) is not None
 
 
-def _extra_fields(messages: Any) -> set[str]:
+def extra_fields(messages: Any) -> frozenset[str]:
     """Return the names of the fields that messages and calls have beyond those of the API."""
     parts = [part for message in messages for part in (message, *(message.get("tool_calls") or ()))]
-    return {name for part in parts for name in part} - _NEEDED
+    return frozenset(name for part in parts for name in part) - _NEEDED

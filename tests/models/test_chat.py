@@ -23,7 +23,7 @@ Body = dict[str, Any]
 MESSAGES = [{"role": "user", "content": "Hi"}]
 CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 #: As an agent sends it, of a model whose messages have more than the API knows.
-HISTORY = [
+HISTORY: list[dict[str, Any]] = [
     *MESSAGES,
     {
         "role": "assistant",
@@ -33,7 +33,7 @@ HISTORY = [
     },
     {"role": "tool", "tool_call_id": "a", "content": "done"},
 ]
-REQUEST = {"model": "m", "messages": HISTORY, "max_tokens": 9, "temperature": 0.5}
+REQUEST: Body = {"model": "m", "messages": HISTORY, "max_tokens": 9, "temperature": 0.5}
 
 
 @pytest_asyncio.fixture
@@ -211,6 +211,30 @@ async def test_fields_of_messages_are_taken_out_from_then_on(endpoint: Endpoint,
         f"m at {model_server.url}: does not send audio of earlier messages back",
         f"m at {model_server.url}: does not send reasoning_content of earlier messages back",
     )
+
+
+async def test_a_refusal_that_names_no_field_may_be_about_those_that_the_api_does_not_know(
+    endpoint: Endpoint, model_server: ModelServer
+) -> None:
+    extra = {"reasoning_content", "extra_content"}
+    refuse(model_server, lambda body: error("Bad") if any(name in json.dumps(body) for name in extra) else None)
+    for _ in range(2):
+        await endpoint.chat_completion(messages=HISTORY)
+    assert len(model_server.requests) == 3
+    assert len(endpoint.adaptations) == 2
+
+
+async def test_fields_are_sent_on_where_it_does_not_help_to_leave_them_out(
+    endpoint: Endpoint, model_server: ModelServer
+) -> None:
+    refuse(
+        model_server,
+        lambda body: error("No luck" if "extra_content" in json.dumps(body) else "missing extra_content"),
+    )
+    with pytest.raises(InfrastructureError, match="No luck"):
+        await endpoint.chat_completion(messages=HISTORY)
+    assert len(model_server.requests) == 2
+    assert endpoint.adaptations == ()
 
 
 @pytest.mark.parametrize(
