@@ -184,6 +184,27 @@ def test_an_error_in_a_200_is_taken_by_its_code(code: object, kind: type[Excepti
     assert isinstance(problem, FatalError) == (kind is FatalError)
 
 
+def stream(*events: Any) -> str:
+    return "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"choices": []},
+        {"choices": [{"error": {"message": "x", "code": "502"}}]},
+        {"choices": [{"message": {"content": "Hel"}, "finish_reason": "error"}]},
+        {"choices": [{"message": {"content": ""}, "finish_reason": "abort"}]},
+        {"choices": [{"message": {"tool_calls": [{}]}, "finish_reason": "network_error"}]},
+        stream({"choices": [{"delta": {"content": "Hel"}}]}),
+        stream({"choices": [{"delta": {"content": "Hel"}}]}, error("x", code=502)),
+        stream({"choices": [{"delta": {"content": "Hel"}, "finish_reason": "error"}]}),
+    ],
+)
+def test_an_answer_that_breaks_off_is_a_fault(answer: Any) -> None:
+    assert type(said(200, answer)) is Fault
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (

@@ -34,16 +34,11 @@ TRANSIENT = {
     "529": Reply(529),
     "an upstream's 502 in a 200": Reply(200, '{"error": {"message": "upstream is down", "code": 502}}'),
     "a word for a 429 in a 200": Reply(200, '{"error": {"message": "x", "code": "rate_limit_exceeded"}}'),
-    "a type for a 529 in a 200": Reply(200, '{"error": {"message": "x", "type": "overloaded_error"}}'),
-    "Google's word for a 503 in a 200": Reply(200, '[{"error": {"message": "x", "status": "UNAVAILABLE"}}]'),
-    "an error in a choice": Reply(200, '{"choices": [{"error": {"message": "x", "code": "500"}}]}'),
     "no choice": Reply(200, '{"choices": []}'),
     "an answer that an error ends": Reply(200, json.dumps(completion("Hel", finish_reason="error"))),
-    "an answer that an engine gave up": Reply(200, json.dumps(completion("", finish_reason="abort"))),
     "a stream that breaks off": Reply(
         200, 'data: {"choices": [{"delta": {"content": "Hel"}}]}\n\n', "text/event-stream"
     ),
-    "an error in a stream": Reply(200, 'data: {"error": {"message": "x", "code": 502}}\n\n', "text/event-stream"),
     "reset": Reply(mood="reset"),
     "half a body": Reply(body=WHOLE, mood="half"),
     "hang": Reply(mood="hang"),

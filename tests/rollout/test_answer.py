@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_hermes.errors import STOP_REASONS
@@ -220,6 +220,7 @@ messages = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=60)
 @given(messages, values)
 def test_whatever_an_answer_holds_it_can_be_recorded_and_sent(message: dict[str, Any], finish_reason: Any) -> None:
     answer = read_answer({"choices": [{"message": message, "finish_reason": finish_reason}]})
