@@ -60,6 +60,10 @@ STOP_REASONS: Final[dict[str, str]] = {
     "cost": "out of money",
     "context": "the context window was full",
     "length": "the last answer was cut off",
+    "empty": "the last answer had neither text nor a tool call",
+    "refused": "the model refused to answer",
+    "filtered": "a filter of the model's provider held the last answer back",
+    "malformed": "the model's endpoint could not read the tool calls of its last answers",
     "sandbox_broken": "the agent broke its own sandbox: commands can no longer be started or ended in it",
 }
 

@@ -28,6 +28,18 @@ class ToolError:
 
 
 @dataclass(frozen=True)
+class AskedAgain:
+    """One answer that could not be used; the model was asked the same again."""
+
+    #: Index of the model call, from 0.
+    turn: int
+    #: What the agent's stop reason would have been: `malformed`, `filtered`, `refused` or `empty`.
+    why: str
+    #: What the model or its endpoint said, if anything.
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Usage:
     """Tokens, as the endpoint counts them, and what they cost. Adding two sums every field."""
 
@@ -104,10 +116,11 @@ class AgentResult:
     #: The reasoning of each turn, None where the model gave none.
     reasoning_per_turn: list[str | None] = field(default_factory=list)
     tool_errors: list[ToolError] = field(default_factory=list)
+    #: Answers that could not be used. They count as turns, and are not among the messages.
+    asked_again: list[AskedAgain] = field(default_factory=list)
     #: The tokens as they were sampled, of a model that tells them; None with chat completions.
     trace: TokenTrace | None = None
-    #: `finished`, `max_turns`, `time`, `tokens`, `cost`, `context` (the window is full) or `length` (the last answer
-    #: was cut off); empty while the loop runs.
+    #: One of `errors.STOP_REASONS`; empty while the loop runs.
     stop_reason: str = ""
     usage: Usage = field(default_factory=Usage)
     #: Where several runs make up this result, each of them, in their order.

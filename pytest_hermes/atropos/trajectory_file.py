@@ -30,6 +30,7 @@ _METADATA = (
     "difficulty",
     "tags",
     "tool_errors",
+    "asked_again",
     "reasoning_per_turn",
     "usage",
     "reward_source",

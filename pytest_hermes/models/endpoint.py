@@ -15,15 +15,15 @@ from ..errors import InfrastructureError
 from ..result import Usage
 from ..task import Task
 from . import retry
+from .chat import PATH, Chat, not_a_completion
 from .clock import count_retry, request_answered, request_sent, request_waits
+from .completion import Completion
 from .faults import (
     CONNECT_SECONDS,
     Asked,
     Fault,
     ServerFailed,
-    check_completion,
     connection_fault,
-    not_a_completion,
     status_fault,
 )
 from .keys import OPENAI, Address
@@ -62,6 +62,7 @@ class Endpoint:
         self._asked = Asked(
             address.base_url, model, address.key_name, self._key is not None, Redactor(secrets).text, address.names
         )
+        self._chat = Chat(self._asked, self._send)
         self._client: AsyncOpenAI | None = None
         #: Whether anything ever came back.
         self.answered = False
@@ -73,21 +74,23 @@ class Endpoint:
     def priced(self, usage: Usage) -> Usage:
         return with_list_price(usage, self.name, self.address)
 
-    async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Any:
+    async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Completion:
         """Return the model's answer. Faults that may pass are waited out, and not on the agent's time."""
-        # What is JSON already goes by the package's side door, and is sent the same: through the front one it is
-        # looked through by type, a third of what a request costs and more with each turn.
-        rest = dict(parameters)
-        body = {"messages": messages, **(rest.pop("extra_body", None) or {})}
-        if "tools" in rest:
-            body.setdefault("tools", rest.pop("tools"))
+        return await self._chat.ask(messages, parameters)
 
-        async def ask(client: Any) -> Any:
-            answer = await client.chat.completions.create(model=self.name, messages=[], extra_body=body, **rest)
+    async def _send(self, body: Mapping[str, Any]) -> Completion:
+        async def ask(client: Any) -> Completion:
+            answer = await client.post(PATH, cast_to=object, body=body)
             self.answered = True
-            return check_completion(self._asked, answer)
+            return self._chat.read(answer)
 
-        return await self._patiently(ask)
+        answer: Completion = await self._patiently(ask)
+        return answer
+
+    @property
+    def adaptations(self) -> tuple[str, ...]:
+        """What is sent otherwise than it was told to, because the endpoint refuses it, a line each."""
+        return self._chat.adaptations
 
     async def post(self, path: str, body: Mapping[str, Any], *, patient: bool = True) -> Any:
         """Return the JSON that the endpoint answers to `body` at `path`, below the base URL or a URL of its own.

@@ -7,22 +7,16 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.one_line import first_line
-from ..errors import FatalError, InfrastructureError
+from ..errors import FatalError, HermesError, InfrastructureError
+from .error_body import ErrorBody, read_error
+from .error_phrases import meaning_of
 from .keys import Names
-from .protocol import ContextWindowExceeded
+from .protocol import ContextWindowExceeded, NoAnswer
 from .retry import is_transient, read_retry_after
-
-#: How endpoints say that a conversation is too long: OpenAI's error code, and the words of vLLM, SGLang,
-#: llama.cpp, Anthropic and OpenRouter, which send a plain 400 (or 413).
-_TOO_LONG = re.compile(
-    r"context_length_exceeded|maximum context length|context (window|length|size)|exceed_context_size"
-    r"|prompt is too long|input is too long|too many tokens|longer than the (maximum )?model",
-    re.IGNORECASE,
-)
 
 #: Seconds for a connection to be made, of those for the whole request.
 CONNECT_SECONDS = 30.0
@@ -31,6 +25,9 @@ _TITLE = re.compile(r"<title>\s*([^<]+?)\s*</title>", re.IGNORECASE)
 
 #: OpenAI's code for an account without credit, which comes with a 429 that no waiting helps against.
 _NO_CREDIT = "insufficient_quota"
+
+#: Statuses by which an endpoint says that it does not take a request as it is.
+_NOT_TAKEN = (400, 422)
 
 
 @dataclass(frozen=True)
@@ -79,24 +76,45 @@ class ServerFailed(InfrastructureError):
     """A server failed by a request (500), which is mostly what it does with one that it does not expect."""
 
 
+class BadRequest(InfrastructureError):
+    """An endpoint does not take a request as it is (400, 422). `said` is its error, in which it may say why."""
+
+    def __init__(self, message: str, said: ErrorBody) -> None:
+        super().__init__(message, kind="endpoint")
+        self.said = said
+
+
 def status_fault(asked: Asked, status: int, body: Any, text: str, headers: Mapping[str, str]) -> Exception:
     """Return what an answer with an error's status means; `body` is its JSON, if it had any, `text` the whole."""
-    # The client hands over `error` of a body that has it, and the text of one that is no JSON.
-    detail, code = (body, "") if isinstance(body, str) and body.strip() != text.strip() else _read_error(body)
+    said = ErrorBody() if isinstance(body, str) and body.strip() == text.strip() else read_error(body)
+    detail = said.message
     if not detail:
         title = _TITLE.search(text)  # the first line of a proxy's page says nothing
         detail = title[1] if title else text
     detail = first_line(asked.clean(detail)) or "an empty body"
-    if status in (400, 413) and _TOO_LONG.search(f"{detail} {code}"):
-        return ContextWindowExceeded(detail)
-    if status in (401, 402, 403, 404) or code == _NO_CREDIT:
-        refusal = f"{_refusal(asked, 402 if code == _NO_CREDIT else status)} ({status}: {detail})"
+    if (about := about_conversation(status, detail, said)) is not None:
+        return about
+    if status in (401, 402, 403, 404) or said.code == _NO_CREDIT:
+        refusal = f"{_refusal(asked, 402 if said.code == _NO_CREDIT else status)} ({status}: {detail})"
         return NotFound(refusal, detail) if status == 404 else FatalError(refusal)
-    message = f"{asked.address} answered {status}: {detail}" + (f" ({code})" if code else "")
+    message = f"{asked.address} answered {status}: {detail}" + (f" ({said.code})" if said.code else "")
     if is_transient(status):
         retry_after = read_retry_after(headers.get("retry-after"))
         return Fault(message, status=status, retry_after=retry_after)
+    if status in _NOT_TAKEN:
+        return BadRequest(message, said if said.message else replace(said, message=detail))
     return InfrastructureError(message, kind="endpoint")
+
+
+def about_conversation(status: int, detail: str, said: ErrorBody) -> HermesError | None:
+    """Return what an error says about the conversation, None for one about something else."""
+    # Of a long message only the beginning: some repeat what they were sent.
+    match meaning_of(status, f"{detail} {said.code} {said.type}"):
+        case "context":
+            return ContextWindowExceeded(detail)
+        case "filtered" | "malformed" as reason:
+            return NoAnswer(detail, reason)
+    return None
 
 
 def _refusal(asked: Asked, status: int) -> str:
@@ -111,48 +129,6 @@ def _refusal(asked: Asked, status: int) -> str:
         f"{where} has no model {asked.model!r}: check {asked.names.model}, and that {asked.names.base_url} is the "
         "base address of /chat/completions"
     )
-
-
-def check_completion(asked: Asked, completion: Any) -> Any:
-    """Return `completion` if it is one.
-
-    An endpoint may answer 200 with a login page, or with an error in the body: neither is a completion.
-    """
-    choices = getattr(completion, "choices", None)
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    error = getattr(completion, "error", None) or getattr(choice, "error", None)
-    if error is None and hasattr(getattr(choice, "message", None), "content"):
-        return completion
-    if isinstance(error, dict) and isinstance(error.get("code"), int):
-        # OpenRouter sends what its upstream answered, once its own 200 is on its way.
-        raise status_fault(asked, error["code"], {"error": error}, str(error), {})
-    raise not_a_completion(asked, completion if isinstance(completion, str) else _shown(error or completion))
-
-
-def not_a_completion(asked: Asked, body: str) -> Exception:
-    """Return what a 200 means if its `body` is not a completion."""
-    body = asked.clean(body)
-    if _TOO_LONG.search(body):
-        return ContextWindowExceeded(first_line(body))
-    line = repr(first_line(body)) if body.strip() else "an empty body"
-    return InfrastructureError(f"the answer of {asked.address} is not a chat completion: {line}", kind="endpoint")
-
-
-def _shown(value: Any) -> str:
-    """A completion without choices is mostly fields that are None."""
-    if hasattr(value, "model_dump"):
-        value = value.model_dump(exclude_none=True, warnings=False)
-    return _read_error(value)[0] or str(value)
-
-
-def _read_error(body: Any) -> tuple[str, str]:
-    """Return the message and the code of an error's JSON body, as far as it has them."""
-    inner = body.get("error") or body if isinstance(body, dict) else None
-    if not isinstance(inner, dict):
-        return str(inner or ""), ""
-    code = inner.get("code")
-    message = inner.get("message") or inner or ""
-    return str(message), code if isinstance(code, str) else ""
 
 
 def connection_fault(asked: Asked, error: BaseException) -> Fault:

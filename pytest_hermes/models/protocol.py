@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from ..errors import HermesError
+from ..errors import HermesError, InfrastructureError
 from ..result import Usage
 from ..sandbox.protocol import Sandbox
 from ..task import Task
@@ -16,14 +16,25 @@ class ContextWindowExceeded(HermesError):
     """The conversation no longer fits into the model's context window: the agent's own end, not a fault."""
 
 
+class NoAnswer(InfrastructureError):
+    """The endpoint works, but what its model answers to this conversation does not come through.
+
+    `reason` is the agent's stop reason if asking again does not help: `filtered` or `malformed`.
+    """
+
+    def __init__(self, message: str, reason: Literal["filtered", "malformed"]) -> None:
+        super().__init__(message, kind="endpoint")
+        self.reason = reason
+
+
 class Model(Protocol):
     """Answers conversations."""
 
     async def chat_completion(self, *, messages: list[dict[str, Any]], **parameters: Any) -> Any:
-        """Return an OpenAI chat completion: an object with `choices[0].message`, `finish_reason`, `usage`.
+        """Return an OpenAI chat completion: an object, or JSON, with `choices[0].message`, `finish_reason`, `usage`.
 
         `parameters` may hold `tools`, `temperature`, `max_tokens`, `extra_body` and `n` (always 1).
-        Raises ContextWindowExceeded, FatalError, or another InfrastructureError (kind `endpoint`).
+        Raises ContextWindowExceeded, NoAnswer, FatalError, or another InfrastructureError (kind `endpoint`).
         """
 
 
@@ -36,6 +47,15 @@ class Equipped(Protocol):
 
         Raises OSError or InfrastructureError when that fails.
         """
+
+
+@runtime_checkable
+class Adapting(Protocol):
+    """A source that learns from an endpoint's refusals how it wants to be asked."""
+
+    @property
+    def adaptations(self) -> tuple[str, ...]:
+        """What it sends otherwise than it was told to, a line each."""
 
 
 @runtime_checkable

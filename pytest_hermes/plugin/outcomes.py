@@ -111,10 +111,10 @@ def how_it_ended(record: AttemptRecord) -> str:
 
 def _last_words(record: AttemptRecord) -> str:
     for message in reversed(record.messages):
-        if message.get("role") == "assistant" and isinstance(message.get("content"), str):
-            words = str(message["content"]).strip()
-            if words:
-                return words if len(words) <= _LAST_WORDS else words[:_LAST_WORDS] + " …"
+        said = [message.get("content"), message.get("refusal")] if message.get("role") == "assistant" else []
+        words = next((text.strip() for text in said if isinstance(text, str) and text.strip()), "")
+        if words:
+            return words if len(words) <= _LAST_WORDS else words[:_LAST_WORDS] + " …"
     return ""
 
 

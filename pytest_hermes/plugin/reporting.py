@@ -89,6 +89,8 @@ class BenchReport:
         for whose, spent, of in (("", progress.spent, usages), ("judge: ", progress.spent_by_judge, judge_usages)):
             if (unrecorded := unrecorded_text(spent, paid, of)) is not None:
                 terminalreporter.write_line(f"also used {whose}{unrecorded}")
+        for line in progress.adaptations:
+            terminalreporter.write_line(f"adapted   {self._plan.redactor.text(line)}")
         problems = progress.problems
         for problem in problems[:_PROBLEMS]:
             terminalreporter.write_line(f"problem   {self._plan.redactor.text(problem)}", yellow=True)

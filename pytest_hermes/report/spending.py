@@ -101,6 +101,10 @@ def unrecorded_text(
 
 def fault_rows(records: Sequence[AttemptRecord]) -> Iterator[tuple[str, str]]:
     """Yield label and text of what was done again."""
+    unusable = Counter(again.why for record in records for again in record.asked_again)
+    if unusable:
+        listing = ", ".join(f"{why} {count}" for why, count in unusable.most_common())
+        yield "unusable", f"{counted(unusable.total(), 'answer')} asked for again ({listing})"
     retries = sum(record.retries for record in records)
     if retries:
         yield "retries", f"{counted(retries, 'request')} repeated after a fault of the endpoint"

@@ -10,16 +10,21 @@ from typing import Any
 
 from ..errors import InfrastructureError
 from ..models.clock import AgentClock
-from ..models.protocol import ContextWindowExceeded, Model, Traced
-from ..result import AgentResult, ToolError, Usage, dollars
+from ..models.protocol import ContextWindowExceeded, Model, NoAnswer, Traced
+from ..result import AgentResult, AskedAgain, ToolError, Usage, dollars
 from ..tools.dispatch import ToolOutcome
 from .answer import Answer, Call, read_answer
 from .budget import Budget, BudgetSpent, EndedByBudget
+from .conversation import Conversation
 
 ToolRunner = Callable[[str, str], Awaitable[ToolOutcome]]
 
 INTERRUPTED = "not finished: the time for this task is over"
 RUN_IS_OVER = "not finished: the run's budget is spent"
+
+#: Answers that cannot be used, by stop reason, and how many of them in a row end the agent. A call that its endpoint
+#: cannot read is mostly a slip of the model, which it does not repeat.
+_TRIES = {"malformed": 3, "filtered": 2, "refused": 2, "empty": 2}
 
 
 class HermesAgentLoop:
@@ -71,9 +76,11 @@ class HermesAgentLoop:
         self.tool_seconds = 0.0
         #: The agent's time. What an endpoint's faults cost is not in it, nor in `model_seconds`.
         self.clock = AgentClock(seconds)
-        # The conversation as it is sent; it differs from the recorded one only where an endpoint would choke.
-        self._wire: list[dict[str, Any]] = []
+        self._conversation = Conversation([], self.valid_tool_names, verbatim=False)
         self._asking = False
+        self._tries = _TRIES
+        # Answers in a row that could not be used.
+        self._unusable = 0
 
     @property
     def backoff(self) -> float:
@@ -99,10 +106,13 @@ class HermesAgentLoop:
         return self._asking and not self.clock.waiting and not self.budget.out_of_time
 
     async def _run(self, messages: list[dict[str, Any]]) -> AgentResult:
-        result = self.result = AgentResult(messages=[dict(message) for message in messages])
+        traced = isinstance(self.server, Traced)
+        self._conversation = Conversation(messages, self.valid_tool_names, verbatim=traced)
+        result = self.result = AgentResult(messages=self._conversation.recorded)
         if isinstance(self.server, Traced):
             result.trace = self.server.trace
-        self._wire = list(result.messages)
+        # Of sampled tokens none may be left out because of what they say: that would change what is trained on.
+        self._tries, self._unusable = {} if traced else _TRIES, 0
         clock = self.clock = AgentClock(self.seconds)
         try:
             async with clock:
@@ -121,25 +131,52 @@ class HermesAgentLoop:
 
     async def _turns(self, result: AgentResult) -> str:
         while result.turns_used < self.max_turns:
-            self.budget.check()
-            answer = await self._ask(result)
+            if spent := self._spent(result, []):
+                return spent
+            try:
+                answer = await self._ask(result)
+            except NoAnswer as problem:
+                if self._ask_again(AskedAgain(result.turns_used, problem.reason, str(problem))):
+                    continue
+                return problem.reason
+            if not answer.calls and not self.clock.overdue:
+                why = answer.stop_reason
+                if self._ask_again(AskedAgain(result.turns_used - 1, why, answer.refusal or answer.text)):
+                    continue
+            self._unusable = 0
+            self._conversation.add_answer(answer)
             if self.clock.overdue:
-                self._leave_unanswered(result, answer.calls, INTERRUPTED)
+                self._leave_unanswered(answer.calls, INTERRUPTED)
                 return "time"
             if not answer.calls:
-                return "length" if answer.finish_reason == "length" else "finished"
+                return self._end_with(answer)
             if spent := self._spent(result, answer.calls):
                 return spent
             await self._run_calls(result, answer.calls)
         return "max_turns"
 
+    def _ask_again(self, unusable: AskedAgain) -> bool:
+        """Note that the model is asked the same once more, if the answer that it gave is none and it may be."""
+        self._unusable += 1
+        if self._unusable >= self._tries.get(unusable.why, 0) or self.result.turns_used >= self.max_turns:
+            return False
+        self.result.asked_again.append(unusable)
+        return True
+
+    def _end_with(self, answer: Answer) -> str:
+        if answer.stop_reason == "fault":
+            raise InfrastructureError(
+                f"the model's answer broke off: finish_reason {answer.finish_reason!r}", kind="endpoint"
+            )
+        return answer.stop_reason
+
     def _spent(self, result: AgentResult, calls: list[Call]) -> str | None:
         """Return which of the task's own budgets the answer with these calls has used up, if it did."""
         if self.budget.exhausted is not None:
-            self._leave_unanswered(result, calls, RUN_IS_OVER)
+            self._leave_unanswered(calls, RUN_IS_OVER)
             self.budget.check()
         if self.token_budget is not None and result.usage.total_tokens >= self.token_budget:
-            self._leave_unanswered(result, calls, "not run: the tokens for this task are spent")
+            self._leave_unanswered(calls, "not run: the tokens for this task are spent")
             return "tokens"
         if self.cost_budget is None:
             return None
@@ -148,7 +185,7 @@ class HermesAgentLoop:
                 f"the task's limit of {dollars(self.cost_budget)} cannot be kept: the price of an answer is unknown"
             )
         if result.usage.cost >= self.cost_budget:
-            self._leave_unanswered(result, calls, "not run: the money for this task is spent")
+            self._leave_unanswered(calls, "not run: the money for this task is spent")
             return "cost"
         return None
 
@@ -161,7 +198,7 @@ class HermesAgentLoop:
                 parameters[name] = value
         self._asking = True
         try:
-            answer = read_answer(await self._completion(parameters))
+            answer = read_answer(await self._completion(parameters), self._conversation.call_ids)
             usage = self.priced(answer.usage) if self.priced is not None else answer.usage
             result.turns_used += 1
             result.usage += usage
@@ -169,14 +206,12 @@ class HermesAgentLoop:
         finally:
             self._asking = False
         result.reasoning_per_turn.append(answer.reasoning)
-        result.messages.append(answer.message)
-        self._wire.append(answer.sendable())
         return answer
 
     async def _completion(self, parameters: dict[str, Any]) -> Any:
         started, backoff = time.perf_counter(), self.clock.backoff
         try:
-            return await self.server.chat_completion(messages=list(self._wire), **parameters)
+            return await self.server.chat_completion(messages=self._conversation.request(), **parameters)
         finally:
             self.model_seconds += time.perf_counter() - started - (self.clock.backoff - backoff)
 
@@ -188,7 +223,7 @@ class HermesAgentLoop:
                 outcome = await self.run_tool(call.name, call.arguments)
             except asyncio.CancelledError:
                 # Out of time, most likely: a conversation with unanswered calls is not one that can be read on.
-                self._leave_unanswered(result, calls[index:], RUN_IS_OVER if self._ending.happened else INTERRUPTED)
+                self._leave_unanswered(calls[index:], RUN_IS_OVER if self._ending.happened else INTERRUPTED)
                 raise
             finally:
                 self.tool_seconds += time.perf_counter() - started
@@ -196,16 +231,11 @@ class HermesAgentLoop:
             if outcome.error is not None:
                 turn = result.turns_used - 1
                 result.tool_errors.append(ToolError(turn, call.name, call.arguments, outcome.error, outcome.content))
-            self._reply(result, call, outcome.content)
+            self._conversation.add_result(call, outcome.content)
 
-    def _leave_unanswered(self, result: AgentResult, calls: list[Call], why: str) -> None:
+    def _leave_unanswered(self, calls: list[Call], why: str) -> None:
         for call in calls:
-            self._reply(result, call, why)
-
-    def _reply(self, result: AgentResult, call: Call, content: str) -> None:
-        message = call.reply(content)
-        result.messages.append(message)
-        self._wire.append(message)
+            self._conversation.add_result(call, why)
 
     def _by_task_id(self) -> ToolRunner:
         from ..tools.by_task_id import tool_runner

@@ -102,6 +102,7 @@ class OnDemandAgent:
             joined.messages += result.messages
             joined.reasoning_per_turn += result.reasoning_per_turn
             joined.tool_errors += [replace(each, turn=each.turn + joined.turns_used) for each in result.tool_errors]
+            joined.asked_again += [replace(each, turn=each.turn + joined.turns_used) for each in result.asked_again]
             joined.turns_used += result.turns_used
             joined.usage += result.usage
             joined.stop_reason, joined.finished_naturally = result.stop_reason, result.finished_naturally

@@ -49,6 +49,15 @@ class ToolErrorInfo(_Values):
     tool_result: str
 
 
+class AskedAgainInfo(_Values):
+    """An answer that could not be used, after which the model was asked again."""
+
+    turn: int
+    #: `malformed`, `filtered`, `refused` or `empty`.
+    why: str
+    text: str = ""
+
+
 class UsageInfo(_Values):
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -175,6 +184,7 @@ class AttemptRecord(_Values):
     messages: list[dict[str, Any]] = Field(default_factory=list)
     reasoning_per_turn: list[str | None] = Field(default_factory=list)
     tool_errors: list[ToolErrorInfo] = Field(default_factory=list)
+    asked_again: list[AskedAgainInfo] = Field(default_factory=list)
     #: Of a test that ran an agent itself: each run, in their order.
     runs: list[RunInfo] = Field(default_factory=list)
     usage: UsageInfo = UsageInfo()
@@ -205,6 +215,7 @@ class AttemptRecord(_Values):
             "messages": result.messages,
             "reasoning_per_turn": result.reasoning_per_turn,
             "tool_errors": [ToolErrorInfo(**asdict(tool_error)) for tool_error in result.tool_errors],
+            "asked_again": [AskedAgainInfo(**asdict(again)) for again in result.asked_again],
             "runs": [RunInfo.of(run) for run in result.runs],
             "usage": UsageInfo.of(result.usage),
         }
@@ -219,7 +230,10 @@ class AttemptRecord(_Values):
 
     def without_conversation(self) -> AttemptRecord:
         """Return the record without its messages: what reports need, small enough to keep thousands of."""
-        return self.model_copy(update={"messages": [], "reasoning_per_turn": [], "tool_errors": []})
+        brief = [again.model_copy(update={"text": ""}) for again in self.asked_again]
+        return self.model_copy(
+            update={"messages": [], "reasoning_per_turn": [], "tool_errors": [], "asked_again": brief}
+        )
 
 
 class Results(Protocol):

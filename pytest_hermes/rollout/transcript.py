@@ -23,6 +23,9 @@ def _paragraphs(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     calls = [call for call in message.get("tool_calls") or () if isinstance(call, Mapping)]
     if content or not calls:
         yield role, _brief(content if isinstance(content, str) else "" if content is None else str(content))
+    refusal = message.get("refusal")
+    if isinstance(refusal, str) and refusal:
+        yield f"{role} refuses", _brief(refusal)
     for call in calls:
         function = call.get("function") or {}
         yield f"{role} calls", _brief(f"{function.get('name', '')}({function.get('arguments', '')})")

@@ -30,6 +30,8 @@ class Progress:
     #: Lines about code that blocked the event loop, and what went wrong with attempts beside their records.
     blocked: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    #: What is sent to endpoints otherwise than it was configured, because they refuse it, a line each.
+    adaptations: tuple[str, ...] = ()
 
     @property
     def calls_cut_to(self) -> int | None:
@@ -50,6 +52,8 @@ def total(parts: Iterable[Progress]) -> Progress:
             sum_.spent_by_judge + one.spent_by_judge,
             (*sum_.blocked, *one.blocked),
             (*sum_.problems, *one.problems),
+            # Each process learns the same.
+            tuple(dict.fromkeys((*sum_.adaptations, *one.adaptations))),
         )
     return sum_
 
@@ -67,6 +71,6 @@ def read_progress(path: Path) -> Progress:
     for name in ("spent", "spent_by_judge"):
         cost = values[name]["cost"]
         values[name] = Usage(**{**values[name], "cost": None if cost is None else Decimal(cost)})
-    for name in ("statuses", "blocked", "problems"):
+    for name in ("statuses", "blocked", "problems", "adaptations"):
         values[name] = tuple(values[name])
     return Progress(**values)

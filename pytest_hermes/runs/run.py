@@ -11,7 +11,7 @@ from typing import Protocol, Self
 from ..background import BackgroundLoop, BorrowedLoop
 from ..errors import InfrastructureError
 from ..judging import Judging
-from ..models.protocol import ModelSource
+from ..models.protocol import Adapting, ModelSource
 from ..rollout.attempt import Rollout
 from ..rollout.boundary import Classify, no_meaning
 from ..rollout.budget import new_budget
@@ -205,6 +205,11 @@ class Run:
             **({} if self.judge is None else {"spent_by_judge": self.judge.budget.spent_here}),
             blocked=tuple(self.blocked),
             problems=tuple(self._engine.problems),
+            adaptations=tuple(
+                dict.fromkeys(
+                    line for source in self._sources() if isinstance(source, Adapting) for line in source.adaptations
+                )
+            ),
         )
 
     @property

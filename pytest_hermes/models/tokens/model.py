@@ -168,23 +168,27 @@ class TokenExactModel:
             raise InfrastructureError(str(error), kind="tokens") from None
         sampled = await self._source.sample(prompt.ids, parameters)
         before = ready.template.decode(prompt.ids[-_PROMPT_END:])
-        message = self._message(ready, conversation, sampled, before, tools)
-        answer = {"role": "assistant", "content": message.content, "tool_calls": list(message.tool_calls or ())}
+        reasoning, content, calls = self._read(ready, conversation, sampled, before, tools)
+        answer = {"role": "assistant", "content": content, "tool_calls": calls}
         conversation.answered(prompt, messages, answer, sampled)
-        reason = sampled.finish_reason
-        if reason == "stop" and message.tool_calls:
-            reason = "tool_calls"
-        usage = completion.Tokens(len(prompt.ids), len(sampled.ids))
-        return completion.Completion([completion.Choice(message, reason)], usage)
+        return completion.answer(
+            content,
+            calls,
+            finish_reason="tool_calls" if sampled.finish_reason == "stop" and calls else sampled.finish_reason,
+            reasoning=reasoning,
+            prompt_tokens=len(prompt.ids),
+            completion_tokens=len(sampled.ids),
+        )
 
-    def _message(
+    def _read(
         self,
         ready: _Ready,
         conversation: TokenConversation,
         sampled: Sampled,
         before: str,
         tools: Sequence[Mapping[str, Any]] | None,
-    ) -> completion.Message:
+    ) -> tuple[str | None, str | None, list[Mapping[str, Any]]]:
+        """Return the reasoning, the content and the calls of an answer."""
         parser = call_parser(self._source.settings.tool_call_parser)(tools)
         spoken = sampled.ids[:-1] if conversation.stop_token(sampled) is not None else sampled.ids
         text = ready.template.decode(spoken)
@@ -192,4 +196,4 @@ class TokenExactModel:
         reasoning, rest = parser.split_reasoning(text, prompt=before, cut_off=cut_off)
         # Without tools there is nothing to call.
         content, calls = parser.parse(rest) if tools else (rest, [])
-        return completion.Message(content or None if calls else content, calls or None, reasoning_content=reasoning)
+        return reasoning, content or None if calls else content, list(calls)
