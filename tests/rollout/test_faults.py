@@ -61,7 +61,8 @@ class Odd(Benchmark):
     name = "faults"
 
     def tasks(self) -> list[Task]:
-        return [Task(id=id, prompt="p", solution="true", files={"f": "1"}) for id in ("odd", "even")]
+        verifier = VerifierSpec(processes="end")
+        return [Task(id=id, prompt="p", solution="true", files={"f": "1"}, verifier=verifier) for id in ("odd", "even")]
 
     async def compute_reward(self, item: Any, result: Any, ctx: Any) -> Verdict:
         assert ctx.read_file("f")["content"] == "1"
