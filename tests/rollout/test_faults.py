@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pytest_hermes import Benchmark, Task, Verdict
+from pytest_hermes import Benchmark, Task, Verdict, VerifierSpec
 from pytest_hermes.background import BackgroundLoop
 from pytest_hermes.config.fields import EnvConfig
 from pytest_hermes.core.redact import Redactor
