@@ -7,9 +7,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import HermesError, InfrastructureError, Unsupported
+from ...errors import HermesError, InfrastructureError, SandboxBroken, Unsupported
 from ...task import SandboxSpec
 from .engine import Engine, EngineFacts, first_line
+from .exec_api import check_present
 from .images import ImageGone
 
 #: Processes and threads of a container, unless the task says otherwise: a fork bomb must not take the machine along.
@@ -94,6 +95,34 @@ def cannot_start(why: str, image: str) -> HermesError:
         )
     why = first_line(why) or "its shell did not answer"
     return InfrastructureError(f"a container cannot be started: {why}", kind="sandbox")
+
+
+def restart_container(engine: Engine, container: str) -> None:
+    """End all that runs in a container, its main process too, and start that anew; the files stay.
+
+    Raises SandboxBroken when it does not start, and ContainerGone.
+    """
+    import docker.errors
+
+    try:
+        engine.client.restart(container, timeout=0)
+    except docker.errors.APIError as error:
+        check_present(engine, container)
+        why = first_line(str(error.explanation))
+        raise SandboxBroken(f"the sandbox's container does not start again: {why}") from error
+
+
+def pause_container(engine: Engine, container: str) -> bool:
+    """Let nothing in a container run any more; return whether the engine can. Raises ContainerGone."""
+    import docker.errors
+
+    try:
+        engine.client.pause(container)
+    except docker.errors.APIError as error:
+        check_present(engine, container)
+        _logger.warning("this Docker engine cannot pause a container: %s", first_line(str(error.explanation)))
+        return False
+    return True
 
 
 def remove_container(engine: Engine, container: str) -> None:

@@ -96,6 +96,18 @@ def wait_for_start(engine: Engine, exec_id: str) -> None:
             time.sleep(_PAUSE)
 
 
+def check_present(engine: Engine, container: str) -> None:
+    """Raise ContainerGone unless the container is there, and runs or is paused."""
+    import docker.errors
+
+    try:
+        if engine.client.inspect_container(container)["State"]["Running"]:
+            return
+    except docker.errors.NotFound as error:
+        raise _gone(engine, container) from error
+    raise _gone(engine, container)
+
+
 def _gone(engine: Engine, container: str) -> ContainerGone:
     import docker.errors
 

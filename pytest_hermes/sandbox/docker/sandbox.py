@@ -5,29 +5,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import posixpath
 import re
 import secrets
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO, ClassVar
 
 from ...core.shielded import Shielded
-from ...errors import InfrastructureError, Unsupported
+from ...errors import InfrastructureError, SandboxBroken, Unsupported
 from ...task import SandboxSpec
-from ..output import HeadTail
 from ..protocol import Capabilities
 from ..running import Output
 from ..scripts import shell_script
 from ..shell_sandbox import ShellSandbox
+from .archive import changed_paths, copy_archive
 from .command import ContainerCommand
-from .container import cannot_start, create_container, limited, remove_container, start_container
+from .container import (
+    cannot_start,
+    create_container,
+    limited,
+    pause_container,
+    remove_container,
+    restart_container,
+    start_container,
+)
 from .engine import Engine, shared_engine
-from .exec_stream import Stream
+from .exec_api import KILLED
 from .images import Image, ImageGone, forget_image, ready_image
+from .lease import Lease
 from .owner import LABEL, NAME_LABEL
 from .run_options import RunOptions
 
 _START_TIMEOUT = 120.0  # seconds
+
+#: What is in memory in every container, and on no disk.
+_IN_MEMORY = ("/dev", "/proc", "/sys")
 
 _logger = logging.getLogger(__name__)
 
@@ -55,11 +69,11 @@ class DockerSandbox(ShellSandbox):
         self._options = RunOptions.parse(options or {})
         self._engine: Engine | None = None
         self._container: str | None = None
-        self._lease: Stream | None = None
+        self._lease: Lease | None = None
         self._commands: set[ContainerCommand] = set()
         self._numbered = True
         self._root = True
-        self._open = self._closed = False
+        self._open = self._closed = self._frozen = False
         self._closing: asyncio.Future[None] | None = None
 
     @staticmethod
@@ -115,8 +129,8 @@ class DockerSandbox(ShellSandbox):
                 # It ends by itself all the same, as soon as nobody holds its standard input.
                 _logger.warning("the container of %s could not be removed: %s", self.name, error)
         if self._lease is not None:
-            self._lease.close()
-            await shielded.wait(self._lease.closed)
+            self._lease.stream.close()
+            await shielded.wait(self._lease.stream.closed)
         shielded.release()
 
     async def run(
@@ -130,9 +144,10 @@ class DockerSandbox(ShellSandbox):
         user: str,
     ) -> ContainerCommand:
         """See `ShellSandbox.run`."""
-        if self._engine is None or self._container is None or not self._open:
-            raise InfrastructureError("the sandbox is not open", kind="sandbox")
-        running = ContainerCommand(self._engine, self._container, stdout, stderr, numbered=self._numbered)
+        engine, container = self._opened()
+        if self._frozen:
+            raise InfrastructureError("the sandbox is frozen", kind="sandbox")
+        running = ContainerCommand(engine, container, stdout, stderr, numbered=self._numbered)
         self._commands.add(running)
         running.exited.add_done_callback(lambda _: self._commands.discard(running))
         try:
@@ -142,6 +157,68 @@ class DockerSandbox(ShellSandbox):
                 await running.kill()
             raise
         return running
+
+    async def end_processes(self) -> None:
+        """See `Sandbox.end_processes`: by a new start of the container, of which no process of the agent's is left.
+
+        What is in memory is lost: `/dev/shm`, mounts of the kind tmpfs. The engine writes `/etc/hosts`,
+        `/etc/hostname` and `/etc/resolv.conf` anew.
+        """
+        if not self.capabilities.own_processes:
+            return
+        engine, container = self._opened()
+        for command in list(self._commands):
+            command.settle(KILLED)
+            command.close()
+        ended, self._lease = self._lease, None
+        await engine.call(restart_container, engine, container)
+        if ended is not None:
+            ended.stream.close()
+        self._lease = await Lease.attach(engine, container)
+        if await self._lease.answer(_START_TIMEOUT) is None:
+            raise SandboxBroken("the sandbox's shell, /bin/sh, does not work any more")
+
+    async def freeze(self) -> None:
+        """See `Sandbox.freeze`. Where the engine cannot pause a container, its processes are ended."""
+        engine, container = self._opened()
+        if self._frozen:
+            return
+        if await engine.call(pause_container, engine, container):
+            self._frozen = True
+        else:
+            await self.end_processes()
+
+    async def pull(self, path: str, tar: BinaryIO) -> None:
+        """See `Sandbox.pull`: the engine reads the files. It does not see what is in memory (tmpfs).
+
+        Raises OSError when not all of it can be read, or it has more than 4 GiB.
+        """
+        engine, container = self._opened()
+        if (mount := self._in_memory(posixpath.normpath(path))) is not None:
+            raise Unsupported(f"a Docker engine cannot read {path!r} from a container: {mount!r} is in memory")
+        abandoned = threading.Event()
+        try:
+            error = await engine.call(copy_archive, engine, container, path, tar, abandoned)
+        finally:
+            abandoned.set()
+        if error is not None:
+            raise error
+
+    async def changed_files(self) -> tuple[str, ...] | None:
+        """See `Sandbox.changed_files`: what the engine tells."""
+        engine, container = self._opened()
+        return await engine.call(changed_paths, engine, container)
+
+    def _opened(self) -> tuple[Engine, str]:
+        """Return what the container is reached by. Raises InfrastructureError when it is not open."""
+        if self._engine is None or self._container is None or not self._open:
+            raise InfrastructureError("the sandbox is not open", kind="sandbox")
+        return self._engine, self._container
+
+    def _in_memory(self, path: str) -> str | None:
+        """Return the mount in memory below which `path` is, None where it is on a disk."""
+        mounts = [*_IN_MEMORY, *self._options.host.get("tmpfs", ())]
+        return next((mount for mount in mounts if f"{path}/".startswith(f"{mount.rstrip('/')}/")), None)
 
     def _check_needs(self, engine: Engine) -> None:
         """Raise Unsupported for what this engine's machine does not have."""
@@ -173,7 +250,8 @@ class DockerSandbox(ShellSandbox):
         spec = self._spec
         self._check_not_closed()
         slug = re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-")[:40] or "sandbox"
-        host = {"init": True, "auto_remove": True, **self._options.host}
+        # Its own output is heard and not kept: an agent may write to it without end.
+        host = {"auto_remove": True, "log_config": {"type": "none", "config": {}}, **self._options.host}
         if spec.network is False:
             host["network_mode"] = "none"
         folder = spec.workdir or image.workdir or "."
@@ -203,28 +281,14 @@ class DockerSandbox(ShellSandbox):
         making.result()
 
     async def _launch(self, engine: Engine) -> None:
-        said, complaints = bytearray(), HeadTail(2000)
-        arrived = asyncio.get_running_loop().create_future()
-
-        def hear(data: bytes) -> None:
-            if arrived.done():
-                return  # what others write to its terminal later, without end perhaps, is nobody's
-            said.extend(data)
-            if said.endswith(b"\0."):
-                arrived.set_result(None)
-
         # Attached before it starts: its standard input, which this process holds, is what it lives by.
-        query = "stream=1&stdin=1&stdout=1&stderr=1"
-        self._lease = await engine.stream(
-            f"/containers/{self._container}/attach?{query}", None, stdout=hear, stderr=complaints.feed
-        )
+        assert self._container is not None
+        lease = self._lease = await Lease.attach(engine, self._container)
         name = self._spec.image or f"built from {str(self._spec.build_context)!r}"
         await engine.call(start_container, engine, self._container, name)
-        await asyncio.wait([arrived, self._lease.ended], timeout=_START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-        if not arrived.done():
-            raise cannot_start(complaints.value().decode(errors="replace"), name)
-        home, workdir, bash, numbered, user, _ = bytes(said).decode(errors="surrogateescape").split("\0")
-        self.home, self.workdir = home, workdir
+        if (said := await lease.answer(_START_TIMEOUT)) is None:
+            raise cannot_start(lease.complaints, name)
+        self.home, self.workdir, bash, numbered, user = said
         self.shell = "bash" if bash else "sh"
         self._numbered = bool(numbered)
         self._root = user == "0"
