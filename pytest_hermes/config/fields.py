@@ -90,7 +90,9 @@ class EnvConfig(_Section):
     terminal_image: Annotated[Name | None, MustBe("a container image")] = _by_option("env.terminal_image")
     terminal_network: Network = _by_option("env.terminal_network")
     terminal_options: Annotated[dict[str, JsonValue] | None, MustBe("a mapping of option names to values")] = Field(
-        None, description="Further options of the backend; for docker, those of `docker run`, named as in the SDK."
+        None,
+        description="Further options of the backend; for docker, those of `docker run`, named as in the SDK; for "
+        "local, `bind` and `ro_bind`.",
     )
     terminal_timeout: Count = Field(
         120, description="Time limit of one terminal command in seconds, unless the model asks for another."

@@ -18,6 +18,7 @@ from ..core.source import raised_at, shown_path
 from ..core.suggest import unknown
 from ..errors import UsageError
 from ..installed import Offer, installed
+from ..sandbox.privacy import keep_private
 from .attributes import check_attributes
 from .load_errors import blaming, called, is_stop
 
@@ -111,6 +112,7 @@ def _import_file(path: Path) -> ModuleType:
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[name] = module
+    keep_private(str(path.parent))
     # As for a script: what lies beside the file can be imported.
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))

@@ -15,6 +15,7 @@ from ..core.append import append_whole
 from ..core.redact import Redactor
 from ..errors import UsageError
 from ..rollout.record import AttemptRecord
+from ..sandbox.privacy import keep_private
 
 FILE_NAME = "results.jsonl"
 
@@ -29,6 +30,7 @@ class ResultsFile:
         """Make `run_dir` and open the file in it. Raises UsageError when that is not possible."""
         self.path = run_dir / FILE_NAME
         self._redactor = redactor
+        keep_private(str(run_dir.absolute()))
         try:
             run_dir.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -46,6 +46,8 @@ class SandboxChoice:
         text = str(backend.describe()) if hasattr(backend, "describe") else self.backend
         if (image := self.image or _default_image(backend)) is not None:
             text += f", image {image} unless a task names one"
+        if self.options and hasattr(backend, "describe_options"):
+            text += f", {backend.describe_options(self.options)}"
         return text + (", no network" if self.network is False else "")
 
     def make(self, spec: SandboxSpec, *, name: str) -> Sandbox:

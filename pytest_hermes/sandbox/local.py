@@ -8,7 +8,7 @@ import posixpath
 import shlex
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import BinaryIO, Literal, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 from ..core.shielded import Shielded
 from ..core.suggest import unknown
@@ -16,12 +16,15 @@ from ..errors import InfrastructureError, Unsupported, UsageError
 from ..task import SandboxSpec
 from . import bubblewrap, privacy
 from .folder import SandboxFolder
+from .local_options import LocalOptions
 from .memory_file import copied_file, memory_file
+from .mounts import Mount
 from .protocol import Capabilities
 from .running import Output
 from .shell_sandbox import ShellSandbox
 from .subreapers import Command
 from .supervisor_client import SupervisorClient
+from .visible import file_system, host_path, shared_temporary_folders
 
 Isolation = Literal["auto", "none", "bubblewrap"]
 
@@ -32,24 +35,31 @@ ISOLATION_VARIABLE = "PYTEST_HERMES_LOCAL_ISOLATION"
 _STARTING_AT_ONCE = 4
 _turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
 
-_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INSTEAD = "use --hermes-sandbox=docker"
 
 
 class LocalSandbox(ShellSandbox):
     """Runs commands on the host, as the user that runs pytest, in a folder of its own.
 
-    `name` appears in error messages only. `isolation` is `bubblewrap` (the host's files are read-only and its
-    processes out of sight), `none`, or `auto`: bubblewrap where it works. None: what PYTEST_HERMES_LOCAL_ISOLATION
-    says, or else `auto`; raises UsageError when that says something else.
+    `name` appears in error messages only. `isolation` is `bubblewrap` (of the host's files only programs are visible,
+    and none of its processes), `none`, or `auto`: bubblewrap where it works. None: what PYTEST_HERMES_LOCAL_ISOLATION
+    says, or else `auto`; raises UsageError when that says something else. `options`: see `LocalOptions`.
     """
 
     backend = "local"
     shell = "bash"
 
-    def __init__(self, spec: SandboxSpec, *, name: str, isolation: Isolation | None = None) -> None:
+    def __init__(
+        self,
+        spec: SandboxSpec,
+        *,
+        name: str,
+        isolation: Isolation | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         self.name = name
         self._spec = spec
+        self._options = LocalOptions.parse(options or {})
         self._isolation = isolation or _isolation_wanted()
         self._folder = SandboxFolder()
         self.home = self._folder.home
@@ -65,12 +75,26 @@ class LocalSandbox(ShellSandbox):
     def describe(isolation: Isolation | None = None) -> str:
         """Return what sandboxes will be isolated by, in a few words for the header.
 
-        The first call in a process tries bubblewrap out, which takes some 20 ms.
+        The first call in a process tries bubblewrap out, which takes some 50 ms.
         """
-        if (isolation or _isolation_wanted()) == "none":
-            return "local (no isolation)"
-        problem = bubblewrap.probe().problem
-        return "local (bubblewrap)" if problem is None else f"local (no isolation: {problem})"
+        problem = _problem(isolation)
+        if problem is None:
+            return "local (bubblewrap)"
+        return f"local (no isolation: {problem})" if problem else "local (no isolation)"
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> None:
+        """Raise UsageError for an option that does not exist or fit, or has no effect without bubblewrap."""
+        parsed = LocalOptions.parse(options)
+        problem = _problem(None)
+        if parsed.mounts and problem is not None:
+            why = problem or f"{ISOLATION_VARIABLE} is none"
+            raise UsageError(f"the options {', '.join(options)} of the local sandbox need bubblewrap: {why}")
+
+    @staticmethod
+    def describe_options(options: Mapping[str, Any]) -> str:
+        """Return what of the host `options` show to sandboxes, for the header."""
+        return LocalOptions.parse(options).describe()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -99,6 +123,9 @@ class LocalSandbox(ShellSandbox):
             self._client = await self._supervised()
             if not self._has_workdir:
                 await self._make_workdir()
+        except OSError as error:  # a full disk, or no descriptors left
+            await self.close()
+            raise InfrastructureError(f"a local sandbox cannot be started: {error}", kind="sandbox") from error
         except BaseException:
             await self.close()
             raise
@@ -106,7 +133,9 @@ class LocalSandbox(ShellSandbox):
     async def _supervised(self) -> SupervisorClient:
         prefix: list[str] = []
         if isolated := self._isolated:
-            prefix = bubblewrap.arguments(self._folder.path, network=self._spec.network is not False)
+            files = await asyncio.to_thread(file_system, *self._options.mounts)
+            files.add(Mount("writable", self._folder.path, self._folder.path))
+            prefix = bubblewrap.arguments(files, network=self._spec.network is not False)
         attempts_left = bubblewrap.ATTEMPTS
         while True:
             attempts_left -= 1
@@ -115,7 +144,7 @@ class LocalSandbox(ShellSandbox):
                 await supervisor_client.start(
                     prefix,
                     folder=self._folder.path,
-                    masks=bubblewrap.hidden_folders() if isolated else [],
+                    masks=shared_temporary_folders() if isolated else [],
                     env=_host_environment(),
                 )
             except BaseException as error:
@@ -223,11 +252,15 @@ def _isolation_wanted() -> Isolation:
     raise UsageError(f"{ISOLATION_VARIABLE}: {unknown('isolation', wanted, get_args(Isolation))}")
 
 
+def _problem(isolation: Isolation | None) -> str | None:
+    """Return why nothing isolates, None where bubblewrap does, and an empty text where nobody wants it."""
+    return "" if (isolation or _isolation_wanted()) == "none" else bubblewrap.probe().problem
+
+
 def _host_environment() -> dict[str, str]:
     """The variables of the host that commands may know."""
-    path = [folder for folder in os.environ.get("PATH", "").split(":") if folder.startswith("/")]
     return {
-        "PATH": ":".join(path) or _DEFAULT_PATH,
+        "PATH": host_path(),
         "LANG": os.environ.get("LANG") or "C.UTF-8",
         "TERM": os.environ.get("TERM") or "dumb",
     }

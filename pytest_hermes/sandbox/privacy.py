@@ -1,4 +1,4 @@
-"""Keeping this process's environment from commands that run as the same user without isolation."""
+"""What of this process commands must not see: its environment, where they are not isolated, and folders it names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,18 @@ _PR_SET_DUMPABLE = 4
 
 _lock = threading.Lock()
 _holders = 0
+_paths: dict[str, None] = {}
+
+
+def keep_private(path: str) -> None:
+    """Let isolated sandboxes that start from now on not show `path`, an absolute one, even in a folder they show."""
+    with _lock:
+        _paths[path] = None
+
+
+def private_paths() -> list[str]:
+    """Return what `keep_private` was given."""
+    return list(_paths)
 
 
 def hide() -> None:

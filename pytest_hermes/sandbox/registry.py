@@ -21,7 +21,7 @@ class SandboxClass(Protocol):
     """What a backend's entry point names.
 
     Where it runs images, it has a `default_image`; where it takes options of its own, `check_options(options)`,
-    which raises UsageError for those that are none.
+    which raises UsageError for those that are none, and perhaps `describe_options(options)`, for the header.
     """
 
     def __call__(self, spec: SandboxSpec, *, name: str, options: Mapping[str, Any] = ...) -> Sandbox:

@@ -20,7 +20,6 @@ import pytest
 
 import pytest_hermes
 from pytest_hermes.errors import UsageError
-from pytest_hermes.sandbox.bubblewrap import hidden_folders
 from pytest_hermes.sandbox.launch import interpreter
 from pytest_hermes.sandbox.local import LocalSandbox
 from pytest_hermes.sandbox.supervisor import empty
@@ -96,7 +95,8 @@ async def test_bubblewrap_keeps_the_host_from_being_written_to(tmp_path: Path) -
             assert not os.path.exists(path)
         result = await sandbox.exec("mount -o remount,rw / ; umount /tmp; mknod x b 8 0; cat /proc/sysrq-trigger")
         assert result.exit_code != 0
-        assert (await sandbox.exec("ls -A /tmp")).stdout.decode() == f"{Path(sandbox.home).parent.name}\n"
+        (tmp_path / "file").touch()
+        assert (await sandbox.exec(["ls", str(tmp_path)])).exit_code != 0
         assert not (await sandbox.exec("ls x")).stdout
         assert (await sandbox.exec("touch /tmp/a /var/tmp/b && stat -c %a /tmp /var/tmp")).stdout == b"1777\n1777\n"
 
@@ -112,45 +112,6 @@ async def test_bubblewrap_hides_other_processes_and_sandboxes() -> None:
         assert len(pids) < 8
         await one.exec("kill -9 -1")
         assert (await one.exec("echo alive")).stdout == b"alive\n"
-
-
-@asynchronous
-async def test_bubblewrap_hides_credentials_and_engine_sockets(tmp_path: Path) -> None:
-    need("bubblewrap")
-    # Where the sandbox can see it: not below the temporary folder.
-    home = _visible_folder()
-    try:
-        for name in (".netrc", ".ssh/id_ed25519", ".cache/huggingface/token", "readable"):
-            (home / name).parent.mkdir(parents=True, exist_ok=True)
-            (home / name).write_text(f"contents of {name}\n")
-        (home / "engine.sock").write_text("a socket\n")
-        script = f"""
-            import asyncio
-            from pytest_hermes.sandbox.local import LocalSandbox
-            from pytest_hermes.task import SandboxSpec
-
-            async def main():
-                sandbox = LocalSandbox(SandboxSpec(), name="test", isolation="bubblewrap")
-                await sandbox.start()
-                result = await sandbox.exec("cd {home} && cat $(find . -type f) engine.sock; ls -A /run")
-                print(result.stdout.decode(), end="")
-                await sandbox.close()
-
-            asyncio.run(main())
-        """
-        assert await _python(script, HOME=str(home), DOCKER_HOST=f"unix://{home}/engine.sock") == [
-            "contents of readable"
-        ]
-    finally:
-        empty(str(home))
-        os.rmdir(home)
-
-
-def _visible_folder() -> Path:
-    for parent in ("/opt", os.path.expanduser("~"), os.getcwd()):
-        if os.access(parent, os.W_OK) and not any(Path(parent).is_relative_to(path) for path in hidden_folders()):
-            return Path(tempfile.mkdtemp(prefix="hermes-test-", dir=parent))
-    pytest.skip("no folder that the sandbox could see can be written to")
 
 
 @asynchronous

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from pytest_hermes.errors import Unsupported
+from pytest_hermes.errors import InfrastructureError, Unsupported
 from pytest_hermes.sandbox.local import LocalSandbox
 from pytest_hermes.task import SandboxSpec
 from tests.sandbox.backends import opened
@@ -53,8 +54,8 @@ async def test_a_workdir_outside_of_home_is_made_where_that_is_safe() -> None:
     async with opened("bubblewrap", workdir="/tmp/new/work") as sandbox:
         assert (await sandbox.exec("pwd")).stdout == b"/tmp/new/work\n"
     assert not os.path.exists("/tmp/new/work")
-    with pytest.raises(Unsupported, match=r"workdir '/opt/hermes-test/x' \(mkdir: .*\); use"):
-        async with opened("bubblewrap", workdir="/opt/hermes-test/x"):
+    with pytest.raises(Unsupported, match=r"workdir '/usr/hermes-test/x' \(mkdir: .*\); use"):
+        async with opened("bubblewrap", workdir="/usr/hermes-test/x"):
             pass
 
 
@@ -63,3 +64,14 @@ async def test_the_hosts_variables_are_not_passed_on_but_a_few(backend: str) -> 
     async with opened(backend, env={"MINE": "1"}) as sandbox:
         names = (await sandbox.exec(["env"])).stdout.decode().splitlines()
         assert sorted(line.split("=")[0] for line in names) == ["HOME", "LANG", "MINE", "PATH", "TERM"]
+
+
+@asynchronous
+async def test_a_folder_that_cannot_be_made_is_an_infrastructure_error(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(InfrastructureError, match=r"^a local sandbox cannot be started: .*No such file") as caught:
+        async with opened(backend):
+            pass
+    assert caught.value.kind == "sandbox"
