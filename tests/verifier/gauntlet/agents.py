@@ -46,7 +46,7 @@ class Agent:
     timeout: float = 30
     #: Programs that the image must have: `python3`, `git`.
     needs: frozenset[str] = field(default_factory=frozenset)
-    #: `same` holds only where the tests have a mount namespace of their own; elsewhere it passes.
+    #: `same` promises the outcome only where the tests have a mount namespace of their own; elsewhere it may pass.
     needs_isolation: bool = False
     #: Why it cannot be tried with a backend.
     not_with: dict[str, str] = field(default_factory=dict)

@@ -27,6 +27,7 @@ while True:
     connection.close()
 """
 _ASK = '[ "$(exec 3<>/dev/tcp/127.0.0.1/8765 && cat <&3)" = hello ]'
+_LISTENS = "for _ in $(seq 100); do (exec 3<>/dev/tcp/127.0.0.1/8765) 2>/dev/null && break; sleep 0.1; done"
 
 AGENTS = [
     Agent(name="writes a program", deed=SOLVED, strict=1.0, telling=("same", "strict", "fresh", "both")),
@@ -40,7 +41,7 @@ AGENTS = [
     ),
     Agent(
         name="a TCP server",
-        deed=f"cat >server.py <<'END'\n{_SERVER}\nEND\nnohup python3 server.py >/dev/null 2>&1 &\nsleep 0.5",
+        deed=f"cat >server.py <<'END'\n{_SERVER}\nEND\nnohup python3 server.py >/dev/null 2>&1 &\n{_LISTENS}",
         tests=_IF.format(_ASK),
         same=1.0,
         needs=frozenset({"python3"}),
@@ -54,7 +55,7 @@ AGENTS = [
     ),
     Agent(
         name="a background worker",
-        deed="(while :; do date +%s%N >beat; sleep 0.05; done) >/dev/null 2>&1 &\nsleep 0.2",
+        deed="(while :; do n=$((n + 1)); echo $n >beat; sleep 0.05; done) >/dev/null 2>&1 &\nsleep 0.2",
         tests="#!/bin/bash\none=$(cat beat); sleep 0.5; two=$(cat beat)\n"
         '[ "$one" != "$two" ] && r=1 || r=0; echo $r >/logs/verifier/reward.txt\n',
         same=1.0,
@@ -71,7 +72,7 @@ AGENTS = [
         name="a cron job",
         deed="mkdir -p /var/spool/cron/crontabs; echo '* * * * * date >/app/ran' >/var/spool/cron/crontabs/root\n"
         "crond -l 9 -L /dev/null",
-        tests=_IF.format("pgrep crond >/dev/null && grep -q ran /var/spool/cron/crontabs/root"),
+        tests=_IF.format("grep -q crond /proc/[0-9]*/comm && grep -q ran /var/spool/cron/crontabs/root"),
         same=1.0,
         not_with={"bubblewrap": "crond needs to write to /var/spool"},
         telling=("same",),
