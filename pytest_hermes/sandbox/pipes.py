@@ -70,3 +70,20 @@ class PipeReader:
                 self._sink = None
                 self._failed(error)
         return len(data)
+
+
+async def write_to_pipe(fd: int, data: bytes) -> None:
+    """Write to a pipe without blocking the running loop. Raises BrokenPipeError when nobody holds its other end."""
+    loop = asyncio.get_running_loop()
+    os.set_blocking(fd, False)
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:
+            writable = loop.create_future()
+            loop.add_writer(fd, writable.set_result, None)
+            try:
+                await writable
+            finally:
+                loop.remove_writer(fd)

@@ -64,7 +64,7 @@ class ContainerCommand(WrappedCommand):
 
         `user` is a name or number, the image's own when it is empty.
         """
-        if why := _unfit([*argv, *(f"{key}={value}" for key, value in env.items())]):
+        if why := unfit([*argv, *(f"{key}={value}" for key, value in env.items())]):
             self.refuse(why)
             return
         has_input = stdin != b""
@@ -197,7 +197,7 @@ class ContainerCommand(WrappedCommand):
             stream.write_eof()
 
 
-def _unfit(texts: Sequence[str]) -> bytes | None:
+def unfit(texts: Sequence[str]) -> bytes | None:
     """Return why these cannot be arguments or variables of a command in a container, None when they can."""
     for text in texts:
         try:

@@ -73,16 +73,12 @@ def exit_code(engine: Engine, container: str, exec_id: str) -> int | None:
     try:
         while (said := engine.client.exec_inspect(exec_id))["Running"] and time.monotonic() < end:
             time.sleep(_PAUSE)
-        if said["ExitCode"] == 0:
-            return 0
-        # It was killed along with its wrapper, and perhaps with all else: the engine may not have noticed yet.
-        end = time.monotonic() + _NOTICE_PATIENCE
-        while time.monotonic() < end:
-            if not engine.client.inspect_container(container)["State"]["Running"]:
-                raise _gone(engine, container)
-            time.sleep(_PAUSE)
     except docker.errors.NotFound as error:
         raise _gone(engine, container) from error
+    if said["ExitCode"] == 0:
+        return 0
+    # It was killed along with its wrapper, and perhaps with all else.
+    wait_for_end(engine, container)
     return None if said["Running"] else int(KILLED if said["ExitCode"] is None else said["ExitCode"])
 
 
@@ -94,6 +90,17 @@ def wait_for_start(engine: Engine, exec_id: str) -> None:
     with contextlib.suppress(docker.errors.NotFound):
         while time.monotonic() < end and not engine.client.exec_inspect(exec_id)["Pid"]:
             time.sleep(_PAUSE)
+
+
+def wait_for_end(engine: Engine, container: str) -> None:
+    """Raise ContainerGone as soon as a container does not run, which the engine may not have noticed yet.
+
+    Returns when it has not ended within half a second.
+    """
+    end = time.monotonic() + _NOTICE_PATIENCE
+    while time.monotonic() < end:
+        check_present(engine, container)
+        time.sleep(_PAUSE)
 
 
 def check_present(engine: Engine, container: str) -> None:

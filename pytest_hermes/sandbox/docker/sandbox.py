@@ -35,6 +35,9 @@ from .engine import Engine, shared_engine
 from .exec_api import KILLED
 from .images import Image, ImageGone, forget_image, ready_image
 from .lease import Lease
+from .namespaces.command import PrivateCommand
+from .namespaces.container import Confinement
+from .namespaces.probe import confinement_of
 from .owner import LABEL, NAME_LABEL
 from .run_options import RunOptions
 
@@ -71,6 +74,9 @@ class DockerSandbox(ShellSandbox):
         self._container: str | None = None
         self._lease: Lease | None = None
         self._commands: set[ContainerCommand] = set()
+        self._private_commands: set[PrivateCommand] = set()
+        #: Or why commands cannot have folders of their own.
+        self._confinement: Confinement | str = "the sandbox has not started"
         self._numbered = True
         self._root = True
         self._open = self._closed = self._frozen = False
@@ -99,6 +105,7 @@ class DockerSandbox(ShellSandbox):
             own_processes="pid_mode" not in self._options.host,
             root=self._root,
             users=True,
+            private_folders=isinstance(self._confinement, Confinement),
         )
 
     async def start(self) -> None:
@@ -108,6 +115,7 @@ class DockerSandbox(ShellSandbox):
         try:
             await self._create_from_image(engine)
             await self._launch(engine)
+            self._confinement = await self._find_confinement(engine)
             self._check_not_closed()
             self._open = True
         except BaseException:
@@ -118,7 +126,8 @@ class DockerSandbox(ShellSandbox):
         """See `Sandbox.close`."""
         self._open = False
         self._closed = True
-        for command in list(self._commands):
+        private = list(self._private_commands)
+        for command in self._running():
             command.fail(InfrastructureError("the sandbox is closed", kind="sandbox"))
         shielded = Shielded()
         if self._closing is None and self._engine is not None and self._container is not None:
@@ -128,6 +137,8 @@ class DockerSandbox(ShellSandbox):
             if (error := self._closing.exception()) is not None:
                 # It ends by itself all the same, as soon as nobody holds its standard input.
                 _logger.warning("the container of %s could not be removed: %s", self.name, error)
+        for one in private:
+            await shielded.wait(one.gone)
         if self._lease is not None:
             self._lease.stream.close()
             await shielded.wait(self._lease.stream.closed)
@@ -158,6 +169,34 @@ class DockerSandbox(ShellSandbox):
             raise
         return running
 
+    async def run_private(
+        self,
+        private: Sequence[str],
+        argv: Sequence[str],
+        cwd: str,
+        env: Mapping[str, str],
+        stdin: bytes | BinaryIO,
+        stdout: Output,
+        stderr: Output,
+        user: str,
+    ) -> PrivateCommand:
+        """See `ShellSandbox.run_private`."""
+        engine, container = self._opened()
+        if self._frozen:
+            raise InfrastructureError("the sandbox is frozen", kind="sandbox")
+        if isinstance(self._confinement, str):
+            raise Unsupported(f"a command cannot have folders of its own: {self._confinement}")
+        running = PrivateCommand(engine, container, stdout, stderr)
+        self._private_commands.add(running)
+        running.gone.add_done_callback(lambda _: self._private_commands.discard(running))
+        try:
+            await running.start(self._confinement, private, argv, cwd=cwd, env=env, stdin=stdin, user=user)
+        except BaseException:
+            with contextlib.suppress(InfrastructureError):
+                await running.kill()
+            raise
+        return running
+
     async def end_processes(self) -> None:
         """See `Sandbox.end_processes`: by a new start of the container, of which no process of the agent's is left.
 
@@ -167,7 +206,7 @@ class DockerSandbox(ShellSandbox):
         if not self.capabilities.own_processes:
             return
         engine, container = self._opened()
-        for command in list(self._commands):
+        for command in self._running():
             command.settle(KILLED)
             command.close()
         ended, self._lease = self._lease, None
@@ -214,6 +253,13 @@ class DockerSandbox(ShellSandbox):
         if self._engine is None or self._container is None or not self._open:
             raise InfrastructureError("the sandbox is not open", kind="sandbox")
         return self._engine, self._container
+
+    async def _find_confinement(self, engine: Engine) -> Confinement | str:
+        assert self._container is not None
+        return await confinement_of(engine, self._container, self.scratch, str(self._options))
+
+    def _running(self) -> list[ContainerCommand | PrivateCommand]:
+        return [*self._commands, *self._private_commands]
 
     def _in_memory(self, path: str) -> str | None:
         """Return the mount in memory below which `path` is, None where it is on a disk."""
