@@ -41,7 +41,7 @@ AGENTS = [
     ),
     Agent(
         name="a TCP server",
-        deed=f"cat >server.py <<'END'\n{_SERVER}\nEND\nnohup python3 server.py >/dev/null 2>&1 &\n{_LISTENS}",
+        deed=f"cat >server.py <<'END'\n{_SERVER}\nEND\nsetsid python3 server.py >/dev/null 2>&1 &\n{_LISTENS}",
         tests=_IF.format(_ASK),
         same=1.0,
         needs=frozenset({"python3"}),
