@@ -9,12 +9,15 @@ import subprocess
 import sys
 import textwrap
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import docker
 import pytest
 
+from pytest_hermes.sandbox.docker import reap
 from pytest_hermes.sandbox.docker.owner import LABEL, current_owner
+from pytest_hermes.sandbox.docker.reap import remove_ended
 
 from .containers import labelled
 
@@ -39,6 +42,34 @@ def test_what_dead_owners_left_is_removed_and_nothing_else(docker_engine: docker
         subprocess.run([sys.executable, "-c", script], check=True)
         left = labelled(docker_engine)
         assert [what for what in made if made[what] in left] == ["alive", "elsewhere", "unreadable"]
+    finally:
+        for container in made.values():
+            with contextlib.suppress(docker.errors.APIError):
+                docker_engine.remove_container(container, force=True)
+
+
+@pytest.mark.slow
+def test_what_ended_long_ago_is_removed_whoever_owned_it(
+    docker_engine: docker.APIClient, docker_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = f"another-machine:{2**22 + 1}:77"
+    commands = {"ended": ["true"], "runs": ["sleep", "60"]}
+    made = {
+        what: docker_engine.create_container(docker_image, command, labels={LABEL: owner})["Id"]
+        for what, command in commands.items()
+    }
+    try:
+        for container in made.values():
+            docker_engine.start(container)
+        docker_engine.wait(made["ended"])
+        remove_ended(docker_engine)
+        assert set(made.values()) <= set(labelled(docker_engine))
+        # Longer than any other test's container is down while it is started once more.
+        monkeypatch.setattr(reap, "_FORGOTTEN", timedelta(seconds=10))
+        time.sleep(11)
+        assert remove_ended(docker_engine) >= 1
+        left = labelled(docker_engine)
+        assert [what for what in made if made[what] in left] == ["runs"]
     finally:
         for container in made.values():
             with contextlib.suppress(docker.errors.APIError):

@@ -226,21 +226,11 @@ class TestFresh:
             assert "/tmp/.hidden" in verdict.output.split()
             assert "/root" not in verdict.output.split()
 
-    @pytest.mark.parametrize(
-        ("deed", "problem"),
-        [
-            (FORGED_TAR, "the agent's sandbox sent an archive that cannot be used: 'usr/' came as a part of 'app'"),
-            (NO_TAR, "the sandbox cannot pack '/app' any more"),
-            ("rm /bin/sh", "a command can no longer be run"),
-        ],
-        ids=["forged", "no tar", "no shell"],
-    )
-    async def test_what_keeps_work_from_being_had_is_a_zero(self, agent: Agent, deed: str, problem: str) -> None:
-        await agent.does(deed)
+    @pytest.mark.parametrize("deed", [FORGED_TAR, NO_TAR, "rm /bin/sh"], ids=["forged", "no tar", "no shell"])
+    async def test_work_is_had_without_the_programs_of_the_agents_sandbox(self, agent: Agent, deed: str) -> None:
+        await agent.does(f"echo 42 > answer; {deed}")
         verdict = await agent.scored(mode="fresh")
-        assert (verdict.reward, verdict.source) == (0.0, "untouched sandbox")
-        assert verdict.tampered is not None
-        assert verdict.tampered.startswith(problem)
+        assert (verdict.reward, verdict.source, verdict.tampered) == (1.0, "reward.txt", None)
 
     async def test_more_than_may_be_copied_is_a_zero(self, agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("pytest_hermes.verifier.artifacts.DEFAULT_MAX_BYTES", 1 << 20)

@@ -49,10 +49,9 @@ def copy_archive(
     """
     with _response(engine, container, "archive", path=os.fsencode(path)) as response:
         if response.status_code == 404:
-            check_present(engine, container)
+            check_present(engine, container, running=False)
             return FileNotFoundError(f"there is no {path!r} in the sandbox")
         if response.status_code != 200:
-            check_present(engine, container)
             return OSError(f"{path!r} cannot be read from the sandbox: {_message(response)}")
         sizes = _Sizes(DEFAULT_MAX_BYTES)
         for chunk in response.iter_content(_CHUNK):
@@ -73,7 +72,7 @@ def changed_paths(engine: Engine, container: str) -> tuple[str, ...] | None:
     """
     with _response(engine, container, "changes") as response:
         if response.status_code != 200:
-            check_present(engine, container)
+            check_present(engine, container, running=False)
             return None
         text = bytearray()
         for chunk in response.iter_content(_CHUNK):

@@ -174,6 +174,8 @@ class ContainerCommand(WrappedCommand):
         elif is_about_the_shell(said):
             # It was there, and worked, when the sandbox started.
             self.refuse(b"/bin/sh cannot be run any more", _NOT_FOUND)
+        elif _NOT_STARTED in said:
+            self.refuse(_NO_ROOM)
         else:
             why = first_line(said)
             self.settle(InfrastructureError(f"the Docker engine cannot start a command: {why}", kind="sandbox"))

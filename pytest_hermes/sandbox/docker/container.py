@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import HermesError, InfrastructureError, SandboxBroken, Unsupported
+from ...errors import HermesError, InfrastructureError, Unsupported
 from ...task import SandboxSpec
 from .engine import Engine, EngineFacts, first_line
-from .exec_api import check_present
+from .exec_api import container_gone
 from .images import ImageGone
 
 #: Processes and threads of a container, unless the task says otherwise: a fork bomb must not take the machine along.
@@ -75,14 +75,18 @@ def create_container(
         raise InfrastructureError(f"a container cannot be made with these options: {error}", kind="sandbox") from error
 
 
-def start_container(engine: Engine, container: str, image: str) -> None:
-    """Start a container. Raises InfrastructureError."""
+class NotStarted(Exception):
+    """A container did not start; the text is what its engine or its main process says."""
+
+
+def start_container(engine: Engine, container: str) -> None:
+    """Start a container. Raises NotStarted."""
     import docker.errors
 
     try:
         engine.client.start(container)
     except docker.errors.APIError as error:
-        raise cannot_start(str(error.explanation), image) from error
+        raise NotStarted(str(error.explanation)) from error
 
 
 def cannot_start(why: str, image: str) -> HermesError:
@@ -97,19 +101,14 @@ def cannot_start(why: str, image: str) -> HermesError:
     return InfrastructureError(f"a container cannot be started: {why}", kind="sandbox")
 
 
-def restart_container(engine: Engine, container: str) -> None:
-    """End all that runs in a container, its main process too, and start that anew; the files stay.
-
-    Raises SandboxBroken when it does not start, and ContainerGone.
-    """
+def stop_container(engine: Engine, container: str) -> None:
+    """End all that runs in a container, its main process too; the files stay. Raises ContainerGone."""
     import docker.errors
 
     try:
-        engine.client.restart(container, timeout=0)
-    except docker.errors.APIError as error:
-        check_present(engine, container)
-        why = first_line(str(error.explanation))
-        raise SandboxBroken(f"the sandbox's container does not start again: {why}") from error
+        engine.client.stop(container, timeout=0)
+    except docker.errors.NotFound as error:
+        raise container_gone(engine, container) from error
 
 
 def pause_container(engine: Engine, container: str) -> bool:
@@ -118,8 +117,11 @@ def pause_container(engine: Engine, container: str) -> bool:
 
     try:
         engine.client.pause(container)
+    except docker.errors.NotFound as error:
+        raise container_gone(engine, container) from error
     except docker.errors.APIError as error:
-        check_present(engine, container)
+        if not engine.client.inspect_container(container)["State"]["Running"]:
+            return True  # it has ended already
         _logger.warning("this Docker engine cannot pause a container: %s", first_line(str(error.explanation)))
         return False
     return True

@@ -18,7 +18,7 @@ from ...errors import InfrastructureError, UsageError
 from .address import Address, engine_address
 from .exec_stream import EngineRefused, Sink, Stream
 from .owner import current_owner, is_dead
-from .reap import remove_containers
+from .reap import remove_containers, remove_ended
 
 T = TypeVar("T")
 
@@ -155,7 +155,7 @@ class Engine:
         import requests
 
         try:
-            if count := remove_containers(self.client, is_dead):
+            if count := remove_containers(self.client, is_dead) + remove_ended(self.client):
                 _logger.info("removed containers left by processes that have ended: %d", count)
         except (docker.errors.DockerException, requests.RequestException) as error:
             _logger.warning("cannot look for containers left by processes that have ended: %s", root_cause(error))

@@ -33,10 +33,10 @@ def create_exec(engine: Engine, container: str, argv: list[str], **options: Any)
         # Not in the container's own working directory: it may be gone by now, and nothing would start there.
         return str(engine.client.exec_create(container, argv, workdir="/", **options)["Id"])
     except docker.errors.NotFound as error:
-        raise _gone(engine, container) from error
+        raise container_gone(engine, container) from error
     except docker.errors.APIError as error:
         if error.status_code == 409:  # it does not run
-            raise _gone(engine, container) from error
+            raise container_gone(engine, container) from error
         raise
 
 
@@ -74,7 +74,7 @@ def exit_code(engine: Engine, container: str, exec_id: str) -> int | None:
         while (said := engine.client.exec_inspect(exec_id))["Running"] and time.monotonic() < end:
             time.sleep(_PAUSE)
     except docker.errors.NotFound as error:
-        raise _gone(engine, container) from error
+        raise container_gone(engine, container) from error
     if said["ExitCode"] == 0:
         return 0
     # It was killed along with its wrapper, and perhaps with all else.
@@ -103,19 +103,20 @@ def wait_for_end(engine: Engine, container: str) -> None:
         time.sleep(_PAUSE)
 
 
-def check_present(engine: Engine, container: str) -> None:
-    """Raise ContainerGone unless the container is there, and runs or is paused."""
+def check_present(engine: Engine, container: str, *, running: bool = True) -> None:
+    """Raise ContainerGone unless the container is there, and runs or is paused if it is to be `running`."""
     import docker.errors
 
     try:
-        if engine.client.inspect_container(container)["State"]["Running"]:
-            return
+        state = engine.client.inspect_container(container)["State"]
     except docker.errors.NotFound as error:
-        raise _gone(engine, container) from error
-    raise _gone(engine, container)
+        raise container_gone(engine, container) from error
+    if running and not state["Running"]:
+        raise container_gone(engine, container)
 
 
-def _gone(engine: Engine, container: str) -> ContainerGone:
+def container_gone(engine: Engine, container: str) -> ContainerGone:
+    """Return what to raise for a container that does not run any more, or is not there."""
     import docker.errors
 
     try:

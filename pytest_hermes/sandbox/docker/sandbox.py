@@ -23,15 +23,16 @@ from ..shell_sandbox import ShellSandbox
 from .archive import changed_paths, copy_archive
 from .command import ContainerCommand
 from .container import (
+    NotStarted,
     cannot_start,
     create_container,
     limited,
     pause_container,
     remove_container,
-    restart_container,
     start_container,
+    stop_container,
 )
-from .engine import Engine, shared_engine
+from .engine import Engine, first_line, shared_engine
 from .exec_api import KILLED
 from .images import Image, ImageGone, forget_image, ready_image
 from .lease import Lease
@@ -209,13 +210,11 @@ class DockerSandbox(ShellSandbox):
         for command in self._running():
             command.settle(KILLED)
             command.close()
-        ended, self._lease = self._lease, None
-        await engine.call(restart_container, engine, container)
-        if ended is not None:
-            ended.stream.close()
-        self._lease = await Lease.attach(engine, container)
-        if await self._lease.answer(_START_TIMEOUT) is None:
-            raise SandboxBroken("the sandbox's shell, /bin/sh, does not work any more")
+        await engine.call(stop_container, engine, container)
+        try:
+            await self._begin(engine, container)
+        except NotStarted as error:
+            raise SandboxBroken(f"the sandbox's container does not start again: {first_line(str(error))}") from error
 
     async def freeze(self) -> None:
         """See `Sandbox.freeze`. Where the engine cannot pause a container, its processes are ended."""
@@ -296,8 +295,9 @@ class DockerSandbox(ShellSandbox):
         spec = self._spec
         self._check_not_closed()
         slug = re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-")[:40] or "sandbox"
-        # Its own output is heard and not kept: an agent may write to it without end.
-        host = {"auto_remove": True, "log_config": {"type": "none", "config": {}}, **self._options.host}
+        # Its own output is heard and not kept: an agent may write to it without end. The engine does not remove it when
+        # it ends, since it may be started once more.
+        host = {"log_config": {"type": "none", "config": {}}, **self._options.host}
         if spec.network is False:
             host["network_mode"] = "none"
         folder = spec.workdir or image.workdir or "."
@@ -327,14 +327,24 @@ class DockerSandbox(ShellSandbox):
         making.result()
 
     async def _launch(self, engine: Engine) -> None:
-        # Attached before it starts: its standard input, which this process holds, is what it lives by.
         assert self._container is not None
-        lease = self._lease = await Lease.attach(engine, self._container)
-        name = self._spec.image or f"built from {str(self._spec.build_context)!r}"
-        await engine.call(start_container, engine, self._container, name)
-        if (said := await lease.answer(_START_TIMEOUT)) is None:
-            raise cannot_start(lease.complaints, name)
+        try:
+            said = await self._begin(engine, self._container)
+        except NotStarted as error:
+            name = self._spec.image or f"built from {str(self._spec.build_context)!r}"
+            raise cannot_start(str(error), name) from error
         self.home, self.workdir, bash, numbered, user = said
         self.shell = "bash" if bash else "sh"
         self._numbered = bool(numbered)
         self._root = user == "0"
+
+    async def _begin(self, engine: Engine, container: str) -> list[str]:
+        """Start the container, and return what its main process says of itself. Raises NotStarted."""
+        if self._lease is not None:
+            self._lease.stream.close()
+        # Attached before it starts: its standard input, which this process holds, is what it lives by.
+        lease = self._lease = await Lease.attach(engine, container)
+        await engine.call(start_container, engine, container)
+        if (said := await lease.answer(_START_TIMEOUT)) is None:
+            raise NotStarted(lease.complaints or "its shell, /bin/sh, does not answer")
+        return said
