@@ -38,7 +38,7 @@ class RunLoop(Rollouts):
         if not tasks or session.config.option.collectonly or collection_failed:
             return None
         self._start_engine()
-        sigterm_as_interrupt(session.config)
+        signals_as_interrupts(session.config)
         with captured_apart(session.config):
             for task in tasks:
                 if task.is_to_run:
@@ -90,28 +90,32 @@ class RunLoop(Rollouts):
         return handle
 
 
-#: Set once SIGTERM is an interrupt.
-_SIGTERM: pytest.StashKey[bool] = pytest.StashKey()
+#: Set once these signals are interrupts.
+_INTERRUPTS: pytest.StashKey[bool] = pytest.StashKey()
 
 
-def sigterm_as_interrupt(config: pytest.Config) -> None:
-    """Make SIGTERM end the session as Ctrl-C does: in order, with its reports and without its sandboxes.
+def signals_as_interrupts(config: pytest.Config) -> None:
+    """Make SIGTERM and SIGHUP end the session as Ctrl-C does: in order, with its reports and without its sandboxes.
 
-    It holds until pytest is done. A second one changes nothing: the session is ending.
+    It holds until pytest is done. A second one changes nothing: the session is ending. A SIGHUP that is ignored, as
+    under `nohup`, stays ignored.
     """
-    if threading.current_thread() is not threading.main_thread() or _SIGTERM in config.stash:
+    if threading.current_thread() is not threading.main_thread() or _INTERRUPTS in config.stash:
         return
-    config.stash[_SIGTERM] = True
+    config.stash[_INTERRUPTS] = True
     came = False
 
     def interrupt(signum: int, frame: Any) -> None:
         nonlocal came
         if not came:
             came = True
-            raise KeyboardInterrupt("SIGTERM")
+            raise KeyboardInterrupt(signal.Signals(signum).name)
 
     def restore() -> None:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt)}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, interrupt)
     config.add_cleanup(restore)
