@@ -158,8 +158,8 @@ class VerifierInfo(_Values):
         return cls(**{name: getattr(verdict, name) for name in cls.model_fields})
 
 
-class AttemptRecord(_Values):
-    """One line of `results.jsonl`."""
+class AttemptOutcome(_Values):
+    """What is recorded of an attempt besides its conversation."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -187,9 +187,6 @@ class AttemptRecord(_Values):
     stop_reason: str | None = None
     turns_used: Count = 0
     finished_naturally: bool = False
-    messages: list[dict[str, Any]] = Field(default_factory=list)
-    reasoning_per_turn: list[str | None] = Field(default_factory=list)
-    tool_errors: list[ToolErrorInfo] = Field(default_factory=list)
     #: Of a test that ran an agent itself: each run, in their order.
     runs: list[RunInfo] = Field(default_factory=list)
     usage: UsageInfo = UsageInfo()
@@ -209,6 +206,14 @@ class AttemptRecord(_Values):
     metrics: dict[str, float] = Field(default_factory=dict)
     started: datetime
     ended: datetime
+
+
+class AttemptRecord(AttemptOutcome):
+    """One line of `results.jsonl`."""
+
+    messages: list[dict[str, Any]] = Field(default_factory=list)
+    reasoning_per_turn: list[str | None] = Field(default_factory=list)
+    tool_errors: list[ToolErrorInfo] = Field(default_factory=list)
 
     @staticmethod
     def fields_of(result: AgentResult) -> dict[str, Any]:
@@ -234,7 +239,16 @@ class AttemptRecord(_Values):
 
     def without_conversation(self) -> AttemptRecord:
         """Return the record without its messages: what reports need, small enough to keep thousands of."""
-        return self.model_copy(update={"messages": [], "reasoning_per_turn": [], "tool_errors": []})
+        return self.model_copy(update=_no_conversation())
+
+    @classmethod
+    def of_outcome(cls, outcome: AttemptOutcome) -> AttemptRecord:
+        """Return a record without a conversation."""
+        return cls.model_construct(outcome.model_fields_set, **vars(outcome), **_no_conversation())
+
+
+def _no_conversation() -> dict[str, Any]:
+    return {"messages": [], "reasoning_per_turn": [], "tool_errors": []}
 
 
 class Results(Protocol):

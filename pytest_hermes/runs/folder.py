@@ -27,6 +27,8 @@ class RunFolder:
     finished: Mapping[AttemptKey, AttemptRecord] = field(default_factory=dict)
     #: Bytes of the results by then.
     results_before: int = 0
+    #: Lines of the results by then that were not records.
+    foreign_lines: int = 0
     resumed: bool = False
     _lock: RunLock = field(default_factory=RunLock)
 
@@ -49,7 +51,9 @@ class RunFolder:
         except BaseException:
             lock.release()
             raise
-        return cls(earlier.run_id, path, facts, earlier.finished, earlier.size, resumed=True, _lock=lock)
+        return cls(
+            earlier.run_id, path, facts, earlier.finished, earlier.size, earlier.foreign_lines, resumed=True, _lock=lock
+        )
 
     def begin(self) -> None:
         """Write down what the run is, for who resumes it. Raises UsageError when nothing can be written there."""

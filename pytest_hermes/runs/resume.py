@@ -15,7 +15,8 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from ..errors import UsageError
 from ..rollout.boundary import INTERRUPTED
 from ..rollout.record import AttemptRecord
-from .results_file import FILE_NAME, read_results
+from .record_lines import RecordLines
+from .results_file import FILE_NAME
 
 MANIFEST = "run.json"
 
@@ -63,6 +64,8 @@ class EarlierRun:
     finished: Mapping[AttemptKey, AttemptRecord] = field(default_factory=dict)
     #: Bytes of its results so far.
     size: int = 0
+    #: Lines of its results that are not records.
+    foreign_lines: int = 0
 
 
 def earlier_run(
@@ -93,13 +96,15 @@ def earlier_run(
         )
     results = run_dir / FILE_NAME
     finished: dict[AttemptKey, AttemptRecord] = {}
+    lines = RecordLines()
     if results.exists():
-        for record in read_results(results):
-            if record.run_id == manifest.run_id and not is_unfinished(record):
-                finished[key_of(record)] = record.without_conversation()
+        with results.open("rb") as file:
+            for record in filter(None, map(lines.without_conversation, file)):
+                if record.run_id == manifest.run_id and not is_unfinished(record):
+                    finished[key_of(record)] = record
     if retry_errors:
         finished = {key: record for key, record in finished.items() if record.status != "error"}
-    return EarlierRun(manifest.run_id, finished, results.stat().st_size if results.exists() else 0)
+    return EarlierRun(manifest.run_id, finished, results.stat().st_size if results.exists() else 0, lines.foreign)
 
 
 def _benchmarks(facts: Mapping[str, JsonValue]) -> list[str]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pytest_hermes.core.redact import Redactor
 from pytest_hermes.errors import UsageError
 from pytest_hermes.rollout.record import AttemptRecord
+from pytest_hermes.runs.record_lines import RecordLines
 from pytest_hermes.runs.results_file import ResultsFile, read_results
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -86,12 +87,40 @@ def test_appending_after_a_torn_line_loses_only_that_line(tmp_path: Path) -> Non
     assert [one.task for one in read_results(path)] == ["a", "c"]
 
 
-def test_json_that_is_no_record_is_named(tmp_path: Path) -> None:
-    path = written(tmp_path, record())
-    with path.open("a") as file:
-        file.write('{"run_id": "r"}\n')
-    with pytest.raises(UsageError, match=r"results.jsonl:2 is not a record of an attempt: benchmark: Field required"):
-        list(read_results(path))
+FOREIGN = [
+    b'{"run_id": "r"}', b"[]", b"null", b"7", b"NaN", b'"text"', b"# a comment", b"\xff\xfe", b"\0", b"{" * 5000,
+    b"9" * 5000,
+    b'{"schema_version": 1, "run_id": "r", "benchmark": "b", "ta',
+]  # fmt: skip
+
+
+def test_foreign_lines_are_passed_over_and_counted(tmp_path: Path) -> None:
+    path = written(tmp_path, record(task="a"), record(task="b"))
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"\n".join([*FOREIGN, b"", b"  ", first]) + b"\n".join(FOREIGN) + b"\n" + second)
+    assert [one.task for one in read_results(path)] == ["a", "b"]
+    lines = RecordLines()
+    with path.open("rb") as file:
+        assert len(list(filter(None, map(lines.without_conversation, file)))) == 2
+    assert lines.foreign == 2 * len(FOREIGN)
+
+
+def test_a_record_without_its_conversation(tmp_path: Path) -> None:
+    whole = record(
+        task="é", messages=[{"role": "user"}], reasoning_per_turn=[None], tags=("x",), metrics={"m": 1.5},
+        usage={"prompt_tokens": 3, "cost": "0.1"}, seconds={"total": 2.5}, error={"kind": "k", "message": "m"},
+    )  # fmt: skip
+    read = RecordLines().without_conversation(written(tmp_path, whole).read_bytes())
+    assert read == whole.without_conversation()
+
+
+def test_a_conversation_may_be_nested_deeply(tmp_path: Path) -> None:
+    """Beyond what pydantic's own parser of JSON takes."""
+    deep: Any = "x"
+    for _ in range(220):
+        deep = [deep]
+    whole = record(messages=[{"content": deep}])
+    assert list(read_results(written(tmp_path, whole))) == [whole]
 
 
 def test_fields_of_later_versions_are_no_obstacle(tmp_path: Path) -> None:
