@@ -9,7 +9,6 @@ from ..report.numbers import counted
 if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
 
-    from ..rollout.attempt import Rollout
     from ..rollout.record import AttemptRecord
 
 #: Characters of the agent's last words, and lines of the verifier's output, that a failure shows.
@@ -41,17 +40,15 @@ class PlainText:
 class AttemptFailed(AssertionError):
     """The reward is below the task's threshold."""
 
-    def __init__(self, rollout: Rollout, why: str | None = None) -> None:
-        self.rollout = rollout
-        super().__init__(why or describe_failure(rollout.record))
+    def __init__(self, record: AttemptRecord, why: str | None = None) -> None:
+        super().__init__(why or describe_failure(record))
 
 
 class AttemptNotScored(Exception):
     """Something other than the agent failed; the attempt counts as an error."""
 
-    def __init__(self, rollout: Rollout) -> None:
-        self.rollout = rollout
-        super().__init__(describe_error(rollout.record))
+    def __init__(self, record: AttemptRecord) -> None:
+        super().__init__(describe_error(record))
 
 
 def properties_of(record: AttemptRecord) -> list[tuple[str, object]]:

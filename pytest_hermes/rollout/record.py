@@ -209,7 +209,7 @@ class AttemptOutcome(_Values):
 
 
 class AttemptRecord(AttemptOutcome):
-    """One line of `results.jsonl`."""
+    """One line of `results.jsonl`. The conversation comes last in it, so that who needs none of it need not read on."""
 
     messages: list[dict[str, Any]] = Field(default_factory=list)
     reasoning_per_turn: list[str | None] = Field(default_factory=list)

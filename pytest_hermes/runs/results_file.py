@@ -36,10 +36,11 @@ class ResultsFile:
             raise cannot_write(self.path, error) from error
 
     def _end_torn_line(self) -> None:
-        """A machine that lost power may have left half a line; the next record must not be glued to it."""
+        """A machine that lost power may have left half a line. The next record must not be glued to it, and it must not
+        look whole because it happens to be cut behind a brace."""
         size = os.fstat(self._file).st_size
         if size and os.pread(self._file, 1, size - 1) != b"\n":
-            os.write(self._file, b"\n")
+            os.write(self._file, b" (cut off)\n")
 
     def append(self, record: AttemptRecord) -> None:
         """Write one record. Raises OSError when the disk does not take it whole."""

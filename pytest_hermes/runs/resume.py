@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from ..core.memory import without_garbage_collection
 from ..errors import UsageError
 from ..rollout.boundary import INTERRUPTED
 from ..rollout.record import AttemptRecord
@@ -22,6 +23,9 @@ MANIFEST = "run.json"
 
 #: Seconds that processes of a run that was killed may take to end.
 PATIENCE = 30.0
+
+#: Bytes of a results file that are read at once: its lines are long.
+_BUFFER = 1 << 20
 
 #: Benchmark, task, number of the attempt, model.
 AttemptKey = tuple[str, str, int, str]
@@ -98,7 +102,7 @@ def earlier_run(
     finished: dict[AttemptKey, AttemptRecord] = {}
     lines = RecordLines()
     if results.exists():
-        with results.open("rb") as file:
+        with results.open("rb", buffering=_BUFFER) as file, without_garbage_collection():
             for record in filter(None, map(lines.without_conversation, file)):
                 if record.run_id == manifest.run_id and not is_unfinished(record):
                     finished[key_of(record)] = record

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,10 +82,17 @@ def test_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_appending_after_a_torn_line_loses_only_that_line(tmp_path: Path) -> None:
-    path = written(tmp_path, record(task="a"), record(task="b"))
-    path.write_bytes(path.read_bytes()[:-20])
-    written(tmp_path, record(task="c"))
-    assert [one.task for one in read_results(path)] == ["a", "c"]
+    talk = [{"role": "user", "content": [{"type": "text", "text": "x"}]}]
+    path = written(tmp_path, record(task="a"), record(task="b", messages=talk))
+    whole = path.read_bytes()
+    begin = whole.index(b'"messages": [{')
+    for end in range(begin, len(whole) - 1):
+        path.write_bytes(whole[:end])
+        written(tmp_path, record(task="c"))
+        assert [one.task for one in read_results(path)] == ["a", "c"]
+        with path.open("rb") as file:
+            lines = map(RecordLines().without_conversation, file)
+            assert [one.task for one in lines if one is not None] == ["a", "c"]
 
 
 FOREIGN = [
@@ -110,8 +118,16 @@ def test_a_record_without_its_conversation(tmp_path: Path) -> None:
         task="é", messages=[{"role": "user"}], reasoning_per_turn=[None], tags=("x",), metrics={"m": 1.5},
         usage={"prompt_tokens": 3, "cost": "0.1"}, seconds={"total": 2.5}, error={"kind": "k", "message": "m"},
     )  # fmt: skip
-    read = RecordLines().without_conversation(written(tmp_path, whole).read_bytes())
-    assert read == whole.without_conversation()
+    line = written(tmp_path, whole).read_bytes()
+    assert RecordLines().without_conversation(line) == whole.without_conversation()
+    # In any order of its fields, and whatever else looks like its conversation.
+    backwards = dict(reversed(json.loads(line).items()))
+    assert RecordLines().without_conversation(json.dumps(backwards).encode()) == whole.without_conversation()
+    quoting = record(
+        verifier_output='x", "messages": ["', runs=[{"turns_used": 1, "messages": 2}], reason='\\", "messages": ['
+    )
+    line = written(tmp_path / "quoting", quoting).read_bytes()
+    assert RecordLines().without_conversation(line) == quoting
 
 
 def test_a_conversation_may_be_nested_deeply(tmp_path: Path) -> None:
