@@ -119,6 +119,10 @@ def _shown(value: JsonValue) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+class Busy(UsageError):
+    """Another process runs in the same folder."""
+
+
 class RunLock:
     """Tells other processes that a run's folder is being written to, for as long as this process lives.
 
@@ -129,7 +133,7 @@ class RunLock:
         self._files: list[int] = []
 
     def take(self, run_dir: Path, *, patience: float | None = None) -> None:
-        """Become the only one that runs there. Raises UsageError when another process still does, OSError."""
+        """Become the only one that runs there. Raises Busy when another process still does, OSError."""
         run_dir.mkdir(parents=True, exist_ok=True)
         end = time.monotonic() + (PATIENCE if patience is None else patience)
         self._lock(run_dir, fcntl.LOCK_EX, run_dir, end)
@@ -155,7 +159,7 @@ class RunLock:
                 return file
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise UsageError(f"another process still runs in {run_dir}; wait until it has ended") from None
+                    raise Busy(f"another process still runs in {run_dir}; wait until it has ended") from None
                 time.sleep(0.05)
             except OSError:  # not every file system has locks
                 return file

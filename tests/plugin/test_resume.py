@@ -164,10 +164,19 @@ def test_a_run_that_still_goes_on_is_left_alone(bench: Bench, monkeypatch: pytes
     while not (bench.path / "log").exists():
         assert time.monotonic() < end
         time.sleep(0.05)
-    bench.file("conftest.py", "import pytest_hermes.runs.resume\npytest_hermes.runs.resume.PATIENCE = 0.5\n")
-    result = bench.run(SLOW_BENCH, "--hermes-resume=out")
+    monkeypatch.setattr("pytest_hermes.runs.resume.PATIENCE", 0.2)
+    monkeypatch.setattr("pytest_hermes.runs.folder._PATIENCE", 0.2)
+    result = bench.run_inside(SLOW_BENCH, "--hermes-resume=out")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["ERROR: another process still runs in *out; wait until it has ended"])
+    # A new run there would end what can be resumed.
+    manifest = (bench.path / "out" / "run.json").read_text()
+    for procs in ((), ("--hermes-procs=2",)):
+        result = bench.run_inside(SLOW_BENCH, "--hermes-run-dir=out", *procs)
+        assert result.ret == 4
+        (said,) = [line for line in result.errlines if line.startswith("ERROR")]
+        assert said.endswith("out; wait until it has ended, or name another folder with --hermes-run-dir")
+        assert (bench.path / "out" / "run.json").read_text() == manifest
     process.send_signal(signal.SIGINT)
     process.communicate()
 
