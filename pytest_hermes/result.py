@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .models.tokens.trace import TokenTrace
 
-#: Sums of money are exact: with the 28 digits of the default context, long sums of floats' noise are not.
-_EXACT = Context(prec=200)
+#: Sums of money are exact: with the 28 digits of the default context, long sums of floats' noise are not. There are no
+#: traps, so that what is not an amount raises nothing.
+_EXACT = Context(prec=200, traps=[])
+
+#: Digits before and after the point of dollars: others are not written out.
+_WHOLE_DIGITS = 15
+_PLACES = 200
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,9 @@ def add_exactly(*amounts: Decimal) -> Decimal:
 
 def dollars(amount: Decimal) -> str:
     """Return an amount as people read it: `$1.20`, and as many digits more as it has."""
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int) or amount.adjusted() >= _WHOLE_DIGITS or exponent < -_PLACES:
+        return f"${amount:.3g}"
     text = f"{amount:f}"
     whole, _, cents = text.partition(".")
     return f"${int(whole):,}.{cents.rstrip('0').ljust(2, '0')}"

@@ -148,14 +148,14 @@ class Task:
     difficulty: Annotated[str | None, checks.TEXT.or_none] = None
     tags: Annotated[tuple[str, ...], checks.TEXTS] = ()
     sandbox: Annotated[SandboxSpec, instance_of("a SandboxSpec", SandboxSpec)] = field(default_factory=SandboxSpec)
-    limits: Annotated[Limits, instance_of("Limits", Limits)] = field(default_factory=Limits)
+    limits: Annotated[Limits, instance_of("Limits", Limits)] = Limits()
     #: The attempt passes when its reward is at least this.
     threshold: Annotated[float, checks.THRESHOLD] = 1.0
     #: Text files that stand in the sandbox before the agent starts: path -> content.
     files: Annotated[Mapping[str, str], _FILES] = field(default_factory=dict)
     #: A shell script that solves the task, or a folder with one; what the `oracle` model plays.
     solution: Annotated[str | Solution | None, _SOLUTION] = None
-    verifier: Annotated[VerifierSpec, instance_of("a VerifierSpec", VerifierSpec)] = field(default_factory=VerifierSpec)
+    verifier: Annotated[VerifierSpec, instance_of("a VerifierSpec", VerifierSpec)] = VerifierSpec()
     #: Whatever else `compute_reward` needs.
     metadata: Annotated[Mapping[str, Any], instance_of("a mapping", Mapping)] = field(default_factory=dict)
 

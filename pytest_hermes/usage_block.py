@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
+from .core.amounts import count, money
 from .result import Usage, add_exactly
 
 
@@ -20,20 +21,13 @@ def read_usage(usage: Any) -> Usage:
     prompt = field(usage, "prompt_tokens_details")
     completion = field(usage, "completion_tokens_details")
     return Usage(
-        prompt_tokens=_tokens(field(usage, "prompt_tokens")),
-        completion_tokens=_tokens(field(usage, "completion_tokens")),
-        cached_tokens=_tokens(field(prompt, "cached_tokens")),
-        reasoning_tokens=_tokens(field(completion, "reasoning_tokens")),
+        prompt_tokens=count(field(usage, "prompt_tokens")),
+        completion_tokens=count(field(usage, "completion_tokens")),
+        cached_tokens=count(field(prompt, "cached_tokens")),
+        reasoning_tokens=count(field(completion, "reasoning_tokens")),
         cost=cost,
         cost_source=None if cost is None else "provider",
     )
-
-
-def _tokens(value: Any) -> int:
-    try:
-        return int(value or 0)
-    except (TypeError, ValueError, OverflowError):
-        return 0
 
 
 def _read_cost(usage: Any) -> Decimal | None:
@@ -42,18 +36,8 @@ def _read_cost(usage: Any) -> Decimal | None:
     With a key of one's own for the provider behind it, `cost` is only OpenRouter's share.
     https://openrouter.ai/docs/use-cases/usage-accounting
     """
-    cost = _amount(field(usage, "cost"))
+    cost = money(field(usage, "cost"))
     if cost is None or field(usage, "is_byok") is not True:
         return cost
-    upstream = _amount(field(field(usage, "cost_details"), "upstream_inference_cost"))
+    upstream = money(field(field(usage, "cost_details"), "upstream_inference_cost"))
     return None if upstream is None else add_exactly(cost, upstream)
-
-
-def _amount(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        amount = Decimal(str(value))  # of a float the digits that were sent, not its binary value
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and amount >= 0 else None

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM for an environment: it closes what is open, also where its own code blocks the loop."""
+"""Ctrl-C, SIGTERM and SIGHUP for an environment: it closes what is open, also where its own code blocks the loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pytest_hermes.atropos")
 
-_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 #: Seconds that code which blocks the loop has to end after a signal; then the process does.
 _PATIENCE = 5.0
@@ -55,6 +55,8 @@ def ended_by_signals(runner: RolloutRunner) -> Iterator[list[int]]:
             raise Overrun
 
     for number in _NUMBERS:
+        if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue  # as under `nohup`
         loop.add_signal_handler(number, stop, number)
         # The loop hears of signals by a file descriptor all the same.
         signal.signal(number, end_what_blocks)

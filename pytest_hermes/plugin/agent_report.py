@@ -33,12 +33,12 @@ def agent_run_dir(config: pytest.Config) -> Path:
 def report_agents(config: pytest.Config) -> None:
     """Let the session's summary tell of the tests with an agent, whether they run in this process or its workers.
 
-    Where a model is configured, SIGTERM ends such a session as Ctrl-C does.
+    Where a model is configured, SIGTERM and SIGHUP end such a session as Ctrl-C does.
     """
     if read_options(config).model is not None:
-        from .run_loop import sigterm_as_interrupt
+        from .run_loop import signals_as_interrupts
 
-        sigterm_as_interrupt(config)
+        signals_as_interrupts(config)
     if not hasattr(config, "workerinput") and not config.pluginmanager.hasplugin("hermes-agent-report"):
         config.pluginmanager.register(_AgentReport(config), "hermes-agent-report")
 

@@ -30,7 +30,7 @@ from ..tools.bridge import install_bridge
 from .abort_reason import AbortReason, abort_reasons_of
 from .agent_report import BENCHMARK, agent_run_dir, agent_run_id, report_agents
 from .options import read_options
-from .run_loop import sigterm_as_interrupt
+from .run_loop import signals_as_interrupts
 from .shared_folder import budget_folder
 from .status_line import StatusLine
 from .status_line_thread import StatusLineThread
@@ -113,7 +113,7 @@ def agent_session(of: pytest.Session) -> AgentSession:
         session = config.stash[_SESSION] = AgentSession(config)
         abort_reasons_of(config).add(lambda: session.abort_reason)
         config.add_cleanup(session.close)
-        sigterm_as_interrupt(config)
+        signals_as_interrupts(config)
         report_agents(config)
         session.line = _status_line_thread(of, session.run)
     return config.stash[_SESSION]

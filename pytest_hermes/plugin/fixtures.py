@@ -53,7 +53,7 @@ def rollout(request: pytest.FixtureRequest) -> Rollout:
     if record.status == "skipped":
         pytest.skip(record.reason or "")
     if record.status == "error":
-        raise AttemptNotScored(rollout)
+        raise AttemptNotScored(record)
     return rollout
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..report.numbers import counted, duration
 from ..result import dollars
+from ..runs.results_file import FILE_NAME
 
 if TYPE_CHECKING:
     from ..rollout.budget import BudgetLimits
@@ -19,7 +20,10 @@ def header_lines(plan: RunPlan, processes: int) -> list[str]:
     if plan.judge is not None:
         lines.append(f"judge {plan.judge.name} at {plan.judge.address}")
     if plan.folder is not None and plan.folder.resumed:
-        lines.append(f"resuming {plan.options.resume}: {counted(len(plan.folder.finished), 'attempt')} finished")
+        foreign = plan.folder.foreign_lines
+        skipped = f"; {counted(foreign, 'line')} of {FILE_NAME} skipped: not records of attempts" if foreign else ""
+        finished = counted(len(plan.folder.finished), "attempt")
+        lines.append(f"resuming {plan.options.resume}: {finished} finished{skipped}")
     in_processes = "1 process" if processes == 1 else f"{processes} processes"
     if not plan.options.validate:
         lines += [line for loaded in plan.benchmarks for line in _mode_lines(loaded)]

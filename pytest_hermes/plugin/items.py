@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .node_ids import FUNCTION, item_name
-from .outcomes import AttemptFailed
+from .outcomes import AttemptFailed, AttemptNotScored, properties_of
+from .own_code import has_own_code
 
 if TYPE_CHECKING:
     from ..rollout.attempt import Rollout
+    from ..rollout.record import AttemptRecord
     from ..runs.plan import PlannedAttempt
     from ..runs.run import Run
 
@@ -21,18 +23,18 @@ def test_task(rollout: Rollout) -> None:
     """One attempt of one task; the reward alone decides."""
     record = rollout.record
     if record.status == "failed":
-        raise AttemptFailed(rollout)
+        raise AttemptFailed(record)
 
 
 def test_nop(rollout: Rollout) -> None:
     """One attempt of nobody, in a validation: doing nothing must not be enough."""
     record = rollout.record
     if record.status == "passed":
-        raise AttemptFailed(rollout, f"nop passes: the reward of doing nothing is {record.reward:g}")
+        raise AttemptFailed(record, f"nop passes: the reward of doing nothing is {record.reward:g}")
 
 
-class TaskItem(pytest.Function):
-    """One attempt of one task."""
+class AttemptItem(pytest.Item):
+    """What items of attempts have in common."""
 
     def __init__(self, *, attempt: PlannedAttempt, **arguments: Any) -> None:
         self.attempt = attempt
@@ -65,11 +67,34 @@ class TaskItem(pytest.Function):
         """Whether it has a rollout at all: a conftest may have marked it to be skipped, and nobody should pay."""
         return self.get_closest_marker("skip") is None
 
+
+class TaskItem(AttemptItem, pytest.Function):
+    """One attempt of one task."""
+
     @property
     def holds_sandbox(self) -> bool:
         """Whether somebody may look into the sandbox after verification."""
         asked = not {"sandbox", "tool_context"}.isdisjoint(self.fixturenames)
         return asked or bool(self.config.getoption("usepdb", False))
+
+
+class FinishedItem(AttemptItem):
+    """An attempt that an earlier process of the run has finished. Nothing runs: its record decides."""
+
+    def __init__(self, *, record: AttemptRecord, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.record = record
+
+    def setup(self) -> None:
+        self.user_properties.extend(properties_of(self.record))
+        if self.record.status == "skipped":
+            pytest.skip(self.record.reason or "")
+        if self.record.status == "error":
+            raise AttemptNotScored(self.record)
+
+    def runtest(self) -> None:
+        if self.record.status == "failed":
+            raise AttemptFailed(self.record)
 
 
 class Benchmarks(pytest.Module):
@@ -84,16 +109,26 @@ class Benchmarks(pytest.Module):
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         return list(self._items(self.config.stash[RUN]))
 
-    def _items(self, run: Run) -> Iterator[TaskItem]:
+    def _items(self, run: Run) -> Iterator[AttemptItem]:
+        finished = run.plan.folder.finished if run.plan.folder is not None else {}
+        light = None
         for attempt in run.plan.attempts():
             model = attempt.loaded.source.name if attempt.validates else None
-            yield TaskItem.from_parent(
+            name = item_name(attempt.planned.task.id, attempt.number, attempt.of, model)
+            record = finished.get(attempt.key)
+            if record is not None and light:
+                yield FinishedItem.from_parent(self, name=name, attempt=attempt, record=record)
+                continue
+            item = TaskItem.from_parent(
                 self,
-                name=item_name(attempt.planned.task.id, attempt.number, attempt.of, model),
+                name=name,
                 callobj=test_nop if model == "nop" else test_task,
                 originalname=FUNCTION,
                 attempt=attempt,
             )
+            if light is None:
+                light = bool(finished) and not has_own_code(item)
+            yield item
 
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()

@@ -9,7 +9,6 @@ from ..report.numbers import counted
 if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
 
-    from ..rollout.attempt import Rollout
     from ..rollout.record import AttemptRecord
 
 #: Characters of the agent's last words, and lines of the verifier's output, that a failure shows.
@@ -41,17 +40,15 @@ class PlainText:
 class AttemptFailed(AssertionError):
     """The reward is below the task's threshold."""
 
-    def __init__(self, rollout: Rollout, why: str | None = None) -> None:
-        self.rollout = rollout
-        super().__init__(why or describe_failure(rollout.record))
+    def __init__(self, record: AttemptRecord, why: str | None = None) -> None:
+        super().__init__(why or describe_failure(record))
 
 
 class AttemptNotScored(Exception):
     """Something other than the agent failed; the attempt counts as an error."""
 
-    def __init__(self, rollout: Rollout) -> None:
-        self.rollout = rollout
-        super().__init__(describe_error(rollout))
+    def __init__(self, record: AttemptRecord) -> None:
+        super().__init__(describe_error(record))
 
 
 def properties_of(record: AttemptRecord) -> list[tuple[str, object]]:
@@ -70,7 +67,8 @@ def properties_of(record: AttemptRecord) -> list[tuple[str, object]]:
 
 def describe_failure(record: AttemptRecord) -> str:
     """Return why an attempt failed: first a line that says it all, then what to look at."""
-    why = f"{record.reason}; reward {record.reward:g}" if record.reason else f"reward {record.reward:g}"
+    reward = "no reward" if record.reward is None else f"reward {record.reward:g}"
+    why = f"{record.reason}; {reward}" if record.reason else reward
     lines = [f"{why} is below the threshold {record.threshold:g}; {how_it_ended(record)}"]
     if record.verifier is not None and record.verifier.tampered:
         lines.append(f"the verifier: {record.verifier.tampered}")
@@ -86,17 +84,15 @@ def describe_failure(record: AttemptRecord) -> str:
     return "\n".join(lines)
 
 
-def describe_error(rollout: Rollout) -> str:
+def describe_error(record: AttemptRecord) -> str:
     """Return what kept an attempt from being scored, and where a benchmark's own code raised."""
-    record = rollout.record
-    assert record.error is not None
-    text = f"{record.error.kind} error: {record.error.message}"
+    text = "an error" if record.error is None else f"{record.error.kind} error: {record.error.message}"
     if record.turns_used:
         text += f"\nafter {how_it_ended(record)}"
     for earlier in record.earlier_errors:
         text += f"\nan earlier start ended with this {earlier.kind} error: {earlier.message}"
-    if rollout.traceback:
-        text += "\n\n" + rollout.traceback.rstrip()
+    if record.error is not None and record.error.traceback:
+        text += "\n\n" + record.error.traceback.rstrip()
     return text
 
 

@@ -17,7 +17,7 @@ from ..report.validation import flaky_tasks, validation_lines
 from ..runs.resume import is_unfinished, key_of
 from ..runs.verifier_modes import keep
 from .header import header_lines
-from .items import TaskItem
+from .items import AttemptItem
 from .outcomes import AttemptFailed, AttemptNotScored, PlainText
 from .rollouts import ROLLOUT
 
@@ -50,7 +50,7 @@ class BenchReport:
             self._planned = Counter(
                 (item.attempt.planned.benchmark.name, item.attempt.loaded.source.name)
                 for item in session.items
-                if isinstance(item, TaskItem)
+                if isinstance(item, AttemptItem)
             )
 
     @pytest.hookimpl(wrapper=True)

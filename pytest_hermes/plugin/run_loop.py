@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .captured_output import captured_apart
-from .items import TaskItem
+from .finished import is_reported_at_once, report_at_once
+from .items import AttemptItem, FinishedItem, TaskItem
 from .rollouts import Rollouts
 from .status_line import StatusLine
 
@@ -28,23 +29,24 @@ class RunLoop(Rollouts):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self._finished: queue.SimpleQueue[TaskItem] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[AttemptItem] = queue.SimpleQueue()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        tasks = [item for item in session.items if isinstance(item, TaskItem)]
-        others = [item for item in session.items if not isinstance(item, TaskItem)]
+        tasks = [item for item in session.items if isinstance(item, AttemptItem)]
+        others = [item for item in session.items if not isinstance(item, AttemptItem)]
         collection_failed = session.testsfailed and not session.config.option.continue_on_collection_errors
         if not tasks or session.config.option.collectonly or collection_failed:
             return None
         self._start_engine()
-        sigterm_as_interrupt(session.config)
+        signals_as_interrupts(session.config)
         with captured_apart(session.config):
             for task in tasks:
-                if task.is_to_run:
+                if isinstance(task, TaskItem) and task.is_to_run:
                     self.submit(task)
                 else:
                     self._finished.put(task)
+            self._run.records += [task.record for task in tasks if isinstance(task, FinishedItem)]
             # Other tests keep their order, and run while the first rollouts are in flight.
             for item, following in pairwise([*others, tasks[0]]):
                 self._protocol(session, item, following)
@@ -55,12 +57,20 @@ class RunLoop(Rollouts):
                 if item not in waiting:  # run again by a plugin meanwhile
                     continue
                 del waiting[item]
-                if self._run.engine.fatal is not None and self.handle_of(item).future.cancelled():
-                    continue  # it ended with the run, before it had an outcome
-                self._protocol(session, item, next(iter(waiting), None))
+                if isinstance(item, TaskItem) and self._ended_with_the_run(item):
+                    continue
+                if isinstance(item, FinishedItem) and is_reported_at_once(item):
+                    report_at_once(item, self._run.plan.redactor.text)
+                    self._check_goes_on(session)
+                else:
+                    self._protocol(session, item, next(iter(waiting), None))
         return True
 
-    def _next_finished(self, live: StatusLine) -> TaskItem:
+    def _ended_with_the_run(self, item: TaskItem) -> bool:
+        """Whether a rollout was cancelled before it had an outcome."""
+        return self._run.engine.fatal is not None and self.handle_of(item).future.cancelled()
+
+    def _next_finished(self, live: StatusLine) -> AttemptItem:
         """Wait for a rollout, showing how the run stands meanwhile."""
         try:
             return self._finished.get_nowait()
@@ -76,9 +86,12 @@ class RunLoop(Rollouts):
         finally:
             live.hide()
 
-    @staticmethod
-    def _protocol(session: pytest.Session, item: pytest.Item, following: pytest.Item | None) -> None:
+    def _protocol(self, session: pytest.Session, item: pytest.Item, following: pytest.Item | None) -> None:
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        self._check_goes_on(session)
+
+    @staticmethod
+    def _check_goes_on(session: pytest.Session) -> None:
         if session.shouldfail:
             raise session.Failed(session.shouldfail)
         if session.shouldstop:
@@ -90,28 +103,32 @@ class RunLoop(Rollouts):
         return handle
 
 
-#: Set once SIGTERM is an interrupt.
-_SIGTERM: pytest.StashKey[bool] = pytest.StashKey()
+#: Set once these signals are interrupts.
+_INTERRUPTS: pytest.StashKey[bool] = pytest.StashKey()
 
 
-def sigterm_as_interrupt(config: pytest.Config) -> None:
-    """Make SIGTERM end the session as Ctrl-C does: in order, with its reports and without its sandboxes.
+def signals_as_interrupts(config: pytest.Config) -> None:
+    """Make SIGTERM and SIGHUP end the session as Ctrl-C does: in order, with its reports and without its sandboxes.
 
-    It holds until pytest is done. A second one changes nothing: the session is ending.
+    It holds until pytest is done. A second one changes nothing: the session is ending. A SIGHUP that is ignored, as
+    under `nohup`, stays ignored.
     """
-    if threading.current_thread() is not threading.main_thread() or _SIGTERM in config.stash:
+    if threading.current_thread() is not threading.main_thread() or _INTERRUPTS in config.stash:
         return
-    config.stash[_SIGTERM] = True
+    config.stash[_INTERRUPTS] = True
     came = False
 
     def interrupt(signum: int, frame: Any) -> None:
         nonlocal came
         if not came:
             came = True
-            raise KeyboardInterrupt("SIGTERM")
+            raise KeyboardInterrupt(signal.Signals(signum).name)
 
     def restore() -> None:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt)}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, interrupt)
     config.add_cleanup(restore)

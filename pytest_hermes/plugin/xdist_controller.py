@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .run_loop import sigterm_as_interrupt
+from .run_loop import signals_as_interrupts
 from .status_line import StatusLine
 from .status_line_thread import StatusLineThread
 
@@ -41,7 +41,7 @@ class Controller:
         )
         plugins.register(self._line, "hermes-status-line")
         try:
-            sigterm_as_interrupt(session.config)
+            signals_as_interrupts(session.config)
             return (yield)
         finally:
             self._line.stop()

@@ -65,7 +65,7 @@ def cost_text(
     total = dollars(add_exactly(*(usage.cost for usage in used if usage.cost is not None)))
     if unknown:
         return f"at least {total}; unknown for {counted(unknown, 'attempt')}"
-    return f"{total} ({_SOURCES['+'.join(sources)]})"
+    return f"{total} ({_SOURCES.get('+'.join(sources), ', '.join(sources))})"
 
 
 def known_cost(spent: Usage, records: Sequence[AttemptRecord]) -> str | None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist, quantiles
 from typing import Literal
 
 from ..benchmark import REWARD_RANGE
+
+#: Sums of the squares of larger scores would overflow. They are reckoned with by a smaller unit, a power of two.
+_LARGE = 2.0**400
+_UNIT = 2.0**600
 
 #: Resamples of a bootstrap: the ends of a 95 % interval then vary by about a sixtieth of its width.
 _RESAMPLES = 2000
@@ -31,7 +35,18 @@ class Estimate:
 def mean_score(scores_by_task: Mapping[str, Sequence[float]]) -> float | None:
     """Return the mean of all scores, None when there are none."""
     scores = [score for task in scores_by_task.values() for score in task]
-    return math.fsum(scores) / len(scores) if scores else None
+    unit = _unit(scores)
+    return _mean([score / unit for score in scores]) * unit if scores else None
+
+
+def _mean(scores: Sequence[float]) -> float:
+    # A sum is rounded: that of three equal scores may be more than three times as much.
+    return min(max(math.fsum(scores) / len(scores), min(scores)), max(scores))
+
+
+def _unit(scores: Iterable[float]) -> float:
+    """Return what to divide scores by, so that nothing that is made of them overflows."""
+    return _UNIT if any(abs(score) > _LARGE for score in scores) else 1.0
 
 
 def estimate_mean(
@@ -53,18 +68,25 @@ def estimate_mean(
     the scores scaled to 0 to 1. The same scores give the same interval, whatever their order. Returns None when there
     are no scores.
     """
-    tasks = [task for task in scores_by_task.values() if task]
-    mean = mean_score(scores_by_task)
-    if mean is None:
-        return None
+    unit = _unit([*reward_range, *(score for task in scores_by_task.values() for score in task)])
+    tasks = [[score / unit for score in task] for task in scores_by_task.values() if task]
+    low, high = (bound / unit for bound in reward_range)
+    estimate = _estimate(tasks, low, high) if tasks else None
+    if estimate is None or unit == 1.0:
+        return estimate
+    return replace(estimate, mean=estimate.mean * unit, low=estimate.low * unit, high=estimate.high * unit)
+
+
+def _estimate(tasks: Sequence[Sequence[float]], lowest: float, highest: float) -> Estimate:
     scores = [score for task in tasks for score in task]
-    bottom, top = min(reward_range[0], *scores), max(reward_range[1], *scores)
+    mean = _mean(scores)
+    bottom, top = min(lowest, *scores), max(highest, *scores)
     means = [math.fsum(task) / len(task) for task in tasks]
     if (bottom, top) != (0.0, 1.0) and max(means) - min(means) > 1e-12 * (top - bottom):
         low, high = _bootstrap(tasks)
         method: Literal["wilson", "bootstrap"] = "bootstrap"
     else:
-        width = top - bottom
+        width = top - bottom or 1.0  # of a range that is a point, all scores are that
         low, high = _wilson([[(score - bottom) / width for score in task] for task in tasks])
         low, high = bottom + width * low, bottom + width * high
         method = "wilson"

@@ -93,8 +93,10 @@ def _errors(records: Sequence[AttemptRecord], scored: int) -> str:
     if not errors:
         return "0"
     listing = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-    total = math.fsum(score for task in _scores(records).values() for score in task)
-    return f"{errors} ({listing}), not in the score; score with errors as 0: {total / (scored + errors):.3f}"
+    scores = _scores(records)
+    mean, counted_in = mean_score(scores) or 0.0, sum(map(len, scores.values()))
+    with_errors = mean * (counted_in / (scored + errors))
+    return f"{errors} ({listing}), not in the score; score with errors as 0: {with_errors:.3f}"
 
 
 def _group_lines(field: str, records: Sequence[AttemptRecord]) -> Iterator[str]:

@@ -7,11 +7,20 @@ from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from ..benchmark import REWARD_RANGE
+from ..core import amounts
 from ..errors import Status
 from ..judging import Judging, Scorer
 from ..result import AgentResult, AgentRun, Usage
@@ -22,8 +31,8 @@ SCHEMA_VERSION = 1
 
 
 class _Values(BaseModel):
-    # Later versions add fields; an older reader keeps what it knows.
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # Later versions add fields; an older reader keeps what it knows. No reward and no measure is NaN or infinite.
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class ErrorInfo(_Values):
@@ -58,13 +67,19 @@ class AskedAgainInfo(_Values):
     text: str = ""
 
 
+#: What an agent of somebody's own says, or a line of somebody else's: it costs no attempt its record.
+Count = Annotated[int, BeforeValidator(amounts.count)]
+Dollars = Annotated[Decimal | None, BeforeValidator(amounts.money)]
+Time = Annotated[float, BeforeValidator(amounts.seconds)]
+
+
 class UsageInfo(_Values):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
-    #: Dollars, as a text in JSON, since a float would round it; None: not known.
-    cost: Decimal | None = None
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
+    cached_tokens: Count = 0
+    reasoning_tokens: Count = 0
+    #: As a text in JSON, since a float would round it; None: not known.
+    cost: Dollars = None
     #: `provider`, `genai-prices`, or both, joined by a `+`.
     cost_source: str | None = None
 
@@ -86,10 +101,10 @@ class RunInfo(_Values):
 
     #: How many of the record's messages are of this run.
     messages: int
-    turns_used: int = 0
+    turns_used: Count = 0
     stop_reason: str | None = None
     usage: UsageInfo = UsageInfo()
-    seconds: float = 0.0
+    seconds: Time = 0.0
     #: Kind and message of the infrastructure error that it ended with.
     error: str | None = None
 
@@ -101,20 +116,20 @@ class RunInfo(_Values):
 class Seconds(_Values):
     """Where the time of an attempt went. `total` does not include `queue`."""
 
-    queue: float = 0.0
-    sandbox_start: float = 0.0
-    model: float = 0.0
+    queue: Time = 0.0
+    sandbox_start: Time = 0.0
+    model: Time = 0.0
     #: Lost to an endpoint's faults: requests that failed, waits before the next, and for a place in flight.
-    backoff: float = 0.0
-    tools: float = 0.0
-    verifier: float = 0.0
-    total: float = 0.0
+    backoff: Time = 0.0
+    tools: Time = 0.0
+    verifier: Time = 0.0
+    total: Time = 0.0
 
 
 class EarlierError(ErrorInfo):
     """An error after which the attempt was started afresh, and what that start cost."""
 
-    seconds: float = 0.0
+    seconds: Time = 0.0
     usage: UsageInfo = UsageInfo()
     judge_usage: UsageInfo = NO_USAGE
 
@@ -152,8 +167,8 @@ class VerifierInfo(_Values):
         return cls(**{name: getattr(verdict, name) for name in cls.model_fields})
 
 
-class AttemptRecord(_Values):
-    """One line of `results.jsonl`."""
+class AttemptOutcome(_Values):
+    """What is recorded of an attempt besides its conversation."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -179,11 +194,8 @@ class AttemptRecord(_Values):
     backend: str
     image: str | None = None
     stop_reason: str | None = None
-    turns_used: int = 0
+    turns_used: Count = 0
     finished_naturally: bool = False
-    messages: list[dict[str, Any]] = Field(default_factory=list)
-    reasoning_per_turn: list[str | None] = Field(default_factory=list)
-    tool_errors: list[ToolErrorInfo] = Field(default_factory=list)
     asked_again: list[AskedAgainInfo] = Field(default_factory=list)
     #: Of a test that ran an agent itself: each run, in their order.
     runs: list[RunInfo] = Field(default_factory=list)
@@ -194,7 +206,7 @@ class AttemptRecord(_Values):
     judge_usage: UsageInfo = NO_USAGE
     seconds: Seconds = Seconds()
     #: Requests to the model that were made again after a fault of the endpoint.
-    retries: int = 0
+    retries: Count = 0
     #: Why earlier starts of this attempt came to nothing; `--hermes-infra-retries` allows them.
     earlier_errors: list[EarlierError] = Field(default_factory=list)
     #: The end of what the verifier's last commands printed.
@@ -204,6 +216,14 @@ class AttemptRecord(_Values):
     metrics: dict[str, float] = Field(default_factory=dict)
     started: datetime
     ended: datetime
+
+
+class AttemptRecord(AttemptOutcome):
+    """One line of `results.jsonl`. The conversation comes last in it, so that who needs none of it need not read on."""
+
+    messages: list[dict[str, Any]] = Field(default_factory=list)
+    reasoning_per_turn: list[str | None] = Field(default_factory=list)
+    tool_errors: list[ToolErrorInfo] = Field(default_factory=list)
 
     @staticmethod
     def fields_of(result: AgentResult) -> dict[str, Any]:
@@ -231,9 +251,16 @@ class AttemptRecord(_Values):
     def without_conversation(self) -> AttemptRecord:
         """Return the record without its messages: what reports need, small enough to keep thousands of."""
         brief = [again.model_copy(update={"text": ""}) for again in self.asked_again]
-        return self.model_copy(
-            update={"messages": [], "reasoning_per_turn": [], "tool_errors": [], "asked_again": brief}
-        )
+        return self.model_copy(update={**_no_conversation(), "asked_again": brief})
+
+    @classmethod
+    def of_outcome(cls, outcome: AttemptOutcome) -> AttemptRecord:
+        """Return a record without a conversation."""
+        return cls.model_construct(outcome.model_fields_set, **vars(outcome), **_no_conversation())
+
+
+def _no_conversation() -> dict[str, Any]:
+    return {"messages": [], "reasoning_per_turn": [], "tool_errors": []}
 
 
 class Results(Protocol):

@@ -58,7 +58,7 @@ class DistributedRun:
 
     def refresh(self) -> None:
         """Read what the workers wrote since the last time."""
-        self.records += [record.without_conversation() for record in self._follower.new()]
+        self.records += self._follower.new()
         for worker, path in self._shared.progresses():
             progress = read_progress(path)
             if worker in self._ended:
@@ -110,7 +110,7 @@ class WorkerRun:
         """Queue an attempt, unless a worker that died meanwhile had finished it: that is paid for."""
         for record in self._follower.new():
             if key_of(record) not in self._own:
-                self._elsewhere[key_of(record)] = record.without_conversation()
+                self._elsewhere[key_of(record)] = record
         if attempt.key in self._elsewhere and not hold:
             return self.run.finished(self._elsewhere[attempt.key], attempt, key)
         self._own.add(attempt.key)

@@ -12,7 +12,10 @@ from ..config.options import Options
 from ..errors import UsageError
 from ..rollout.record import AttemptRecord
 from .results_file import cannot_write
-from .resume import MANIFEST, AttemptKey, Manifest, RunLock, earlier_run
+from .resume import MANIFEST, AttemptKey, Busy, Manifest, RunLock, earlier_run
+
+#: Seconds for the workers of a run that was killed to end, before a new run in the same folder is refused.
+_PATIENCE = 3.0
 
 
 @dataclass
@@ -27,6 +30,8 @@ class RunFolder:
     finished: Mapping[AttemptKey, AttemptRecord] = field(default_factory=dict)
     #: Bytes of the results by then.
     results_before: int = 0
+    #: Lines of the results by then that were not records.
+    foreign_lines: int = 0
     resumed: bool = False
     _lock: RunLock = field(default_factory=RunLock)
 
@@ -49,21 +54,23 @@ class RunFolder:
         except BaseException:
             lock.release()
             raise
-        return cls(earlier.run_id, path, facts, earlier.finished, earlier.size, resumed=True, _lock=lock)
+        return cls(
+            earlier.run_id, path, facts, earlier.finished, earlier.size, earlier.foreign_lines, resumed=True, _lock=lock
+        )
 
     def begin(self) -> None:
-        """Write down what the run is, for who resumes it. Raises UsageError when nothing can be written there."""
+        """Write down what the run is, for who resumes it.
+
+        Raises UsageError when nothing can be written there, or while another run does.
+        """
         if self.facts is None:
             return
         try:
             if not self.resumed:
-                self._lock.take(self.path, patience=0)
-        except UsageError:
-            return  # several runs may share a folder; only the one that has the lock can be resumed
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
-        try:
+                self._lock.take(self.path, patience=_PATIENCE)
             Manifest(run_id=self.run_id, facts=dict(self.facts)).write(self.path)
+        except Busy as busy:
+            raise Busy(f"{busy}, or name another folder with --hermes-run-dir") from None
         except OSError as error:
             raise cannot_write(self.path, error) from error
 

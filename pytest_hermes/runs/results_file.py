@@ -9,13 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from ..core.append import append_whole
 from ..core.redact import Redactor
 from ..errors import UsageError
 from ..rollout.record import AttemptRecord
 from ..sandbox.privacy import keep_private
+from .record_lines import RecordLines
 
 FILE_NAME = "results.jsonl"
 
@@ -39,10 +38,11 @@ class ResultsFile:
             raise cannot_write(self.path, error) from error
 
     def _end_torn_line(self) -> None:
-        """A machine that lost power may have left half a line; the next record must not be glued to it."""
+        """A machine that lost power may have left half a line. The next record must not be glued to it, and it must not
+        look whole because it happens to be cut behind a brace."""
         size = os.fstat(self._file).st_size
         if size and os.pread(self._file, 1, size - 1) != b"\n":
-            os.write(self._file, b"\n")
+            os.write(self._file, b" (cut off)\n")
 
     def append(self, record: AttemptRecord) -> None:
         """Write one record. Raises OSError when the disk does not take it whole."""
@@ -96,18 +96,9 @@ def _as_line(values: Any) -> bytes:
 def read_results(path: Path) -> Iterator[AttemptRecord]:
     """Yield the records of a results file, in the order they were written.
 
-    A line that is not whole JSON is what a crash left, at the end or before a later run's lines, and is passed
-    over. Raises UsageError for JSON that is no record, OSError when the file cannot be read.
+    Lines that are not records, such as the half of one that a crash left, are passed over. Raises OSError when the file
+    cannot be read.
     """
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                values = json.loads(line)
-            except ValueError:
-                continue
-            try:
-                yield AttemptRecord.model_validate(values)
-            except ValidationError as error:
-                problem = error.errors()[0]
-                where = ".".join(str(part) for part in problem["loc"])
-                raise UsageError(f"{path}:{number} is not a record of an attempt: {where}: {problem['msg']}") from None
+    lines = RecordLines()
+    with path.open("rb") as file:
+        yield from filter(None, map(lines.record, file))

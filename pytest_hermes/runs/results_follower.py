@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from ..rollout.record import AttemptRecord
+from .record_lines import RecordLines
 
 
 class ResultsFollower:
@@ -16,9 +17,10 @@ class ResultsFollower:
         self._path = path
         self._marker = f'"run_id": {json.dumps(run_id, ensure_ascii=False)}'.encode()
         self._offset = offset
+        self._lines = RecordLines()
 
     def new(self) -> list[AttemptRecord]:
-        """Return the records that were written since the last call."""
+        """Return the records that were written since the last call, without their conversations."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -27,4 +29,5 @@ class ResultsFollower:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
-        return [AttemptRecord.model_validate_json(line) for line in whole.splitlines() if self._marker in line[:1000]]
+        ours = (line for line in whole.splitlines() if self._marker in line[:1000])
+        return list(filter(None, map(self._lines.without_conversation, ours)))

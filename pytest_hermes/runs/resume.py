@@ -12,15 +12,20 @@ from pathlib import Path
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from ..core.memory import without_garbage_collection
 from ..errors import UsageError
 from ..rollout.boundary import INTERRUPTED
 from ..rollout.record import AttemptRecord
-from .results_file import FILE_NAME, read_results
+from .record_lines import RecordLines
+from .results_file import FILE_NAME
 
 MANIFEST = "run.json"
 
 #: Seconds that processes of a run that was killed may take to end.
 PATIENCE = 30.0
+
+#: Bytes of a results file that are read at once: its lines are long.
+_BUFFER = 1 << 20
 
 #: Benchmark, task, number of the attempt, model.
 AttemptKey = tuple[str, str, int, str]
@@ -63,6 +68,8 @@ class EarlierRun:
     finished: Mapping[AttemptKey, AttemptRecord] = field(default_factory=dict)
     #: Bytes of its results so far.
     size: int = 0
+    #: Lines of its results that are not records.
+    foreign_lines: int = 0
 
 
 def earlier_run(
@@ -93,13 +100,15 @@ def earlier_run(
         )
     results = run_dir / FILE_NAME
     finished: dict[AttemptKey, AttemptRecord] = {}
+    lines = RecordLines()
     if results.exists():
-        for record in read_results(results):
-            if record.run_id == manifest.run_id and not is_unfinished(record):
-                finished[key_of(record)] = record.without_conversation()
+        with results.open("rb", buffering=_BUFFER) as file, without_garbage_collection():
+            for record in filter(None, map(lines.without_conversation, file)):
+                if record.run_id == manifest.run_id and not is_unfinished(record):
+                    finished[key_of(record)] = record
     if retry_errors:
         finished = {key: record for key, record in finished.items() if record.status != "error"}
-    return EarlierRun(manifest.run_id, finished, results.stat().st_size if results.exists() else 0)
+    return EarlierRun(manifest.run_id, finished, results.stat().st_size if results.exists() else 0, lines.foreign)
 
 
 def _benchmarks(facts: Mapping[str, JsonValue]) -> list[str]:
@@ -108,6 +117,10 @@ def _benchmarks(facts: Mapping[str, JsonValue]) -> list[str]:
 
 def _shown(value: JsonValue) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+class Busy(UsageError):
+    """Another process runs in the same folder."""
 
 
 class RunLock:
@@ -120,7 +133,7 @@ class RunLock:
         self._files: list[int] = []
 
     def take(self, run_dir: Path, *, patience: float | None = None) -> None:
-        """Become the only one that runs there. Raises UsageError when another process still does, OSError."""
+        """Become the only one that runs there. Raises Busy when another process still does, OSError."""
         run_dir.mkdir(parents=True, exist_ok=True)
         end = time.monotonic() + (PATIENCE if patience is None else patience)
         self._lock(run_dir, fcntl.LOCK_EX, run_dir, end)
@@ -146,7 +159,7 @@ class RunLock:
                 return file
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise UsageError(f"another process still runs in {run_dir}; wait until it has ended") from None
+                    raise Busy(f"another process still runs in {run_dir}; wait until it has ended") from None
                 time.sleep(0.05)
             except OSError:  # not every file system has locks
                 return file

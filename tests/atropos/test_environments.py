@@ -192,7 +192,8 @@ def test_what_an_endpoint_says_ends_the_run(
     assert len(model_server.requests) == 2  # once, and once more afresh
 
 
-def test_a_signal_leaves_no_sandbox(user: Bench, model_server: ModelServer) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_no_sandbox(user: Bench, model_server: ModelServer, number: int) -> None:
     model_server.script = lambda body: completion(None, ("terminal", {"command": "exec -a mark-7d1f sleep 300"}))
     process = user.start_python(
         "-m", "pytest_hermes.atropos", "terminal_test", "process", "--openai.base_url", model_server.url,
@@ -201,9 +202,9 @@ def test_a_signal_leaves_no_sandbox(user: Bench, model_server: ModelServer) -> N
     while not processes_with("mark-7d1f"):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM, said
+    assert process.returncode == 128 + number, said
     assert "Traceback" not in said
     assert not processes_with("mark-7d1f")
 

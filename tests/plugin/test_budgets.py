@@ -78,7 +78,19 @@ def test_a_sum_with_unknown_parts_says_so(bench: Bench, model_server: ModelServe
     result.stdout.fnmatch_lines(["cost      at least $1.23; unknown for 1 attempt"])
 
 
-@pytest.mark.parametrize("cost", [-1, "free", True, "NaN"])
+def test_a_usage_block_that_makes_no_sense_costs_nothing_but_the_figures(
+    bench: Bench, model_server: ModelServer
+) -> None:
+    said = answer()
+    said["usage"] = {"prompt_tokens": -5, "completion_tokens": "many", "total_tokens": [], "cost": "1e999999"}
+    model_server.script = lambda body: said
+    result = run(bench, model_server, "--hermes-max-tokens=1000000")
+    result.stdout.fnmatch_lines(["tokens    0 in, 0 out*", "cost      unknown*", "results *"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    assert {record["usage"]["prompt_tokens"] for record in bench.records()} == {0}
+
+
+@pytest.mark.parametrize("cost", [-1, "free", True, "NaN", "1e999999"])
 def test_a_figure_that_is_none_is_not_known(bench: Bench, model_server: ModelServer, cost: object) -> None:
     model_server.play(answer(cost=cost))
     run(bench, model_server).stdout.fnmatch_lines(["cost      unknown*"])

@@ -99,6 +99,19 @@ def test_errors_run_again_where_that_is_wanted(bench: Bench) -> None:
     bench.run_inside(*again, "--hermes-task=t3,t4").assert_outcomes(passed=1, failed=1)
 
 
+def test_foreign_lines_are_no_obstacle(bench: Bench) -> None:
+    bench.file("slow.py", FAST)
+    arguments = (SLOW_BENCH, "-n8", "--hermes-task=t1,t2")
+    bench.run_inside(*arguments, "--hermes-run-dir=out").assert_outcomes(passed=2)
+    results = bench.path / "out" / "results.jsonl"
+    results.write_bytes(b'{"some": "body"}\n\xff\n' + results.read_bytes() + b'{"schema_version": 1, "run_id": "')
+    result = bench.run_inside(*arguments, "--hermes-resume=out")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        ["hermes: resuming out: 2 attempts finished; 3 lines of results.jsonl skipped: not records of attempts"]
+    )
+
+
 def test_another_run_is_not_gone_on_with(bench: Bench) -> None:
     bench.file("slow.py", FAST)
     bench.run_inside(SLOW_BENCH, "-n8", "--hermes-run-dir=out", "--hermes-task=t1,t2").assert_outcomes(passed=2)
@@ -151,10 +164,19 @@ def test_a_run_that_still_goes_on_is_left_alone(bench: Bench, monkeypatch: pytes
     while not (bench.path / "log").exists():
         assert time.monotonic() < end
         time.sleep(0.05)
-    bench.file("conftest.py", "import pytest_hermes.runs.resume\npytest_hermes.runs.resume.PATIENCE = 0.5\n")
-    result = bench.run(SLOW_BENCH, "--hermes-resume=out")
+    monkeypatch.setattr("pytest_hermes.runs.resume.PATIENCE", 0.2)
+    monkeypatch.setattr("pytest_hermes.runs.folder._PATIENCE", 0.2)
+    result = bench.run_inside(SLOW_BENCH, "--hermes-resume=out")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["ERROR: another process still runs in *out; wait until it has ended"])
+    # A new run there would end what can be resumed.
+    manifest = (bench.path / "out" / "run.json").read_text()
+    for procs in ((), ("--hermes-procs=2",)):
+        result = bench.run_inside(SLOW_BENCH, "--hermes-run-dir=out", *procs)
+        assert result.ret == 4
+        (said,) = [line for line in result.errlines if line.startswith("ERROR")]
+        assert said.endswith("out; wait until it has ended, or name another folder with --hermes-run-dir")
+        assert (bench.path / "out" / "run.json").read_text() == manifest
     process.send_signal(signal.SIGINT)
     process.communicate()
 

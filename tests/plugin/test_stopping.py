@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -49,7 +50,7 @@ def finished(bench: Bench) -> int:
     return len(list(read_results(path))) if path.exists() else 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt(bench: Bench, marker: str, number: int) -> None:
     process = start(bench)
     assert wait_for(lambda: finished(bench) >= 4), "nothing finished"
@@ -63,6 +64,31 @@ def test_interrupt(bench: Bench, marker: str, number: int) -> None:
     records = list(read_results(bench.path / "out" / "results.jsonl"))
     assert {record.status for record in records} == {"passed"}
     assert len({record.task for record in records}) == len(records) >= 4
+
+
+def test_a_terminal_that_hangs_up(bench: Bench, marker: str) -> None:
+    process = bench.on_a_terminal("--hermes-bench=long.py:Long", "--hermes-run-dir=out", "-n8")
+    assert wait_for(lambda: finished(bench) >= 4), "nothing finished"
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), process.child_fd)
+    assert wait_for(lambda: not process.isalive(), 30)
+    assert processes_with(marker) == []
+    assert finished(bench) >= 4
+
+
+def test_a_hangup_that_is_ignored(bench: Bench, marker: str) -> None:
+    bench.file(
+        "nohup.py",
+        "import signal, sys, pytest\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nsys.exit(pytest.main())\n",
+    )
+    process = bench.start_python("nohup.py", "--hermes-bench=long.py:Long", "--hermes-run-dir=out", "-n8")
+    assert wait_for(lambda: finished(bench) >= 4), "nothing finished"
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED
 
 
 def test_interrupted_twice(bench: Bench, marker: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from pytest_hermes.core.redact import Redactor
 from pytest_hermes.errors import UsageError
 from pytest_hermes.rollout.record import AttemptRecord
+from pytest_hermes.runs.record_lines import RecordLines
 from pytest_hermes.runs.results_file import ResultsFile, read_results
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -80,18 +82,61 @@ def test_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_appending_after_a_torn_line_loses_only_that_line(tmp_path: Path) -> None:
+    talk = [{"role": "user", "content": [{"type": "text", "text": "x"}]}]
+    path = written(tmp_path, record(task="a"), record(task="b", messages=talk))
+    whole = path.read_bytes()
+    begin = whole.index(b'"messages": [{')
+    for end in range(begin, len(whole) - 1):
+        path.write_bytes(whole[:end])
+        written(tmp_path, record(task="c"))
+        assert [one.task for one in read_results(path)] == ["a", "c"]
+        with path.open("rb") as file:
+            lines = map(RecordLines().without_conversation, file)
+            assert [one.task for one in lines if one is not None] == ["a", "c"]
+
+
+FOREIGN = [
+    b'{"run_id": "r"}', b"[]", b"null", b"7", b"NaN", b'"text"', b"# a comment", b"\xff\xfe", b"\0", b"{" * 5000,
+    b"9" * 5000,
+    b'{"schema_version": 1, "run_id": "r", "benchmark": "b", "ta',
+]  # fmt: skip
+
+
+def test_foreign_lines_are_passed_over_and_counted(tmp_path: Path) -> None:
     path = written(tmp_path, record(task="a"), record(task="b"))
-    path.write_bytes(path.read_bytes()[:-20])
-    written(tmp_path, record(task="c"))
-    assert [one.task for one in read_results(path)] == ["a", "c"]
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"\n".join([*FOREIGN, b"", b"  ", first]) + b"\n".join(FOREIGN) + b"\n" + second)
+    assert [one.task for one in read_results(path)] == ["a", "b"]
+    lines = RecordLines()
+    with path.open("rb") as file:
+        assert len(list(filter(None, map(lines.without_conversation, file)))) == 2
+    assert lines.foreign == 2 * len(FOREIGN)
 
 
-def test_json_that_is_no_record_is_named(tmp_path: Path) -> None:
-    path = written(tmp_path, record())
-    with path.open("a") as file:
-        file.write('{"run_id": "r"}\n')
-    with pytest.raises(UsageError, match=r"results.jsonl:2 is not a record of an attempt: benchmark: Field required"):
-        list(read_results(path))
+def test_a_record_without_its_conversation(tmp_path: Path) -> None:
+    whole = record(
+        task="é", messages=[{"role": "user"}], reasoning_per_turn=[None], tags=("x",), metrics={"m": 1.5},
+        usage={"prompt_tokens": 3, "cost": "0.1"}, seconds={"total": 2.5}, error={"kind": "k", "message": "m"},
+    )  # fmt: skip
+    line = written(tmp_path, whole).read_bytes()
+    assert RecordLines().without_conversation(line) == whole.without_conversation()
+    # In any order of its fields, and whatever else looks like its conversation.
+    backwards = dict(reversed(json.loads(line).items()))
+    assert RecordLines().without_conversation(json.dumps(backwards).encode()) == whole.without_conversation()
+    quoting = record(
+        verifier_output='x", "messages": ["', runs=[{"turns_used": 1, "messages": 2}], reason='\\", "messages": ['
+    )
+    line = written(tmp_path / "quoting", quoting).read_bytes()
+    assert RecordLines().without_conversation(line) == quoting
+
+
+def test_a_conversation_may_be_nested_deeply(tmp_path: Path) -> None:
+    """Beyond what pydantic's own parser of JSON takes."""
+    deep: Any = "x"
+    for _ in range(220):
+        deep = [deep]
+    whole = record(messages=[{"content": deep}])
+    assert list(read_results(written(tmp_path, whole))) == [whole]
 
 
 def test_fields_of_later_versions_are_no_obstacle(tmp_path: Path) -> None:
