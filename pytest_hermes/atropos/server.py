@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 #: Values of `server_type` for servers that tell the tokens they sample.
 TOKEN_SERVERS = ("vllm", "sglang")
 
-#: Seconds for which requests to a server may fail that has never worked.
-_FIRST_CONTACT = 3.0
+#: Tries to reach a server that has not answered anything yet: about three seconds.
+_FIRST_CONTACT = 3
 
 
 class HermesServer(APIServer):  # type: ignore[misc,unused-ignore]
@@ -139,7 +139,7 @@ def model_source(
         model,
         find_address(model, base_url, environ),
         calls=CallLimiter(config.num_max_requests_at_once),
-        policy=RetryPolicy(request_timeout=config.timeout, first_contact=_FIRST_CONTACT),
+        policy=RetryPolicy(request_timeout=config.timeout, first_contact_tries=_FIRST_CONTACT),
     )
     if tokens is None or config.server_type not in TOKEN_SERVERS:
         return endpoint

@@ -44,7 +44,6 @@ class Endpoint:
         self.calls = calls or CallLimiter()
         #: Whether anything ever came back.
         self.answered = False
-        self._policy = policy or retry.DEFAULT
         self._headers = headers_for(address, os.environ)
         secrets = [address.api_key] if address.api_key else []
         self._asked = Asked(
@@ -56,7 +55,7 @@ class Endpoint:
             address.names,
         )
         self._chat = Chat(self._asked, self._send)
-        self._patience = Patience(self.calls, self._policy)
+        self._patience = Patience(self.calls, policy or retry.DEFAULT)
         self._transport = transport or AiohttpTransport()
         self._transport.check(self.address)
 
@@ -107,8 +106,8 @@ class Endpoint:
             path if "://" in path else self.address + path,
             body,
             self._headers,
-            self._policy.request_timeout,
-            self._policy.longest_answer,
+            self._patience.policy.request_timeout,
+            self._patience.policy.longest_answer,
         )
         try:
             answer = await fetch(self._transport, request)

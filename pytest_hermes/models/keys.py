@@ -147,9 +147,9 @@ def headers_for(address: Address, environ: Mapping[str, str]) -> dict[str, str]:
     What the environment holds for OpenAI goes only there, and to where OPENAI_BASE_URL leads. The variables are those
     of the `openai` package. Raises UsageError for a header that HTTP cannot carry.
     """
-    headers = {"User-Agent": _user_agent()}
-    if address.api_key:
-        headers["Authorization"] = f"Bearer {check_key(address.api_key, address.key_name)}"
+    # Servers that want no key ignore this one; some refuse a request without any.
+    key = check_key(address.api_key or "", address.key_name) or "none"
+    headers = {"User-Agent": _user_agent(), "Authorization": f"Bearer {key}"}
     if address.base_url not in (OPENAI, environ.get("OPENAI_BASE_URL", "").strip().rstrip("/")):
         return headers
     for header, variable in (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID")):

@@ -29,7 +29,7 @@ class Patience:
 
     def __init__(self, calls: CallLimiter, policy: RetryPolicy) -> None:
         self.calls = calls
-        self._policy = policy
+        self.policy = policy
         self._tell_next = 0.0
 
     async def see_through(self, request: Callable[[], Awaitable[T]], *, patient: bool = True) -> T:
@@ -107,7 +107,7 @@ class Patience:
 
     async def _wait(self, call: object, fault: Exception, tried: int, spent: float) -> None:
         """Wait until the call may ask again. Raises what it ends with when it may not."""
-        outage, policy, now = self.calls.outage, self._policy, asyncio.get_running_loop().time
+        outage, policy, now = self.calls.outage, self.policy, asyncio.get_running_loop().time
         retry_after = fault.retry_after if isinstance(fault, Fault) else None
         wait = policy.wait(tried, spent, retry_after, for_all=outage.is_down)
         if not outage.worked and outage.faults > 1:
@@ -116,7 +116,7 @@ class Patience:
                 raise FatalError(f"{fault} ({outage.faults} requests in {failing:.0f} s, and not one worked)")
             if wait is not None:
                 wait = min(wait, policy.first_contact - failing)
-        if wait is None:
+        if wait is None or self._is_a_wrong_address(fault, tried):
             raise self._gave_up(fault, tried, retry_after)
         if outage.must_wait(call):
             return
@@ -129,14 +129,19 @@ class Patience:
             async with asyncio.timeout(wait):
                 await outage.news(call)
 
+    def _is_a_wrong_address(self, fault: Exception, tried: int) -> bool:
+        unreachable = isinstance(fault, Fault) and fault.failure == "unreachable"
+        most = self.policy.first_contact_tries
+        return unreachable and not self.calls.outage.worked and most is not None and tried >= most
+
     def _tell(self, fault: Exception, now: float, wait: float) -> None:
         """Say, now and then, what is waited for: it may be a quarter of an hour."""
         if now >= self._tell_next:
             self._tell_next = now + _TELL_EVERY
-            log.warning("%s; next try in %.1f s, at most %s retries", fault, wait, self._policy.tries - 1)
+            log.warning("%s; next try in %.1f s, at most %s retries", fault, wait, self.policy.tries - 1)
 
     def _gave_up(self, fault: Exception, tried: int, retry_after: float | None) -> InfrastructureError:
-        if retry_after is not None and retry_after > self._policy.total:
+        if retry_after is not None and retry_after > self.policy.total:
             why = f"it asks to wait {retry_after:.0f} s"
         else:
             why = f"{tried} tries"

@@ -44,6 +44,8 @@ class RetryPolicy:
     request_timeout: float = Options.request_timeout
     #: For how long requests to an endpoint may fail that has never worked. Then the run ends.
     first_contact: float = 60.0
+    #: Tries of one call to reach such an endpoint, if fewer are enough to tell that its address is wrong.
+    first_contact_tries: int | None = None
     #: Bytes of one answer, decompressed.
     longest_answer: int = LONGEST_ANSWER
 
