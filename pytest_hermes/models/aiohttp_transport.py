@@ -77,16 +77,16 @@ class AiohttpTransport:
     async def _send(
         self, session: aiohttp.ClientSession, request: Request, url: str, data: bytes | None, proxy: Proxy | None
     ) -> aiohttp.ClientResponse:
-        import aiohttp
-
+        headers = {"Accept": "application/json", "Accept-Encoding": ACCEPTED, **request.headers}
         more: dict[str, Any] = {}
         if proxy is not None:
             more["proxy"] = proxy.url
-            if proxy.credentials is not None:
-                more["proxy_auth"] = aiohttp.BasicAuth(*proxy.credentials, encoding="utf-8")
+            if url.startswith("https:"):  # the request itself goes through a tunnel, to the endpoint
+                more["proxy_headers"] = proxy.headers()
+            else:
+                headers |= proxy.headers()
         if url.startswith("https:") or (proxy is not None and proxy.url.startswith("https:")):
             more["ssl"] = self._trusted()
-        headers = {"Accept": "application/json", "Accept-Encoding": ACCEPTED, **request.headers}
         if data is not None:
             headers["Content-Type"] = "application/json"
         method = "GET" if data is None else "POST"

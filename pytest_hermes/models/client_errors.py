@@ -91,8 +91,8 @@ def _of_tls(error: OSError) -> tuple[str, Failure]:
 def _of_proxy(status: int, message: str) -> tuple[str, Failure]:
     if status == 407:
         return "wants a user name and password", "address"
-    failure: Failure = "unreachable" if status >= 500 else "address"
-    return f"answered {status}: {first_line(message)}", failure
+    said = f"answered {status}: {first_line(message)}"
+    return (f"it {said}", "unreachable") if status >= 500 else (said, "address")
 
 
 def _not_http(message: str) -> str:

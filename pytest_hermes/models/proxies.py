@@ -6,6 +6,7 @@ asked by way of a proxy.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,13 @@ class Proxy:
     variable: str
     #: Not shown: it may hold a password.
     credentials: tuple[str, str] | None = field(default=None, repr=False)
+
+    def headers(self) -> dict[str, str]:
+        """Return what the proxy itself is to be sent (RFC 7617)."""
+        if self.credentials is None:
+            return {}
+        encoded = base64.b64encode(":".join(self.credentials).encode()).decode()
+        return {"Proxy-Authorization": f"Basic {encoded}"}
 
     def __str__(self) -> str:
         return f"{self.url} ({self.variable})"

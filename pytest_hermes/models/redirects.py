@@ -24,8 +24,8 @@ def redirected(url: str, status: int, location: str | None, *, post: bool) -> st
     """
     if location is None or status not in (*_AS_IT_IS, *_AS_GET):
         return None
-    target = urljoin(url, location)
     try:
+        target = urljoin(url, location)
         asked, led = urlsplit(url), urlsplit(target)
         elsewhere = _service(led) not in _allowed(asked)
     except ValueError:
