@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from ..core.one_line import first_line
-from ..core.sendable import sendable
 from ..errors import InfrastructureError, UsageError
 from .completion import Completion
 from .error_body import json_or_text, read_error, without_list
@@ -62,9 +61,6 @@ class Chat:
             sent = (self._rules | new).applied(body)
             try:
                 completion = await self._send(sent)
-            except UnicodeEncodeError:
-                # Rare, and to look for it in each request would take longer than to send it.
-                body = sendable(body)
             except BadRequest as refusal:
                 learnt = learn(refusal.said, sent)
                 if learnt is None and guessed_at is None and (extra := _suspects(sent["messages"])):

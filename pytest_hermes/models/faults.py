@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,9 +14,7 @@ from .error_phrases import meaning_of
 from .keys import Names
 from .protocol import ContextWindowExceeded, NoAnswer
 from .retry import is_transient, read_retry_after
-
-#: Seconds for a connection to be made, of those for the whole request.
-CONNECT_SECONDS = 30.0
+from .transport import Failure, TransportError
 
 _TITLE = re.compile(r"<title>\s*([^<]+?)\s*</title>", re.IGNORECASE)
 
@@ -53,15 +48,19 @@ class Fault(Exception):
         *,
         status: int | None = None,
         retry_after: float | None = None,
-        unreachable: bool = False,
+        failure: Failure | None = None,
     ) -> None:
         super().__init__(message)
         #: Of the answer, if there was one.
         self.status = status
         #: Seconds after which the endpoint wants to be asked again, if it said so.
         self.retry_after = retry_after
-        #: Whether there was nobody to speak to.
-        self.unreachable = unreachable
+        #: What became of the request, if there was no answer.
+        self.failure = failure
+
+
+class WrongAddress(InfrastructureError):
+    """What is at an address, or on the way to it, is not the endpoint: another try cannot change that."""
 
 
 class NotFound(FatalError):
@@ -131,34 +130,22 @@ def _refusal(asked: Asked, status: int) -> str:
     )
 
 
-def connection_fault(asked: Asked, error: BaseException) -> Fault:
-    """Return what broke a connection, in the operating system's words where it has any."""
-    chain = list(_causes(error))
-    reason = next((_os_reason(cause) for cause in reversed(chain) if _os_reason(cause)), "")
-    detail = reason or next((first_line(str(cause)) for cause in reversed(chain) if str(cause).strip()), "")
-    # By name: which of httpx and httpx2 raises them depends on the version of openai.
-    kinds = {type(cause).__name__ for cause in chain}
-    unreachable = not kinds.isdisjoint({"ConnectError", "ConnectTimeout"})
-    if "ConnectTimeout" in kinds:
-        detail = f"no connection within {CONNECT_SECONDS:g} s"
-    broke = f"cannot reach {asked.address}" if unreachable else f"the connection to {asked.address} broke"
-    return Fault(f"{broke}: {asked.clean(detail) or type(error).__name__}", unreachable=unreachable)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what it came from, down to the first cause."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        # A group has one for each of the host's addresses.
-        error = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
-
-
-def _os_reason(error: BaseException) -> str:
-    if not isinstance(error, OSError):
-        return ""
-    if isinstance(error, ssl.SSLError | socket.gaierror):  # their numbers are not the system's
-        return str(getattr(error, "verify_message", "") or error.strerror or "")
-    # asyncio puts its own words where the system's should be.
-    return os.strerror(error.errno) if error.errno else ""
+def transport_fault(asked: Asked, error: TransportError) -> Exception:
+    """Return what it means that a request got no answer that can be read."""
+    reason, where = asked.clean(error.reason), asked.address
+    by = f" by the proxy {error.proxy}" if error.proxy else ""
+    match error.failure:
+        case "unreadable":
+            return InfrastructureError(f"the answer of {where} cannot be read: {reason}", kind="endpoint")
+        case "address":
+            who = f"the proxy {error.proxy}, by which {where} is asked," if error.proxy else where
+            return WrongAddress(f"{who} {reason}", kind="endpoint")
+        case "unreachable":
+            message = f"cannot reach {where}{by}: {reason}"
+        case "broken":
+            message = f"the connection to {where}{by} broke: {reason}"
+        case "local":
+            message = f"this machine cannot ask {where}: {reason}"
+        case "late":
+            message = f"{where} {reason}"
+    return Fault(message, failure=error.failure)

@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from .outage import Outage
+
 
 class CallLimiter:
     """Additive increase, multiplicative decrease, as TCP does it (Chiu and Jain 1989).
 
-    Shared by all rollouts that ask one endpoint. All of it happens on one event loop; other threads may read
-    `limit` and `in_flight`.
+    Shared by all rollouts that ask one endpoint, as is its `outage`. All of it happens on one event loop; other
+    threads may read `limit` and `in_flight`.
     """
 
     def __init__(self, maximum: int = 256) -> None:
@@ -20,6 +22,8 @@ class CallLimiter:
         #: Calls that may be in flight now.
         self.limit = maximum
         self.in_flight = 0
+        #: Whether the endpoint is down, which all of them find out together.
+        self.outage = Outage()
         self._peak = 0
         # Calls that started before the last cut say nothing about the limit since.
         self._epoch = 0

@@ -9,12 +9,16 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from ..config.options import Options
+from .transport import LONGEST_ANSWER
+
+#: The status by which an endpoint that works asks to be asked less.
+TOO_MANY_REQUESTS = 429
 
 #: Statuses that may be another on the next try.
-_TRANSIENT = (408, 409, 429)
+_TRANSIENT = (408, 409, TOO_MANY_REQUESTS)
 
 #: Statuses by which an endpoint says that it is asked for too much at once.
-OVERLOADED = (429, 503)
+OVERLOADED = (TOO_MANY_REQUESTS, 503)
 
 
 def is_transient(status: int) -> bool:
@@ -38,19 +42,25 @@ class RetryPolicy:
     total: float = 900.0
     #: For one request, from the first byte sent to the last one received. Reasoning models think for minutes.
     request_timeout: float = Options.request_timeout
-    #: Tries to reach an endpoint that has not answered anything yet: its address is wrong, most likely.
-    first_contact_tries: int = 4
+    #: For how long requests to an endpoint may fail that has never worked. Then the run ends.
+    first_contact: float = 60.0
+    #: Tries of one call to reach such an endpoint, if fewer are enough to tell that its address is wrong.
+    first_contact_tries: int | None = None
+    #: Bytes of one answer, decompressed.
+    longest_answer: int = LONGEST_ANSWER
 
-    def wait(self, tried: int, spent: float, retry_after: float | None) -> float | None:
+    def wait(self, tried: int, spent: float, retry_after: float | None, *, for_all: bool = False) -> float | None:
         """Return how long to wait after `tried` requests in `spent` seconds, None when it is time to give up.
 
-        What the endpoint asked for is waited for whole, with some jitter on top: everybody was told the same.
+        What the endpoint asked for is waited for whole, with some jitter on top: everybody was told the same. A call
+        that asks `for_all` others has only other processes to keep out of the way of: half of its wait is fixed.
         """
         if tried >= self.tries:
             return None
         # Not for secrets: it only spreads requests.
         if retry_after is None:
-            wait = random.uniform(0, min(self.longest_wait, self.base * 2 ** (tried - 1)))
+            most = min(self.longest_wait, self.base * 2 ** (tried - 1))
+            wait = random.uniform(most / 2 if for_all else 0, most)
         else:
             wait = retry_after + random.uniform(0, self.base)
         return wait if spent + wait <= self.total else None

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from pytest_hermes.errors import InfrastructureError
+from pytest_hermes.errors import FatalError, InfrastructureError
 from pytest_hermes.models.endpoint import Endpoint
 from pytest_hermes.models.keys import Address
 from pytest_hermes.models.protocol import ContextWindowExceeded
@@ -114,8 +114,10 @@ async def test_nobody_there() -> None:
 
 
 async def test_an_address_that_never_answered_is_not_tried_for_long() -> None:
-    policy = RetryPolicy(base=0.001, first_contact_tries=2)
+    policy = RetryPolicy(base=0.001, first_contact=0.1)
     endpoint = Endpoint("m", Address("http://nowhere.invalid/v1", None), policy=policy)
-    with pytest.raises(InfrastructureError, match=r"nowhere.invalid/v1: .*not known \(2 tries\)$"):
+    with pytest.raises(
+        FatalError, match=r"nowhere.invalid/v1: .*not known \(\d+ requests in 0 s, and not one worked\)$"
+    ):
         await endpoint.chat_completion(messages=MESSAGES)
     await endpoint.close()

@@ -223,7 +223,7 @@ async def test_a_sequence_never_has_more_tokens_than_it_may(serving: Callable[..
 
 async def test_a_server_that_fails_by_what_is_too_long_is_told_from_one_that_fails(serving: Callable[..., Any]) -> None:
     server, source = serving("chatml", "vllm_generate", extra_body={"min_tokens": 2})
-    source.endpoint._policy = RetryPolicy(tries=3, base=0.01)
+    source.endpoint._patience.policy = RetryPolicy(tries=3, base=0.01)
     server.script = lambda prompt: "Done.<|im_end|>"
     model = source.for_task()
     asked = [*ASKED]
