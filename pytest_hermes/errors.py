@@ -29,9 +29,9 @@ Where each is caught:
 - **Calls of a benchmark's code** run in `rollout/user_code.py`, each in a task of its own: what it raises (SystemExit,
   KeyboardInterrupt and CancelledError too) comes out as a `UserCodeError`. `rollout/watchdog.py` ends code that blocks
   the event loop.
-- **The boundary**, `rollout/boundary.py`, is the one place where an exception becomes the end of an attempt. The engine
-  runs every stage of an attempt inside it, and nothing but the engine's own cancellation passes. A door may hand it a
-  `Classify`, which knows more exceptions: pytest's skip, fail and exit.
+- **The boundary**, `rollout/boundary.py`, is where, and only where, an exception becomes the end of an attempt. The
+  engine runs every stage of an attempt inside it, and nothing but the engine's own cancellation passes. A door may hand
+  it a `Classify`, which knows more exceptions: pytest's skip, fail and exit.
 - **Tool calls**, `tools/dispatch.py`: what a tool raises is an answer for the model; a HermesError goes on to the
   boundary.
 """

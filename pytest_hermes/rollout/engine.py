@@ -50,7 +50,7 @@ _PATIENCE = 2.0
 
 
 class Engine:
-    """Runs attempts, at most `limit` at once; an attempt holds its place until its sandbox is closed.
+    """Runs attempts, at most `limit` at once; an attempt holds its slot until its sandbox is closed.
 
     `on_record` is called on the engine's thread with each record, without its conversation, once it is written.
     Without `results` they are written nowhere. `budget` is what all attempts together may spend. One that ends in an
@@ -120,7 +120,7 @@ class Engine:
         return handle
 
     async def run(self, plan: AttemptPlan, key: str) -> Rollout:
-        """Run one attempt on the engine's loop, when there is a place for it, and wait for it there.
+        """Run one attempt on the engine's loop, when a slot is free, and wait for it there.
 
         What cancels the caller cancels the attempt. Raises InfrastructureError once the whole run cannot go on.
         """
@@ -146,7 +146,7 @@ class Engine:
 
         self._background.submit(on_loop())
 
-    # One attempt, from its place in the queue to the end of its sandbox.
+    # One attempt, from the queue to the end of its sandbox.
 
     def _run(self, handle: Handle) -> Coroutine[Any, Any, None]:
         """Return what sees an attempt through. It leaves its record, or the run's reason for having none."""

@@ -104,7 +104,7 @@ class Seconds(_Values):
     queue: float = 0.0
     sandbox_start: float = 0.0
     model: float = 0.0
-    #: Lost to an endpoint's faults: requests that failed, waits before the next, and for a place in flight.
+    #: Lost to an endpoint's faults: requests that failed, waits before the next, and for a slot.
     backoff: float = 0.0
     tools: float = 0.0
     verifier: float = 0.0

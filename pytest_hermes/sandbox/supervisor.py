@@ -273,8 +273,8 @@ def launch(fds: list[int]) -> tuple[int | None, int]:
         ), 0
     except (OSError, ValueError) as error:
         # What is there may lack its interpreter.
-        places = [program] if "/" in program else [f"{folder or '.'}/{program}" for folder in path.split(":")]
-        found = program and any(map(os.path.exists, places))
+        paths = [program] if "/" in program else [f"{folder or '.'}/{program}" for folder in path.split(":")]
+        found = program and any(map(os.path.exists, paths))
         _complain(stderr, f"{program}: {_text(error) if found else 'command not found'}")
         return None, 126 if found else 127
 

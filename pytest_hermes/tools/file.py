@@ -60,7 +60,7 @@ class PatchArguments(ToolArguments):
     old_string: str = Field(
         min_length=1, description="The text to replace, exactly as in the file, with its indentation."
     )
-    new_string: str = Field(description="What to put in its place; empty to delete.")
+    new_string: str = Field(description="What to put there instead; empty to delete.")
     replace_all: bool = Field(default=False, description="Replace every occurrence instead of the only one.")
 
 

@@ -61,7 +61,7 @@ class SpecialTokenEscaping:
         self._nonce = nonce
 
     def guard(self, value: Any, *, all_added: bool) -> Any:
-        """Return a JSON value with a mark in the place of every special token's text.
+        """Return a JSON value with a mark instead of every special token's text.
 
         `all_added`: of every added token's, such as `<tool_call>` and `<think>`, which are special to a model.
         """
