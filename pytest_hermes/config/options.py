@@ -245,7 +245,7 @@ class Options:
     )
     sandbox: str | None = _option(
         _text, "NAME",
-        "where the agent's commands run: `local`, `docker` (a container for each attempt, on the engine that "
+        "where the agent's commands run: `local`, `docker` (a container for each attempt, on the Docker engine that "
         "`DOCKER_HOST` or the current Docker context names), or another sandbox that is installed",
         default="local", sets="env.terminal_backend",
     )

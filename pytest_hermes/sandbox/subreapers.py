@@ -1,4 +1,4 @@
-"""The engine's ends of the sockets to the processes that run a sandbox's commands; see supervisor.py."""
+"""The client's ends of the sockets to the processes that run a sandbox's commands; see supervisor.py."""
 
 from __future__ import annotations
 

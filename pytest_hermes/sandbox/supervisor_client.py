@@ -1,4 +1,4 @@
-"""The engine's end of the socket to a sandbox's supervisor."""
+"""The client's end of the socket to a sandbox's supervisor."""
 
 from __future__ import annotations
 
