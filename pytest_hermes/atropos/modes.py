@@ -15,8 +15,8 @@ from ..runs.run_id import RUNS_DIR, new_run_id
 from . import wandb_use
 from .ending import RunFailed
 from .evaluation import METRICS_FILE, run_evaluation, write_config
-from .standing import in_words
 from .steps import is_evaluating
+from .totals import in_words
 from .trajectory_file import TrajectoryFile, free_path
 
 if TYPE_CHECKING:
