@@ -172,7 +172,7 @@ class Engine:
                 if handle.future.done():
                     self._tell_problem(handle, fault.error)
                 elif isinstance(ending, RunEnded):
-                    self._halt(ending.kind, ending.message)
+                    self._abort(ending.kind, ending.message)
                 else:
                     self._publish(handle, handle.rollout(ending, self._run_id))
         finally:
@@ -217,7 +217,7 @@ class Engine:
     async def _settle(self, handle: Handle, ending: Ending | RunEnded) -> bool:
         """Write down how the attempt ended, and hold its sandbox if it is to be; return whether it starts afresh."""
         if isinstance(ending, RunEnded):
-            self._halt(ending.kind, ending.message)
+            self._abort(ending.kind, ending.message)
             return False
         assert handle.attempt is not None
         rollout = handle.attempt.rollout(ending, handle.captured)
@@ -275,7 +275,7 @@ class Engine:
             results.append(rollout.record)
         except OSError as error:
             # Whatever runs on would be paid for and lost.
-            self._halt("results", f"cannot write results to {results.path}: {error.strerror}")
+            self._abort("results", f"cannot write results to {results.path}: {error.strerror}")
         except Exception as error:  # what the agent left is nothing that JSON can hold, say
             rollout = handle.rollout(unrecordable(error), self._run_id)
             results.append(rollout.record)
@@ -293,7 +293,7 @@ class Engine:
         self.fatal, self.fatal_kind = self.budget.exhausted, "budget"
         self._stopping = True
 
-    def _halt(self, kind: FatalKind, message: str) -> None:
+    def _abort(self, kind: FatalKind, message: str) -> None:
         """Let nothing more start, and cancel what has no result yet; it leaves no record."""
         if self._stopping:
             return

@@ -28,7 +28,7 @@ from .benchmark_settings import benchmark_settings
 from .tasks import read_patterns, select
 
 #: What agents get in tests of the user's own, where no benchmark says.
-OWN_TOOLSETS = Setting("env.enabled_toolsets", ["terminal", "file"], Origin(Layer.BENCHMARK, "hermes_agent"))
+FIXTURE_TOOLSETS = Setting("env.enabled_toolsets", ["terminal", "file"], Origin(Layer.BENCHMARK, "hermes_agent"))
 
 #: The option that sets any field: unlike the others its name does not tell which.
 _ANY_FIELD = "--hermes-set"
@@ -55,8 +55,8 @@ class Configuration:
         benchmark.configure(config.env, self._limit)
         return config
 
-    def of_own_tests(self) -> Config:
-        return resolve([OWN_TOOLSETS, *self._settings])
+    def of_agent_fixture(self) -> Config:
+        return resolve([FIXTURE_TOOLSETS, *self._settings])
 
     @property
     def secrets(self) -> list[str]:

@@ -22,7 +22,7 @@ class RunFolder:
     run_id: str
     path: Path
     #: What must be the same for results to belong together, by its name for people; None: nobody can resume it.
-    facts: Mapping[str, JsonValue] | None = None
+    fingerprint: Mapping[str, JsonValue] | None = None
     #: Attempts of an earlier process of this run, which are only reported.
     finished: Mapping[AttemptKey, AttemptRecord] = field(default_factory=dict)
     #: Bytes of the results by then.
@@ -31,7 +31,7 @@ class RunFolder:
     _lock: RunLock = field(default_factory=RunLock)
 
     @classmethod
-    def resume(cls, options: Options, facts: Mapping[str, JsonValue], cwd: Path) -> RunFolder:
+    def resume(cls, options: Options, fingerprint: Mapping[str, JsonValue], cwd: Path) -> RunFolder:
         """Return the folder of the run that `options.resume` names, locked. Raises UsageError when it cannot go on."""
         assert options.resume is not None
         path = cwd / options.resume
@@ -44,16 +44,16 @@ class RunFolder:
             if (path / MANIFEST).exists():
                 lock.take(path)
             earlier = earlier_run(
-                path, facts, force=options.resume_force, retry_errors=options.retry_errors, name=options.resume
+                path, fingerprint, force=options.resume_force, retry_errors=options.retry_errors, name=options.resume
             )
         except BaseException:
             lock.release()
             raise
-        return cls(earlier.run_id, path, facts, earlier.finished, earlier.size, resumed=True, _lock=lock)
+        return cls(earlier.run_id, path, fingerprint, earlier.finished, earlier.size, resumed=True, _lock=lock)
 
     def begin(self) -> None:
         """Write down what the run is, for who resumes it. Raises UsageError when nothing can be written there."""
-        if self.facts is None:
+        if self.fingerprint is None:
             return
         try:
             if not self.resumed:
@@ -63,7 +63,7 @@ class RunFolder:
         except OSError as error:
             raise cannot_write(self.path, error) from error
         try:
-            Manifest(run_id=self.run_id, facts=dict(self.facts)).write(self.path)
+            Manifest(run_id=self.run_id, fingerprint=dict(self.fingerprint)).write(self.path)
         except OSError as error:
             raise cannot_write(self.path, error) from error
 

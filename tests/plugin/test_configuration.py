@@ -314,7 +314,9 @@ async def test_as_said(hermes_agent):
 
 
 @pytest.mark.parametrize("mode", [(), ("-n2",)])
-def test_own_tests_have_their_defaults_from_it(bench: Bench, model_server: ModelServer, mode: tuple[str, ...]) -> None:
+def test_tests_with_an_agent_have_their_defaults_from_it(
+    bench: Bench, model_server: ModelServer, mode: tuple[str, ...]
+) -> None:
     bench.file(
         "pytest.ini",
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
