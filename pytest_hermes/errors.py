@@ -29,9 +29,9 @@ Where each is caught:
 - **Calls of a benchmark's code** run in `rollout/user_code.py`, each in a task of its own: what it raises (SystemExit,
   KeyboardInterrupt and CancelledError too) comes out as a `UserCodeError`. `rollout/watchdog.py` ends code that blocks
   the event loop.
-- **The boundary**, `rollout/boundary.py`, is the one place where an exception becomes the end of an attempt. The engine
-  runs every stage of an attempt inside it, and nothing but the engine's own cancellation passes. A door may hand it a
-  `Classify`, which knows more exceptions: pytest's skip, fail and exit.
+- **The boundary**, `rollout/boundary.py`, is where, and only where, an exception becomes the end of an attempt. The
+  engine runs every stage of an attempt inside it, and nothing but the engine's own cancellation passes. A door may hand
+  it a `Classify`, which knows more exceptions: pytest's skip, fail and exit.
 - **Tool calls**, `tools/dispatch.py`: what a tool raises is an answer for the model; a HermesError goes on to the
   boundary.
 """
@@ -70,7 +70,7 @@ STOP_REASONS: Final[dict[str, str]] = {
 #: What an error's `kind` says has failed.
 ERROR_KINDS: Final[dict[str, str]] = {
     "endpoint": "the model's endpoint, after all retries",
-    "sandbox": "the sandbox: its engine, its start, or a command that could not be run",
+    "sandbox": "the sandbox: its Docker engine, its start, or a command that could not be run",
     "image": "the sandbox's image: it can be neither found nor pulled nor built",
     "setup": "the benchmark's code before the agent starts: `sandbox`, `prepare`, `format_prompt`",
     "tool": "one of your own tools: it blocked the event loop for longer than the agent's time, or cancelled itself",
@@ -100,7 +100,7 @@ class UsageError(HermesError):
 
 
 class InfrastructureError(HermesError):
-    """Something other than the agent failed: an engine, an image, the network, an endpoint, a verifier.
+    """Something other than the agent failed: a sandbox, an image, the network, an endpoint, a verifier.
 
     An attempt that ends with it is an `error`: it never counts as a failure of the model.
     `kind` is one of `ERROR_KINDS`.
@@ -112,7 +112,7 @@ class InfrastructureError(HermesError):
 
 
 class SandboxBroken(InfrastructureError):
-    """A sandbox does not work any more because of what ran in it; its engine is well.
+    """A sandbox does not work any more because of what ran in it; its backend still works.
 
     It ends the agent, not the attempt: what the agent did to its own sandbox is its own.
     """

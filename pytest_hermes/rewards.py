@@ -27,12 +27,12 @@ Messages = list[dict[str, Any]]
 
 def final_response(result: AgentResult) -> str:
     """Return the text of the last message in which the assistant said something; empty when it never did."""
-    said = (
+    texts = (
         message["content"]
         for message in reversed(result.messages)
         if message.get("role") == "assistant" and message.get("content")
     )
-    return str(next(said, ""))
+    return str(next(texts, ""))
 
 
 def tools_used(result: AgentResult) -> list[str]:
@@ -197,9 +197,9 @@ def _why_not(judge: Judge, error: Exception) -> str:
         return f"the judge's second answer cannot be used either: {error}"
     if isinstance(error, _Late) or (isinstance(error, HermesError) and isinstance(judge, RunJudge)):
         return str(error)
-    said = str(error).strip().partition("\n")[0]
+    reason = str(error).strip().partition("\n")[0]
     name = "" if isinstance(error, HermesError) else type(error).__name__
-    return f"the judge did not answer: {': '.join(filter(None, [name, said]))}"
+    return f"the judge did not answer: {': '.join(filter(None, [name, reason]))}"
 
 
 async def _score(ask: Callable[[Messages], Awaitable[Any]], messages: Messages) -> tuple[float, str]:
@@ -208,8 +208,8 @@ async def _score(ask: Callable[[Messages], Awaitable[Any]], messages: Messages) 
     except _Unusable as unusable:
         if unusable.text.strip():  # endpoints refuse messages without a text
             # At temperature 0, the same question would mostly have the same answer.
-            said = {"role": "assistant", "content": unusable.text}
-            messages = [*messages, said, {"role": "user", "content": _AGAIN.format(problem=unusable)}]
+            earlier = {"role": "assistant", "content": unusable.text}
+            messages = [*messages, earlier, {"role": "user", "content": _AGAIN.format(problem=unusable)}]
     return _read_judgement(await ask(messages))
 
 

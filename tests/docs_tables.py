@@ -75,7 +75,7 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "stop reasons": lambda: words("stop reason", "meaning", STOP_REASONS.items()),
     "error kinds": lambda: words("kind", "what failed", ERROR_KINDS.items()),
 }
-_PLACE = re.compile(r"(<!-- table ([\w, ]+):[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- table ([\w, ]+):[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def linked(text: str, link: str | None) -> str:
@@ -95,14 +95,14 @@ def table(name: str) -> str:
 
 def rewritten(text: str) -> str:
     """Return a document with the tables that the definitions give."""
-    return _PLACE.sub(lambda place: f"{place[1]}{table(place[2])}{place[3]}", text)
+    return _TABLE.sub(lambda found: f"{found[1]}{table(found[2])}{found[3]}", text)
 
 
-def places() -> dict[str, Path]:
+def documents() -> dict[str, Path]:
     """Return the documents that hold tables, by the tables' names."""
-    return {place[2]: path for path in sorted(DOCS.glob("*.md")) for place in _PLACE.finditer(path.read_text("utf-8"))}
+    return {found[2]: path for path in sorted(DOCS.glob("*.md")) for found in _TABLE.finditer(path.read_text("utf-8"))}
 
 
 if __name__ == "__main__":
-    for document in sorted(set(places().values())):
+    for document in sorted(set(documents().values())):
         document.write_text(rewritten(document.read_text("utf-8")), "utf-8")

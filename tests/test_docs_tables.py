@@ -11,17 +11,17 @@ from pytest_hermes import errors
 from pytest_hermes.config.fields import SECTIONS, EnvConfig, OpenAIConfig
 from pytest_hermes.config.options import OPTIONS, Option
 from tests import docs_tables
-from tests.docs_tables import DOCS, TABLES, places, rewritten
+from tests.docs_tables import DOCS, TABLES, documents, rewritten
 
 
 def stale() -> set[str]:
     """Return the names of the tables that differ from their definitions."""
-    texts = {path: path.read_text("utf-8") for path in places().values()}
-    return {name for name, path in places().items() if docs_tables.table(name) not in texts[path]}
+    texts = {path: path.read_text("utf-8") for path in documents().values()}
+    return {name for name, path in documents().items() if docs_tables.table(name) not in texts[path]}
 
 
 def test_they_are_written_as_defined() -> None:
-    assert set(places()) == set(TABLES)
+    assert set(documents()) == set(TABLES)
     assert not stale(), "write them with: python -m tests.docs_tables"
     for path in DOCS.glob("*.md"):
         assert rewritten(path.read_text("utf-8")) == path.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""The words for how attempts end stand in one place."""
+"""The words for how attempts end are in one module."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Material(ABC):
 
 @dataclass(frozen=True)
 class Malformed(Material):
-    """In the place of what cannot be read: whoever needs it gets to know why."""
+    """Stands for material that cannot be read: its users learn why."""
 
     problem: str
 

@@ -1,4 +1,4 @@
-"""Reading JSON objects out of the middle of a text, from many starting places, in linear time.
+"""Reading JSON objects out of the middle of a text, from many starting positions, in linear time.
 
 `json.JSONDecoder.raw_decode` alone does not do: it recurses once a level, so a text of two thousand nested
 `{"name": ` raises RecursionError, and tried at each of them it reads the text two thousand times. Here
@@ -93,7 +93,7 @@ def _shallow(value: Any) -> bool:
 
 
 class JsonText:
-    """One text whose JSON objects are read from places the caller names."""
+    """One text whose JSON objects are read from positions that the caller names."""
 
     def __init__(self, text: str, *, repair: bool = False) -> None:
         self._text = text

@@ -84,7 +84,7 @@ class _Adapted(EnvBenchmark):
         assert self.limit is not None
         seen: set[str] = set()
         repeats = 0
-        # Whether it begins again or draws at random, the same may come several times.
+        # Whether it begins again or samples at random, the same may come several times.
         while len(self._items) < self.limit and repeats < _REPEATS + len(seen):
             item = await self._env.get_next_item()
             if item is None:

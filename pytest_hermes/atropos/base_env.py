@@ -29,9 +29,9 @@ from .rollouts import RolloutRunner
 from .scored_group import join
 from .scored_rollout import group_in
 from .server import HermesServer
-from .standing import in_metrics
 from .steps import do_what_is_due, end_if_idle
 from .tokenizer import EnvTokenizer, no_tokenizer_yet
+from .totals import in_metrics
 from .trainer import TrainerLink
 from .trajectory_file import TrajectoryFile
 

@@ -102,7 +102,7 @@ def one_server(config: Config) -> ServerConfig:
 
 
 def _key(config: Config) -> str | None:
-    """Return the configured key, unless a stronger place chose the base URL: it would go to somebody it is not for."""
+    """Return the configured key, unless a stronger source chose the base URL: the key is not for that server."""
     key, url = config.origin("openai.api_key"), config.origin("openai.base_url")
     if config.openai.api_key is None or url.layer > key.layer:
         return None

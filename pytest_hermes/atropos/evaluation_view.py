@@ -14,7 +14,7 @@ from typing import Any
 
 from ..core.awaiting import awaited
 
-#: What can be appended to in place, and is therefore copied.
+#: What can be appended to, and is therefore copied.
 _CONTAINERS = (list, dict, set, deque, Counter)
 #: What is the same when it is equal; of other things nobody knows what equality is.
 _VALUES = (*_CONTAINERS, int, float, str, bytes)

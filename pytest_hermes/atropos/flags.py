@@ -14,5 +14,5 @@ _OPTION = re.compile(r"--hermes-[a-z-]*[a-z]")
 
 
 def with_flags(text: str) -> str:
-    """Return a message with the flags of `hermes-env` in the place of pytest's options."""
+    """Return a message with the flags of `hermes-env` instead of pytest's options."""
     return _OPTION.sub(lambda option: _FLAGS.get(option[0], option[0]), text)

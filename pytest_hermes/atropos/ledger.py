@@ -47,7 +47,7 @@ class GroupLedger:
     def __init__(self, task_of: Callable[[Any], str], stop: Callable[[HermesError], None]) -> None:
         #: The notes of what was sent, where a file for them was named.
         self.notes: LedgerFile | None = None
-        #: Rows that took the place of rollouts that failed.
+        #: Rows that were sent instead of rollouts that failed.
         self.rows_padded = 0
         self._task_of = task_of
         self._stop = stop

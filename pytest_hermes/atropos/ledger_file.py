@@ -1,6 +1,6 @@
 """Which groups were sent to a trainer, on disk, so that none is sent twice by a run that goes on after a crash.
 
-A group is the n-th time that a task was drawn. It is noted before it is sent, and what is noted is never sent: one that
+A group is the n-th sample of a task. It is noted before it is sent, and what is noted is never sent: one that
 was on its way when the process was killed is given up, since the run-api takes a group twice and cannot be asked which
 ones it has. It keeps the environment of a process that was killed as well, so how it knew that is noted too.
 """
@@ -29,7 +29,7 @@ State = Literal["sending", "taken", "dropped"]
 
 @dataclass(frozen=True)
 class Sample:
-    """One group of a task: `number` counts from 0 how often the task was drawn."""
+    """One group of a task: `number` counts from 0 how often the task was sampled."""
 
     task: str
     number: int
@@ -67,7 +67,7 @@ class LedgerFile:
         """Open or make the file. Raises UsageError for one that is no such file, in use, or cannot be written."""
         self.path = path
         self._noted: dict[tuple[str, int], State] = {}
-        self._drawn: Counter[str] = Counter()
+        self._sampled: Counter[str] = Counter()
         self._registration: Registration | None = None
         self._file = -1
         try:
@@ -124,8 +124,8 @@ class LedgerFile:
 
     def sample(self, task: str) -> Sample | None:
         """Return the next sample of a task; None when its group was noted before this process began."""
-        number = self._drawn[task]
-        self._drawn[task] += 1
+        number = self._sampled[task]
+        self._sampled[task] += 1
         name = hashlib.sha256(f"{self._run}\0{task}\0{number}".encode()).hexdigest()
         sample = Sample(task, number, name[:12])
         return None if sample in self else sample

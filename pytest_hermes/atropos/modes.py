@@ -15,8 +15,8 @@ from ..runs.run_id import RUNS_DIR, new_run_id
 from . import wandb_use
 from .ending import RunFailed
 from .evaluation import METRICS_FILE, run_evaluation, write_config
-from .standing import in_words
 from .steps import is_evaluating
+from .totals import in_words
 from .trajectory_file import TrajectoryFile, free_path
 
 if TYPE_CHECKING:
@@ -151,16 +151,16 @@ class _Processing:
         self.why_nothing = "get_next_item() returned no item"
 
     async def run(self) -> None:
-        places = asyncio.Semaphore(self._env.runner.groups_at_once)
+        slots = asyncio.Semaphore(self._env.runner.groups_at_once)
         try:
             async with asyncio.TaskGroup() as groups:
                 for started in range(self._wanted):
-                    await places.acquire()
+                    await slots.acquire()
                     item = await self._env.get_next_item()
                     if item is None:
                         self._wanted = started
                         break
-                    groups.create_task(self._group(item)).add_done_callback(lambda task: places.release())
+                    groups.create_task(self._group(item)).add_done_callback(lambda task: slots.release())
         except BaseExceptionGroup as failures:
             # One failure ends the others, and is what a user should read.
             raise failures.exceptions[0] from None

@@ -63,7 +63,7 @@ def join(
 def padding(items: Sequence[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:
     """Return rows that stand for no rollout, to fill a group up.
 
-    The run-api takes no None in the place of a row, and keeps back a group of another size. So they have tokens, those
+    The run-api takes no None instead of a row, and keeps back a group of another size. So they have tokens, those
     of the shortest rollout, but no messages; the mean of the scores, so that what the others are measured against
     stays as it is; and Atropos's word for a row that is not trained on. One without anything unmasked would do as
     well, but trainers divide by the number of unmasked tokens.

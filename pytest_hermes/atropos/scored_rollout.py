@@ -1,4 +1,4 @@
-"""A rollout as training data, and its place in what goes through Atropos's own hands, which are dicts."""
+"""A rollout as training data, and how it is kept in Atropos's own dicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who answers an environment: the project's own models in the place of Atropos's servers.
+"""Who answers an environment: the project's own models instead of Atropos's servers.
 
 Atropos's OpenAI server retries every error nine times, a refused key as well, and tells it as a nested RetryError; the
 project's endpoint knows which ones pass, and says what went wrong.
@@ -55,18 +55,18 @@ class HermesServer(APIServer):  # type: ignore[misc,unused-ignore]
         return self._source
 
     async def chat_completion(self, **parameters: Any) -> Any:
-        """Return the answer to `messages`. `split="eval"` uses the places in flight that are for evaluations.
+        """Return the answer to `messages`. `split="eval"` uses the slots for evaluations.
 
         Raises FatalError, which ends a run, when nobody ever answered; else what `Model.chat_completion` raises.
         """
         parameters.pop("model", None)
         evaluation = parameters.pop("split", "train") != "train"
-        places = self.eval_sem if evaluation else self.sem
+        slots = self.eval_sem if evaluation else self.sem
         parameters = self._inject_reasoning_kwargs(parameters)
-        # A place in flight is the server's to give.
-        if places.locked() and isinstance(self.source, Endpoint | TokenSource):
+        # The server gives the slots.
+        if slots.locked() and isinstance(self.source, Endpoint | TokenSource):
             request_waits(asyncio.get_running_loop().time())
-        async with places:
+        async with slots:
             started = time.time()
             answer = await self._ask(parameters)
             timings = self.eval_request_timings if evaluation else self.request_timings

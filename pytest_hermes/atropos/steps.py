@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .ending import RunFailed
 from .evaluation import run_evaluation
 from .evaluation_view import EvaluationView
-from .standing import in_words
+from .totals import in_words
 
 if TYPE_CHECKING:
     from .base_env import HermesAgentBaseEnv

@@ -1,1 +1,1 @@
-"""What a run is configured by: typed fields, the places their values come from, and which of these wins."""
+"""What a run is configured by: typed fields, the sources of their values, and which of these wins."""

@@ -245,7 +245,7 @@ class Options:
     )
     sandbox: str | None = _option(
         _text, "NAME",
-        "where the agent's commands run: `local`, `docker` (a container for each attempt, on the engine that "
+        "where the agent's commands run: `local`, `docker` (a container for each attempt, on the Docker engine that "
         "`DOCKER_HOST` or the current Docker context names), or another sandbox that is installed",
         default="local", sets="env.terminal_backend",
     )
@@ -331,7 +331,7 @@ class Options:
         "YAML file with the sections `env` and `openai`, the same as for Hermes environments; other options override "
         "it",
     )
-    #: As (place, `section.field=VALUE`), the strongest last. Each place adds to what weaker ones say.
+    #: As (source, `section.field=VALUE`), the strongest last. Each source adds to what weaker ones say.
     set: tuple[tuple[str, str], ...] = _option(
         _text, "FIELD=VALUE",
         "set one field of the configuration, such as `env.max_agent_turns=10`; the value is YAML; may be repeated (in "

@@ -136,10 +136,10 @@ class _Document:
 
     def _fail(self, mark: Any, message: str) -> NoReturn:
         line = mark if isinstance(mark, int) else getattr(mark, "line", None)
-        place = str(self._origin)
+        where = str(self._origin)
         if line is not None and self._origin.layer in (Layer.FILE, Layer.BENCHMARK):
-            place += f":{line + 1}"
-        raise UsageError(f"{place}: {message}") from None
+            where += f":{line + 1}"
+        raise UsageError(f"{where}: {message}") from None
 
 
 def _check_nodes(root: Any, fail: Any) -> None:

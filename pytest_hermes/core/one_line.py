@@ -7,7 +7,7 @@ import reprlib
 #: Characters of a value that a message shows.
 LONGEST = 80
 
-#: Characters of an error's text, and of its first line, that are kept: a record is no place for megabytes.
+#: Characters of an error's text, and of its first line, that are kept: a record must not hold megabytes.
 _TEXT = 20_000
 _LINE = 500
 

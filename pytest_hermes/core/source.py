@@ -1,4 +1,4 @@
-"""Places in source code, as messages name them: `logs.py:12`."""
+"""Locations in source code, as messages name them: `logs.py:12`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def user_line(error: BaseException) -> str:
     is shorter.
     """
     if isinstance(error, SyntaxError) and error.lineno is not None and os.path.isfile(error.filename or ""):
-        return _place(str(error.filename), error.lineno)
+        return _location(str(error.filename), error.lineno)
     lines = list(_lines(error))
     own = [line for owner, line in lines if owner == "user"]
     installed = [line for owner, line in lines if owner == "installed"]
@@ -53,7 +53,7 @@ def defined_at(thing: object) -> str:
     thing = inspect.unwrap(thing) if callable(thing) else thing
     code = getattr(getattr(thing, "__func__", thing), "__code__", None)
     if code is not None:
-        return _place(code.co_filename, code.co_firstlineno)
+        return _location(code.co_filename, code.co_firstlineno)
     if not inspect.isclass(thing):
         return ""
     try:
@@ -61,7 +61,7 @@ def defined_at(thing: object) -> str:
     except (TypeError, OSError):
         return ""
     try:
-        return _place(file, inspect.getsourcelines(thing)[1])
+        return _location(file, inspect.getsourcelines(thing)[1])
     except (OSError, SyntaxError, IndexError):
         return shown_path(file)
 
@@ -77,9 +77,9 @@ def shown_path(path: str | os.PathLike[str]) -> str:
 
 
 def _lines(error: BaseException) -> Iterator[tuple[_Owner, str]]:
-    """Yield whose code each line of the traceback is, and its place."""
+    """Yield whose code each line of the traceback is, and its location."""
     for frame, line in traceback.walk_tb(error.__traceback__):
-        yield _owner(frame), _place(frame.f_code.co_filename, line)
+        yield _owner(frame), _location(frame.f_code.co_filename, line)
 
 
 def _owner(frame: FrameType) -> _Owner:
@@ -94,5 +94,5 @@ def _owner(frame: FrameType) -> _Owner:
     return "user"
 
 
-def _place(file: str, line: int) -> str:
+def _location(file: str, line: int) -> str:
     return f"{shown_path(file)}:{line}"

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from ..cache import cache_folder
+from ..config.cache import cache_folder
 from ..sandbox import tar_reader
 from ..sandbox.safe_tar import extract_tree
 from ..sandbox.tar_reader import Member, TarError, TarReader

@@ -1,4 +1,4 @@
-"""A chat completion put together from the stream of server-sent events that some servers send in its place.
+"""A chat completion put together from the stream of server-sent events that some servers send instead.
 
 The format of the events is that of the HTML standard (html.spec.whatwg.org/multipage/server-sent-events.html), the
 chunks in them are OpenAI's (platform.openai.com/docs/api-reference/chat-streaming).
@@ -139,13 +139,13 @@ def _sum_of_lists(before: list[Any], values: list[Any]) -> list[Any]:
     merged = list(before)
     for value in values:
         index = _index(value) if isinstance(value, dict) else None
-        place = None
+        position = None
         if index is not None:
-            place = next((i for i, one in enumerate(merged) if isinstance(one, dict) and _index(one) == index), None)
-        if place is None:
+            position = next((i for i, one in enumerate(merged) if isinstance(one, dict) and _index(one) == index), None)
+        if position is None:
             merged.append(value)
         else:
-            merged[place] = _sum("", merged[place], value)
+            merged[position] = _sum("", merged[position], value)
     return merged
 
 

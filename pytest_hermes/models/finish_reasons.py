@@ -12,7 +12,7 @@ Meaning = Literal["fault", "malformed", "filtered", "refused", "length", "contex
 _MEANINGS: Final[dict[Meaning, dict[str, str]]] = {
     "fault": {
         "error": "OpenRouter, LiteLLM, new-api: the upstream failed after the answer had begun",
-        "abort": "vLLM, SGLang: the engine gave the request up",
+        "abort": "vLLM, SGLang: the server gave the request up",
         "network_error": "Z.ai",
         "insufficient_system_resource": "DeepSeek",
     },

@@ -13,7 +13,7 @@ from typing import Any
 
 from .error_body import ErrorBody
 
-#: Parameters of a request that may go, and what is sent in their place, if anything is.
+#: Parameters of a request that may be left out, and what is sent instead, if anything.
 _PARAMETERS = {
     "max_tokens": "max_completion_tokens",
     "temperature": None,
@@ -86,7 +86,7 @@ class ProviderRules:
         """Yield each rule as a user reads it."""
         for name in sorted(self.without):
             other = _PARAMETERS[name]
-            yield f"sends {other} in place of {name}" if other else f"sends no {name}"
+            yield f"sends {other} instead of {name}" if other else f"sends no {name}"
         for name in sorted(self.without_in_messages):
             yield f"does not send {name} of earlier messages back"
         if self.streaming:

@@ -55,7 +55,7 @@ class AgentSession:
         self.benchmark = Tests()
         self.loop = BackgroundLoop(name="hermes-own-tests")
         self.configuration = Configuration(self.options, Path(config.invocation_params.dir))
-        self.config: Config = self.configuration.of_own_tests()
+        self.config: Config = self.configuration.of_agent_fixture()
         run_id = agent_run_id(config)
         shared = budget_folder(config)
         plan = RunPlan(
@@ -139,7 +139,7 @@ def register_config_header(config: pytest.Config, options: Options) -> None:
     """Say what configures a session without benchmarks. Raises pytest.UsageError when it does not fit."""
     try:
         configuration = Configuration(options, Path(config.invocation_params.dir))
-        notes = configuration.header([(configuration.of_own_tests(), None)])
+        notes = configuration.header([(configuration.of_agent_fixture(), None)])
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(_ConfigHeader(notes), "hermes-config-header")

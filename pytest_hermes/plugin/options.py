@@ -48,9 +48,9 @@ def check_flags(args: Sequence[str]) -> None:
 
 
 def read_option(config: pytest.Config, option: Option) -> tuple[Any, str]:
-    """Return the value of an option and where it came from, "" when it is nowhere or, as `set`, may be in many places.
+    """Return the value of an option and its source, "" when nothing sets it or, as for `set`, several sources may.
 
-    Raises pytest.UsageError that names the place when the value does not fit.
+    Raises pytest.UsageError that names the source when the value does not fit.
     """
     given = config.getoption(option.dest, None)
     if option.times:
@@ -62,9 +62,9 @@ def read_option(config: pytest.Config, option: Option) -> tuple[Any, str]:
         return bool(given), ""
     variable, ini = os.environ.get(option.variable, ""), str(config.getini(option.dest) or "")
     if option.name == "set":
-        places = ((f"ini key {option.dest}", ini.splitlines()), (option.variable, variable.splitlines()))
-        assigned = (*places, (option.flag, given or ()))
-        return tuple((place, text) for place, texts in assigned for text in texts if text.strip()), ""
+        by_lines = ((f"ini key {option.dest}", ini.splitlines()), (option.variable, variable.splitlines()))
+        assigned = (*by_lines, (option.flag, given or ()))
+        return tuple((source, text) for source, texts in assigned for text in texts if text.strip()), ""
     if given is not None:
         text, origin = (",".join(given) if option.repeatable else given), option.flag
     elif variable:

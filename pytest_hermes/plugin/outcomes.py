@@ -107,8 +107,8 @@ def how_it_ended(record: AttemptRecord) -> str:
 
 def _last_words(record: AttemptRecord) -> str:
     for message in reversed(record.messages):
-        said = [message.get("content"), message.get("refusal")] if message.get("role") == "assistant" else []
-        words = next((text.strip() for text in said if isinstance(text, str) and text.strip()), "")
+        texts = [message.get("content"), message.get("refusal")] if message.get("role") == "assistant" else []
+        words = next((text.strip() for text in texts if isinstance(text, str) and text.strip()), "")
         if words:
             return words if len(words) <= _LAST_WORDS else words[:_LAST_WORDS] + " …"
     return ""

@@ -20,7 +20,7 @@ from ..runs.catalog import load_benchmark
 from ..runs.configuration import Configuration
 from .options import read_option, read_options
 
-OWN_TESTS = "tests with hermes_agent"
+AGENT_FIXTURE = "tests with hermes_agent"
 
 _Row = tuple[str, str, str]
 
@@ -38,7 +38,10 @@ def show_config(config: pytest.Config) -> None:
                 why_not_obeyed(benchmark.name, benchmark.config_fields),
             )
         if not configs:
-            configs[OWN_TESTS] = configuration.of_own_tests(), dict.fromkeys(BENCHMARK_KEYS, "no benchmark runs")
+            configs[AGENT_FIXTURE] = (
+                configuration.of_agent_fixture(),
+                dict.fromkeys(BENCHMARK_KEYS, "no benchmark runs"),
+            )
         redactor = Redactor.from_environment(os.environ, configuration.secrets)
         tables = {name: _rows(resolved, unused, redactor) for name, (resolved, unused) in configs.items()}
     except UsageError as error:

@@ -92,7 +92,7 @@ class Answer:
 
     @property
     def refusal(self) -> str:
-        """What the model says in place of an answer that it does not want to give."""
+        """What the model says instead of an answer that it does not want to give."""
         refusal = self.message.get("refusal")
         return refusal if isinstance(refusal, str) else ""
 
@@ -158,7 +158,7 @@ def _read_calls(message: Mapping[str, Any], taken: Collection[str]) -> list[Call
 
 
 def _unique(call_id: Any, ids: Collection[str]) -> str:
-    """Return the id of a call, or one in its place: some servers leave it out, or give the same one again."""
+    """Return the id of a call, or a new one: some servers leave it out, or give the same one again."""
     if isinstance(call_id, str) and call_id and call_id not in ids:
         return call_id
     # Mistral takes ids of nine letters and digits only.

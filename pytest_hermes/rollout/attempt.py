@@ -258,16 +258,16 @@ class Attempt:
         # bool is a number, and so are numpy's scalars by __float__; None, text and NaN are mistakes to be told.
         value = number(reward)
         if value is None or not math.isfinite(value):
-            said = f"compute_reward returned {shown(reward)}; it must return a finite number"
-            raise BenchmarkFault(said, kind="verifier")
+            problem = f"compute_reward returned {shown(reward)}; it must return a finite number"
+            raise BenchmarkFault(problem, kind="verifier")
         declared = self._parts()[0].reward_range
         low, high = declared or REWARD_RANGE
         if not low <= value <= high:
-            said = f"compute_reward returned {value:g}, which is not from {low:g} to {high:g}"
+            problem = f"compute_reward returned {value:g}, which is not from {low:g} to {high:g}"
             if declared is not None or self._on_undeclared_reward is None:
                 hint = "" if declared is not None else "; declare another range with Benchmark.reward_range"
-                raise BenchmarkFault(said + hint, kind="verifier")
-            self._on_undeclared_reward(said)
+                raise BenchmarkFault(problem + hint, kind="verifier")
+            self._on_undeclared_reward(problem)
         return value
 
     def _record(self, ending: Ending) -> AttemptRecord:

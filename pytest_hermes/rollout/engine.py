@@ -50,7 +50,7 @@ _PATIENCE = 2.0
 
 
 class Engine:
-    """Runs attempts, at most `limit` at once; an attempt holds its place until its sandbox is closed.
+    """Runs attempts, at most `limit` at once; an attempt holds its slot until its sandbox is closed.
 
     `on_record` is called on the engine's thread with each record, without its conversation, once it is written.
     Without `results` they are written nowhere. `budget` is what all attempts together may spend. One that ends in an
@@ -120,7 +120,7 @@ class Engine:
         return handle
 
     async def run(self, plan: AttemptPlan, key: str) -> Rollout:
-        """Run one attempt on the engine's loop, when there is a place for it, and wait for it there.
+        """Run one attempt on the engine's loop, when a slot is free, and wait for it there.
 
         What cancels the caller cancels the attempt. Raises InfrastructureError once the whole run cannot go on.
         """
@@ -146,7 +146,7 @@ class Engine:
 
         self._background.submit(on_loop())
 
-    # One attempt, from its place in the queue to the end of its sandbox.
+    # One attempt, from the queue to the end of its sandbox.
 
     def _run(self, handle: Handle) -> Coroutine[Any, Any, None]:
         """Return what sees an attempt through. It leaves its record, or the run's reason for having none."""
@@ -172,7 +172,7 @@ class Engine:
                 if handle.future.done():
                     self._tell_problem(handle, fault.error)
                 elif isinstance(ending, RunEnded):
-                    self._halt(ending.kind, ending.message)
+                    self._abort(ending.kind, ending.message)
                 else:
                     self._publish(handle, handle.rollout(ending, self._run_id))
         finally:
@@ -217,7 +217,7 @@ class Engine:
     async def _settle(self, handle: Handle, ending: Ending | RunEnded) -> bool:
         """Write down how the attempt ended, and hold its sandbox if it is to be; return whether it starts afresh."""
         if isinstance(ending, RunEnded):
-            self._halt(ending.kind, ending.message)
+            self._abort(ending.kind, ending.message)
             return False
         assert handle.attempt is not None
         rollout = handle.attempt.rollout(ending, handle.captured)
@@ -275,7 +275,7 @@ class Engine:
             results.append(rollout.record)
         except OSError as error:
             # Whatever runs on would be paid for and lost.
-            self._halt("results", f"cannot write results to {results.path}: {error.strerror}")
+            self._abort("results", f"cannot write results to {results.path}: {error.strerror}")
         except Exception as error:  # what the agent left is nothing that JSON can hold, say
             rollout = handle.rollout(unrecordable(error), self._run_id)
             results.append(rollout.record)
@@ -293,7 +293,7 @@ class Engine:
         self.fatal, self.fatal_kind = self.budget.exhausted, "budget"
         self._stopping = True
 
-    def _halt(self, kind: FatalKind, message: str) -> None:
+    def _abort(self, kind: FatalKind, message: str) -> None:
         """Let nothing more start, and cancel what has no result yet; it leaves no record."""
         if self._stopping:
             return

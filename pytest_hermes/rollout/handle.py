@@ -1,4 +1,4 @@
-"""One submitted attempt, from its place in the queue to the end of its sandbox."""
+"""One submitted attempt, from the queue to the end of its sandbox."""
 
 from __future__ import annotations
 

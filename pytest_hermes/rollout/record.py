@@ -119,7 +119,7 @@ class Seconds(_Values):
     queue: Time = 0.0
     sandbox_start: Time = 0.0
     model: Time = 0.0
-    #: Lost to an endpoint's faults: requests that failed, waits before the next, and for a place in flight.
+    #: Lost to an endpoint's faults: requests that failed, waits before the next, and for a slot.
     backoff: Time = 0.0
     tools: Time = 0.0
     verifier: Time = 0.0

@@ -14,7 +14,7 @@ from ..models.tokens.chat_template import for_template, render
 from ..models.tokens.trace import IGNORED
 
 #: How a sequence of tokens came about: `retokenised` from the rendered conversation, or `placeholder` for none.
-Origin = Literal["retokenised", "placeholder"]
+Source = Literal["retokenised", "placeholder"]
 
 
 class Tokenizer(Protocol):
@@ -33,7 +33,7 @@ class ConversationTokens:
 
     tokens: list[int]
     masks: list[int]
-    source: Origin
+    source: Source
     #: Answers of the assistant that could not be found in the rendered text, and are not trained on.
     lost_answers: int = 0
 

@@ -23,7 +23,7 @@ def sandbox_choice(env: EnvConfig) -> SandboxChoice:
 
 
 def attempt_session(env: EnvConfig, key: str, spec: Callable[[], Awaitable[SandboxSpec]]) -> SandboxSession:
-    """Return the place of the attempt `key`; what its sandboxes are made from is asked for when one is needed."""
+    """Return the sandbox session of the attempt `key`. `spec` is called when a sandbox is needed."""
     sandboxes, names = sandbox_choice(env), _distinct(key)
 
     async def make() -> Sandbox:

@@ -147,11 +147,11 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 def _late(name: str, kind: str, seconds: float | None, guard: Guard | None) -> InfrastructureError:
     # Without a limit of its own it was interrupted: it blocked for too long, or the run ends.
-    said = f"{name} did not finish" + ("" if seconds is None else f" within {seconds:g} s")
+    problem = f"{name} did not finish" + ("" if seconds is None else f" within {seconds:g} s")
     if guard is None or guard.lost <= NAMED_AFTER:
-        return InfrastructureError(said, kind=kind)
+        return InfrastructureError(problem, kind=kind)
     return BenchmarkFault(
-        f"{said}; it blocked the event loop, and all rollouts with it, for {guard.lost:.1f} s: "
+        f"{problem}; it blocked the event loop, and all rollouts with it, for {guard.lost:.1f} s: "
         "move the blocking code into `await asyncio.to_thread(…)`",
         kind=kind,
     )

@@ -135,7 +135,7 @@ class Watchdog:
         self._clock: LoopClock | None = None
 
     def start(self, selector: BusySelector | None = None) -> None:
-        """Watch the running loop; its selector tells of code that blocks it outside of all guarded steps."""
+        """Watch the running loop; its selector tells of code that blocks it outside of all watched steps."""
         self._thread_id = threading.get_ident()
         self._clock = LoopClock(asyncio.get_running_loop())
         self._selector = selector
@@ -200,10 +200,10 @@ class Watchdog:
             self._on_lost()
 
     def _end_round(self, seconds: float) -> None:
-        """Take out of the clock what blocked the loop in a round of callbacks beside guarded steps."""
-        unguarded, self._of_round = seconds - self._of_round, 0.0
-        if unguarded > _NOTICEABLE_ROUND and self._clock is not None:
-            self._clock.lost += unguarded
+        """Take out of the clock what blocked the loop in a round of callbacks beside watched steps."""
+        unwatched, self._of_round = seconds - self._of_round, 0.0
+        if unwatched > _NOTICEABLE_ROUND and self._clock is not None:
+            self._clock.lost += unwatched
             self._on_lost()
 
     @property
@@ -215,7 +215,7 @@ class Watchdog:
         return _UNKNOWN if self._busy_since() is not None else None
 
     def _busy_since(self) -> float | None:
-        """When the round of callbacks began that has blocked the loop for a while outside of guarded steps."""
+        """When the round of callbacks began that has blocked the loop for a while outside of watched steps."""
         since = self._selector.busy_since if self._selector is not None else None
         return since if since is not None and time.perf_counter() - since > NAMED_AFTER else None
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from types import ModuleType
 
 from ..benchmark import Benchmark
+from ..config.installed import Offer, installed
 from ..core.one_line import described, shown
 from ..core.source import raised_at, shown_path
 from ..core.suggest import unknown
 from ..errors import UsageError
-from ..installed import Offer, installed
 from ..sandbox.privacy import keep_private
 from .attributes import check_attributes
 from .load_errors import blaming, called, is_stop

@@ -28,7 +28,7 @@ from .benchmark_settings import benchmark_settings
 from .tasks import read_patterns, select
 
 #: What agents get in tests of the user's own, where no benchmark says.
-OWN_TOOLSETS = Setting("env.enabled_toolsets", ["terminal", "file"], Origin(Layer.BENCHMARK, "hermes_agent"))
+FIXTURE_TOOLSETS = Setting("env.enabled_toolsets", ["terminal", "file"], Origin(Layer.BENCHMARK, "hermes_agent"))
 
 #: The option that sets any field: unlike the others its name does not tell which.
 _ANY_FIELD = "--hermes-set"
@@ -55,8 +55,8 @@ class Configuration:
         benchmark.configure(config.env, self._limit)
         return config
 
-    def of_own_tests(self) -> Config:
-        return resolve([OWN_TOOLSETS, *self._settings])
+    def of_agent_fixture(self) -> Config:
+        return resolve([FIXTURE_TOOLSETS, *self._settings])
 
     @property
     def secrets(self) -> list[str]:
@@ -112,15 +112,15 @@ def _settings(options: Options, cwd: Path) -> Iterator[Setting]:
         from ..config.yaml_text import parse_assignment, read_settings  # YAML is slow to import
     if options.config is not None:
         yield from read_settings(cwd / options.config, options.config)
-    for place, text in options.set:
-        yield parse_assignment(text, place, _layer(place))
-    # After those: of one place, the option that is made for a field wins.
+    for source, text in options.set:
+        yield parse_assignment(text, source, _layer(source))
+    # After those: from the same source, the option that is made for a field wins.
     for option in OPTIONS:
         value = getattr(options, option.name)
         if option.sets and value is not None:
-            # A script that makes its own Options has no other place to name.
-            place = options.origins.get(option.name, f"Options.{option.name}")
-            yield Setting(option.sets, value, Origin(_layer(place), place))
+            # A script that makes its own Options has no other source to name.
+            source = options.origins.get(option.name, f"Options.{option.name}")
+            yield Setting(option.sets, value, Origin(_layer(source), source))
 
 
 @contextmanager
@@ -129,16 +129,16 @@ def blame(config: Config, *keys: str) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        raise UsageError(": ".join([*_places(config.origin(key) for key in keys), str(error)])) from None
+        raise UsageError(": ".join([*_named(config.origin(key) for key in keys), str(error)])) from None
 
 
-def _places(origins: Iterable[Origin]) -> list[str]:
-    places = [
+def _named(origins: Iterable[Origin]) -> list[str]:
+    names = [
         str(origin)
         for origin in origins
         if origin.layer is not Layer.DEFAULT and not (origin.source.startswith("--") and origin.source != _ANY_FIELD)
     ]
-    return [", ".join(dict.fromkeys(places))] if places else []
+    return [", ".join(dict.fromkeys(names))] if names else []
 
 
 def endpoint_of(config: Config) -> str | None:
@@ -163,10 +163,10 @@ def sandbox_of(config: Config) -> SandboxChoice:
     return choice
 
 
-def _layer(place: str) -> Layer:
-    if place.startswith(("--", "Options.")):
+def _layer(source: str) -> Layer:
+    if source.startswith(("--", "Options.")):
         return Layer.COMMAND_LINE
-    return Layer.INI if place.startswith("ini key") else Layer.ENVIRONMENT
+    return Layer.INI if source.startswith("ini key") else Layer.ENVIRONMENT
 
 
 def model_source(config: Config, who: str, **endpoint: Any) -> ModelSource:

@@ -29,24 +29,24 @@ def fingerprint(
     redactor: Redactor,
 ) -> dict[str, JsonValue]:
     """Return who answers what, on which tasks, under which configuration, by names for people."""
-    facts: dict[str, JsonValue] = {}
+    found: dict[str, JsonValue] = {}
     for loaded in benchmarks:
         name, revision = loaded.benchmark.name, loaded.benchmark.revision
-        facts[f"{name} model"] = loaded.source.name
-        facts[f"{name} endpoint"] = loaded.source.address
+        found[f"{name} model"] = loaded.source.name
+        found[f"{name} endpoint"] = loaded.source.address
         # Said where there is none as well, or one that comes or goes would not be noticed.
-        facts[f"{name} judge"] = None if judge is None else judge.name
-        facts[f"{name} judge's endpoint"] = None if judge is None else judge.address
-        facts[f"{name} dataset revision"] = revision
+        found[f"{name} judge"] = None if judge is None else judge.name
+        found[f"{name} judge's endpoint"] = None if judge is None else judge.address
+        found[f"{name} dataset revision"] = revision
         fields = loaded.config.env.model_dump(mode="json")
         # The same data may have several names; where it has a revision, that tells.
         left_out = _NOT_COMPARED | (_DATASET if revision else set())
         left_out |= why_not_obeyed(name, loaded.benchmark.config_fields).keys()
-        facts |= {
+        found |= {
             f"{name} env.{field}": value
             for field, value in fields.items()
             if field not in left_out and f"env.{field}" not in left_out
         }
-    facts["--hermes-task-timeout"] = task_timeout
-    compared: dict[str, JsonValue] = redactor.value(without_secret_fields(facts))
+    found["--hermes-task-timeout"] = task_timeout
+    compared: dict[str, JsonValue] = redactor.value(without_secret_fields(found))
     return compared

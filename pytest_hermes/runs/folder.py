@@ -25,7 +25,7 @@ class RunFolder:
     run_id: str
     path: Path
     #: What must be the same for results to belong together, by its name for people; None: nobody can resume it.
-    facts: Mapping[str, JsonValue] | None = None
+    fingerprint: Mapping[str, JsonValue] | None = None
     #: Attempts of an earlier process of this run, which are only reported.
     finished: Mapping[AttemptKey, AttemptRecord] = field(default_factory=dict)
     #: Bytes of the results by then.
@@ -36,7 +36,7 @@ class RunFolder:
     _lock: RunLock = field(default_factory=RunLock)
 
     @classmethod
-    def resume(cls, options: Options, facts: Mapping[str, JsonValue], cwd: Path) -> RunFolder:
+    def resume(cls, options: Options, fingerprint: Mapping[str, JsonValue], cwd: Path) -> RunFolder:
         """Return the folder of the run that `options.resume` names, locked. Raises UsageError when it cannot go on."""
         assert options.resume is not None
         path = cwd / options.resume
@@ -49,13 +49,20 @@ class RunFolder:
             if (path / MANIFEST).exists():
                 lock.take(path)
             earlier = earlier_run(
-                path, facts, force=options.resume_force, retry_errors=options.retry_errors, name=options.resume
+                path, fingerprint, force=options.resume_force, retry_errors=options.retry_errors, name=options.resume
             )
         except BaseException:
             lock.release()
             raise
         return cls(
-            earlier.run_id, path, facts, earlier.finished, earlier.size, earlier.foreign_lines, resumed=True, _lock=lock
+            earlier.run_id,
+            path,
+            fingerprint,
+            earlier.finished,
+            earlier.size,
+            earlier.foreign_lines,
+            resumed=True,
+            _lock=lock,
         )
 
     def begin(self) -> None:
@@ -63,12 +70,12 @@ class RunFolder:
 
         Raises UsageError when nothing can be written there, or while another run does.
         """
-        if self.facts is None:
+        if self.fingerprint is None:
             return
         try:
             if not self.resumed:
                 self._lock.take(self.path, patience=_PATIENCE)
-            Manifest(run_id=self.run_id, facts=dict(self.facts)).write(self.path)
+            Manifest(run_id=self.run_id, fingerprint=dict(self.fingerprint)).write(self.path)
         except Busy as busy:
             raise Busy(f"{busy}, or name another folder with --hermes-run-dir") from None
         except OSError as error:

@@ -32,9 +32,9 @@ def blaming(who: str, cls: type, method: str, item: int | None = None) -> Iterat
 
 
 def called(cls: type, method: str) -> str:
-    """Return a method with the place of its definition: `Logs.tasks() (logs.py:9)`."""
-    place = defined_at(getattr(cls, method, None))
-    return f"{cls.__name__}.{method}(){f' ({place})' if place else ''}"
+    """Return a method with the location of its definition: `Logs.tasks() (logs.py:9)`."""
+    location = defined_at(getattr(cls, method, None))
+    return f"{cls.__name__}.{method}(){f' ({location})' if location else ''}"
 
 
 def wrong_return(who: str, cls: type, method: str, value: object, right: str, item: int | None = None) -> UsageError:

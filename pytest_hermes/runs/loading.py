@@ -94,8 +94,8 @@ def load_run(
     if known is not None:
         folder: RunFolder = SharedRunFolder(known.run_id, known.run_dir, None, known.finished, known.results_before)
     else:
-        facts = fingerprint(loaded, judge, options.task_timeout, redactor)
-        folder = _folder(options, loaded, facts, cwd)
+        identity = fingerprint(loaded, judge, options.task_timeout, redactor)
+        folder = _folder(options, loaded, identity, cwd)
     return RunPlan(
         options=options,
         folder=folder,
@@ -163,10 +163,12 @@ def _chosen_tasks(
     return chosen
 
 
-def _folder(options: Options, loaded: Sequence[LoadedBenchmark], facts: dict[str, JsonValue], cwd: Path) -> RunFolder:
+def _folder(
+    options: Options, loaded: Sequence[LoadedBenchmark], identity: dict[str, JsonValue], cwd: Path
+) -> RunFolder:
     if options.resume is not None:
-        return RunFolder.resume(options, facts, cwd)
+        return RunFolder.resume(options, identity, cwd)
     benchmarks = dict.fromkeys(each.benchmark.name for each in loaded)
     models = dict.fromkeys(each.source.name for each in loaded)
     run_id = new_run_id(list(benchmarks), ", ".join(models))
-    return RunFolder(run_id, cwd / (options.run_dir or RUNS_DIR / run_id), facts)
+    return RunFolder(run_id, cwd / (options.run_dir or RUNS_DIR / run_id), identity)

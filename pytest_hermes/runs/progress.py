@@ -16,7 +16,7 @@ from ..result import Usage
 class Progress:
     """What one process, or all of them together, have in flight and have used."""
 
-    #: Rollouts that hold a place.
+    #: Rollouts that hold a slot.
     in_flight: int = 0
     #: What all answers used, also those of attempts that have not ended.
     spent: Usage = field(default_factory=Usage)

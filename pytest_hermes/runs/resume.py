@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, JsonValue, ValidationError
 
 from ..core.memory import without_garbage_collection
 from ..errors import UsageError
@@ -46,7 +46,8 @@ class Manifest(BaseModel):
 
     run_id: str
     #: What must be the same for results to belong together, by its name for people.
-    facts: dict[str, JsonValue]
+    #: Version 0.1.0 before its release called it `facts`.
+    fingerprint: dict[str, JsonValue] = Field(validation_alias=AliasChoices("fingerprint", "facts"))
 
     def write(self, run_dir: Path) -> None:
         """Raises OSError when that is not possible."""
@@ -73,11 +74,11 @@ class EarlierRun:
 
 
 def earlier_run(
-    run_dir: Path, facts: Mapping[str, JsonValue], *, force: bool, retry_errors: bool, name: str
+    run_dir: Path, fingerprint: Mapping[str, JsonValue], *, force: bool, retry_errors: bool, name: str
 ) -> EarlierRun:
     """Return the run in `run_dir`, which messages call `name`.
 
-    Raises UsageError when there is none, or, unless `force` is set, when it was another one than `facts` describe.
+    Raises UsageError when there is none, or, unless `force` is set, when it has another fingerprint.
     """
     path = run_dir / MANIFEST
     try:
@@ -87,12 +88,12 @@ def earlier_run(
     except (ValidationError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot resume {name}: its {MANIFEST} is damaged; delete it to discard the run") from error
     differences = [
-        f"{what} was {_shown(manifest.facts[what])} and is {_shown(now)}"
-        for what, now in facts.items()
-        if what in manifest.facts and manifest.facts[what] != now
+        f"{what} was {_shown(manifest.fingerprint[what])} and is {_shown(now)}"
+        for what, now in fingerprint.items()
+        if what in manifest.fingerprint and manifest.fingerprint[what] != now
     ]
-    had = _benchmarks(manifest.facts)
-    differences += [f"it ran {', '.join(had)}, not {bench}" for bench in _benchmarks(facts) if bench not in had]
+    had = _benchmarks(manifest.fingerprint)
+    differences += [f"it ran {', '.join(had)}, not {bench}" for bench in _benchmarks(fingerprint) if bench not in had]
     if differences and not force:
         raise UsageError(
             f"cannot resume {name}, it is a different run: {'; '.join(differences)}; correct this, start a new run, "
@@ -111,8 +112,8 @@ def earlier_run(
     return EarlierRun(manifest.run_id, finished, results.stat().st_size if results.exists() else 0, lines.foreign)
 
 
-def _benchmarks(facts: Mapping[str, JsonValue]) -> list[str]:
-    return [what.removesuffix(" model") for what in facts if what.endswith(" model")]
+def _benchmarks(fingerprint: Mapping[str, JsonValue]) -> list[str]:
+    return [what.removesuffix(" model") for what in fingerprint if what.endswith(" model")]
 
 
 def _shown(value: JsonValue) -> str:

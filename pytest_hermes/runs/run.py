@@ -158,7 +158,7 @@ class Run:
         return FinishedHandle(record, attempt, key or str(attempt), self._make_judging())
 
     async def run(self, attempt: AttemptPlan, key: str) -> Rollout:
-        """Run one attempt, when there is a place for it, and wait for it on the run's own loop.
+        """Run one attempt, when a slot is free, and wait for it on the run's own loop.
 
         Raises InfrastructureError once the whole run cannot go on.
         """

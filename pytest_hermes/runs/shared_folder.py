@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class SharedFolder:
-    """The places in the folder."""
+    """The files in the folder."""
 
     def __init__(self, path: Path, made: float) -> None:
         self.path = path

@@ -162,9 +162,9 @@ def read_patterns(patterns: Sequence[str], ids: Sequence[str], cwd: Path) -> lis
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not a text"
             raise UsageError(f"cannot read the tasks in {pattern[1:]}: {why}") from error
-        said = [line.strip() for line in lines if not line.lstrip().startswith("#")]
+        listed = [line.strip() for line in lines if not line.lstrip().startswith("#")]
         # It may be of a larger benchmark, or of several.
-        found += [line for line in said if line in ids or fnmatch.filter(ids, line)]
+        found += [line for line in listed if line in ids or fnmatch.filter(ids, line)]
     return found
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, get_args
 
-from ..cache import cache_folder
+from ..config.cache import cache_folder
 from ..core.one_line import shown
 from ..errors import HermesError, UsageError
 from ..verdict import VerifierMode

@@ -1,4 +1,4 @@
-"""The seam between the core and the places where commands run."""
+"""The seam between the core and the sandboxes in which commands run."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class Process(Protocol):
 
 
 class Sandbox(Protocol):
-    """One place where the commands of one attempt run.
+    """A sandbox, in which the commands of one attempt run.
 
-    Every method may raise InfrastructureError (kind `sandbox`) when the place itself fails: that is never the
+    Every method may raise InfrastructureError (kind `sandbox`) when the sandbox itself fails: that is never the
     command's doing. All methods are called from one event loop.
     """
 

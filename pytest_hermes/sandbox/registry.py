@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
+from ..config.installed import installed, register
 from ..core.suggest import unknown
 from ..errors import UsageError
-from ..installed import installed, register
 from ..task import SandboxSpec
 from .protocol import Sandbox
 

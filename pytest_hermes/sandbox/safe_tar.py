@@ -116,7 +116,7 @@ class _Extraction:
         if member.type in _NEVER_MADE:
             raise _LeftOut(f"it is {_NEVER_MADE[member.type]}")
         if not name:
-            raise _LeftOut("it is in the place of the folder itself")
+            raise _LeftOut("it would replace the folder itself")
         with self._folder(name[:-1], make=True) as parent:
             if member.type == tar_reader.SYMLINK:
                 if not self._any_links:
@@ -158,7 +158,7 @@ class _Extraction:
         except FileNotFoundError:
             return
         if stat.S_ISDIR(status.st_mode):
-            raise _LeftOut("there is a folder in its place")
+            raise _LeftOut("there is a folder of that name")
         os.unlink(name[-1], dir_fd=parent)
 
     @contextlib.contextmanager

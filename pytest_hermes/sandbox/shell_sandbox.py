@@ -121,8 +121,8 @@ class ShellSandbox(Sandbox, ABC):
         ended = await self.exec(script, timeout=_ENDING, cwd="/", user=self.capabilities.as_root)
         if ended.exit_code == 0:
             return
-        said = ended.stderr.decode(errors="replace").strip().splitlines()
-        why = said[-1] if said else f"exit code {ended.exit_code}"
+        lines = ended.stderr.decode(errors="replace").strip().splitlines()
+        why = lines[-1] if lines else f"exit code {ended.exit_code}"
         if ended.timed_out or ended.exit_code == _NOT_ENDED:
             raise InfrastructureError(f"processes that the agent left running cannot be ended: {why}", kind="sandbox")
         raise SandboxBroken(f"a command can no longer be run: {why}")

@@ -1,30 +1,30 @@
-"""Finds the wrapper's marks in a stream, and takes them out."""
+"""Finds the wrapper's markers in a stream, and takes them out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: Bytes between a mark's beginning and its end: `beg`, or the exit code in three digits.
+#: Bytes between a marker's beginning and its end: `beg`, or the exit code in three digits.
 _FIELD = 3
 _BEGUN = b"beg"
 
 
 class MarkedStream:
-    """Passes a stream on to a sink up to the mark that ends it; what comes later is others' and thrown away.
+    """Passes a stream on to a sink up to the marker that ends it; what comes later is others' and thrown away.
 
-    Marks begin with a NUL and then `mark`, which is what wrap.sh was given.
-    `begun` and `ended` are called at the marks, the latter with the exit code.
+    Markers begin with a NUL and then `marker`, which is what wrap.sh was given.
+    `begun` and `ended` are called at the markers, the latter with the exit code.
     """
 
     def __init__(
         self,
-        mark: str,
+        marker: str,
         sink: Callable[[bytes], object],
         *,
         begun: Callable[[], object],
         ended: Callable[[int], object],
     ) -> None:
-        self._prefix = b"\0" + mark.encode()
+        self._prefix = b"\0" + marker.encode()
         self._size = len(self._prefix) + _FIELD + 1
         self._sink = sink
         self._begun = begun
@@ -45,26 +45,26 @@ class MarkedStream:
             if len(data) < self._size:
                 self._held = data
                 return
-            self._read_mark(data[len(self._prefix) : self._size - 1])
+            self._read_marker(data[len(self._prefix) : self._size - 1])
             data = data[self._size :]
 
     def mute(self) -> None:
-        """Pass nothing on any more, but go on looking for marks."""
+        """Pass nothing on any more, but go on looking for markers."""
         self._sink = _nowhere
 
     def finish(self) -> None:
-        """The stream has ended: what looked like the beginning of a mark was none."""
+        """The stream has ended: what looked like the beginning of a marker was none."""
         if self._held and not self._over:
             self._sink(self._held)
         self._over = True
 
     def _possible_start(self, data: bytes) -> int:
-        """Where a mark may begin whose rest has not come yet; the end of the data when there is none."""
-        # There is one NUL in a mark, and it comes first.
+        """Where a marker may begin whose rest has not come yet; the end of the data when there is none."""
+        # There is one NUL in a marker, and it comes first.
         last = data.rfind(b"\0", max(0, len(data) - len(self._prefix)))
         return last if last >= 0 and self._prefix.startswith(data[last:]) else len(data)
 
-    def _read_mark(self, field: bytes) -> None:
+    def _read_marker(self, field: bytes) -> None:
         if field == _BEGUN:
             self._begun()
         else:

@@ -1,4 +1,4 @@
-"""The engine's ends of the sockets to the processes that run a sandbox's commands; see supervisor.py."""
+"""The client's ends of the sockets to the processes that run a sandbox's commands; see supervisor.py."""
 
 from __future__ import annotations
 
@@ -148,14 +148,14 @@ class Subreapers:
 
     def _hear(self, subreaper: Subreaper) -> None:
         try:
-            said = subreaper.channel.recv(64)
+            frames = subreaper.channel.recv(64)
         except BlockingIOError:
             return
         except OSError:
-            said = b""
-        if not said:
+            frames = b""
+        if not frames:
             self._bury(subreaper)
-        for letter, status in zip(said[::2], said[1::2], strict=True):
+        for letter, status in zip(frames[::2], frames[1::2], strict=True):
             command = subreaper.command
             assert command is not None
             if letter == ord("B"):

@@ -1,8 +1,8 @@
 """The processes that run the commands of local sandboxes.
 
 They are no part of pytest's process: a bare interpreter executes this file, alone, with the standard library only.
-There are three kinds of them, each a fork of the one before. The engine has a socket to each, and asks for something by
-one byte with descriptors attached:
+There are three kinds of them, each a fork of the one before. Their client, which is pytest's process, has a socket to
+each, and asks for something by one byte with descriptors attached:
 
     fork server   forks supervisors of sandboxes that are not isolated. Attached are the socket of the new one, what
                   takes its complaints, and a file with the path of the sandbox's folder
@@ -88,7 +88,7 @@ def main(channel_fd: int, kind: str, folder: str = "", *masks: str) -> None:
 
 
 def serve_supervisors(channel: socket.socket) -> None:
-    """Be a fork server. The supervisors go with the engine, and with this process."""
+    """Be a fork server. The supervisors go with the client, and with this process."""
     if not serve_forks(channel, become_supervisor, "no process can be started"):
         return
     deadline = time.monotonic() + _PATIENCE
@@ -121,7 +121,7 @@ def supervise(channel: socket.socket, folder: str) -> None:
 
 
 def serve_forks(channel: socket.socket, child: Callable[..., None], problem: str) -> bool:
-    """Let forks run `child` with the descriptors that are sent, until the engine goes away.
+    """Let forks run `child` with the descriptors that are sent, until the client goes away.
 
     The second descriptor is told, with `problem`, why there can be no fork. Returns False when this process is asked to
     end instead.
@@ -169,7 +169,7 @@ def _fork(channel: socket.socket, child: Callable[..., None], fds: list[int]) ->
 def subreaper(channel: int, stderr: int) -> None:
     """Run one command after another: tell how its leader ended, and that its last descendant has."""
     os.close(stderr)
-    engine = socket.socket(fileno=channel)
+    client = socket.socket(fileno=channel)
     if _LINUX:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     woken = _woken_by(signal.SIGCHLD, _END)
@@ -179,14 +179,14 @@ def subreaper(channel: int, stderr: int) -> None:
         if woken in ready and _END in os.read(woken, 4096):
             break
         if channel in ready:
-            fds = _take(engine)
+            fds = _take(client)
             if fds is None:
                 break
-            _say(engine, b"B", 0)
+            _say(client, b"B", 0)
             started, code = launch(fds)
             leader, busy = started or 0, True
             if started is None:
-                _say(engine, b"X", code)
+                _say(client, b"X", code)
             for fd in fds:
                 os.close(fd)
             os.chdir("/")
@@ -195,13 +195,13 @@ def subreaper(channel: int, stderr: int) -> None:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 leader, busy = 0, False
-                _say(engine, b"G", 0)
+                _say(client, b"G", 0)
                 break
             if pid == 0:
                 break
             if pid == leader:
                 exit_code = os.waitstatus_to_exitcode(status)
-                _say(engine, b"X", exit_code if exit_code >= 0 else 128 - exit_code)
+                _say(client, b"X", exit_code if exit_code >= 0 else 128 - exit_code)
     if not _LINUX and leader:
         _kill(-leader, signal.SIGKILL)
     exterminate()
@@ -227,10 +227,10 @@ def _readable(*fds: int) -> list[int]:
     return [fd for fd, _ in poll.poll()]
 
 
-def _say(engine: socket.socket, letter: bytes, status: int) -> None:
+def _say(client: socket.socket, letter: bytes, status: int) -> None:
     try:
-        engine.send(letter + bytes([status]))
-    except OSError:  # the engine has gone; the socket's end says so too
+        client.send(letter + bytes([status]))
+    except OSError:  # the client has gone; the socket's end says so too
         pass
 
 
@@ -273,8 +273,8 @@ def launch(fds: list[int]) -> tuple[int | None, int]:
         ), 0
     except (OSError, ValueError) as error:
         # What is there may lack its interpreter.
-        places = [program] if "/" in program else [f"{folder or '.'}/{program}" for folder in path.split(":")]
-        found = program and any(map(os.path.exists, places))
+        paths = [program] if "/" in program else [f"{folder or '.'}/{program}" for folder in path.split(":")]
+        found = program and any(map(os.path.exists, paths))
         _complain(stderr, f"{program}: {_text(error) if found else 'command not found'}")
         return None, 126 if found else 127
 

@@ -1,4 +1,4 @@
-"""The engine's end of the socket to a sandbox's supervisor."""
+"""The client's end of the socket to a sandbox's supervisor."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class SupervisorClient:
         await asyncio.wait([self._ready, self._ended], timeout=_START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         if not self._ready.done():
             silence = "it ended" if self._ended.done() else f"it did not answer within {_START_TIMEOUT:g} seconds"
-            why = self._said() or silence
+            why = self._last_diagnostic() or silence
             raise InfrastructureError(f"a local sandbox cannot be started: {why}", kind="sandbox")
 
     def run(
@@ -146,17 +146,17 @@ class SupervisorClient:
     def _receive(self) -> None:
         assert self._channel is not None
         try:
-            said = self._channel.recv(4)
+            data = self._channel.recv(4)
         except BlockingIOError:
             return
         except OSError:
-            said = b""
-        if not said:
+            data = b""
+        if not data:
             self._end()
         elif self._ready.done():
             self._subreapers.dying = True
         else:
-            self.pid = self.pid or int.from_bytes(said, "big")
+            self.pid = self.pid or int.from_bytes(data, "big")
             self._ready.set_result(None)
 
     def _end(self) -> None:
@@ -171,10 +171,10 @@ class SupervisorClient:
     def _death(self) -> InfrastructureError:
         if self._closing or self._channel is None:
             return InfrastructureError("the sandbox is closed", kind="sandbox")
-        said = self._said()
-        return InfrastructureError(f"the sandbox has died{': ' + said if said else ''}", kind="sandbox")
+        diagnostic = self._last_diagnostic()
+        return InfrastructureError(f"the sandbox has died{': ' + diagnostic if diagnostic else ''}", kind="sandbox")
 
-    def _said(self) -> str:
+    def _last_diagnostic(self) -> str:
         if self._diagnostics < 0:
             return ""
         size = os.fstat(self._diagnostics).st_size

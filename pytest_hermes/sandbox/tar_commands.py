@@ -50,8 +50,8 @@ async def pack(sandbox: Sandbox, path: str, tar: BinaryIO, *, user: str = "") ->
 
 
 def _fail(result: ExecResult, what: str) -> None:
-    said = result.stderr.decode(errors="replace").strip().splitlines()
-    why = said[0] if said else f"exit code {result.exit_code}"
+    lines = result.stderr.decode(errors="replace").strip().splitlines()
+    why = lines[0] if lines else f"exit code {result.exit_code}"
     if result.exit_code in (126, 127):
         raise NoTar(f"{what}: {why}", kind="sandbox")
     raise OSError(f"{what}: {why}")

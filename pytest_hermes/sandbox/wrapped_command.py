@@ -34,11 +34,11 @@ class WrappedCommand(RunningCommand):
         self.begun: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._outputs = (stdout, stderr)
         self._numbered = numbered
-        self._mark = f"hermes:{secrets.token_hex(8)}:"
+        self._marker = f"hermes:{secrets.token_hex(8)}:"
         self._number = random.randrange(*_NUMBERS)
         self._ends_to_come = 2
         self.marked = [
-            MarkedStream(self._mark, functools.partial(self._take, sink), begun=self._begin, ended=self._end)
+            MarkedStream(self._marker, functools.partial(self._take, sink), begun=self._begin, ended=self._end)
             for sink in self._outputs
         ]
         #: What came before it began, which may be others' words rather than a command's.
@@ -50,14 +50,14 @@ class WrappedCommand(RunningCommand):
 
     def wrapped(self, argv: Sequence[str], *, cwd: str, stdin: str) -> list[str]:
         """Return what to start. `stdin` is how many bytes there are; `all`: to its end, `none`: there is none."""
-        return ["/bin/sh", "-c", shell_script("wrap"), "sh", self._mark, str(self._number), cwd, stdin, *argv]
+        return ["/bin/sh", "-c", shell_script("wrap"), "sh", self._marker, str(self._number), cwd, stdin, *argv]
 
     def killer(self) -> list[str]:
         """Return the command, for root, that kills this one and its descendants, and ends when they are gone."""
-        mark = "" if self._numbered else self._mark
-        return ["/bin/sh", "-c", shell_script("kill"), "sh", str(self._number), mark]
+        marker = "" if self._numbered else self._marker
+        return ["/bin/sh", "-c", shell_script("kill"), "sh", str(self._number), marker]
 
-    def said_before_it_began(self) -> str:
+    def early_output(self) -> str:
         return b"".join(data for _, data in self._early).decode(errors="replace")
 
     def discard(self) -> None:

@@ -75,7 +75,7 @@ class _BridgingTaskFactory:
 
 
 class EscapedExit(Exception):
-    """SystemExit or KeyboardInterrupt (its cause) out of guarded code: as they are, they would end the event loop."""
+    """SystemExit or KeyboardInterrupt (its cause) out of bridged code: as they are, they would end the event loop."""
 
 
 class Bridge(Coroutine[Any, Any, T]):
@@ -98,7 +98,7 @@ class Bridge(Coroutine[Any, Any, T]):
     def send(self, value: Any) -> Any:
         if self._steps is None:
             self._steps = self._drive()
-        return self._guarded(self._steps.send, value)
+        return self._take_step(self._steps.send, value)
 
     def throw(
         self,
@@ -109,9 +109,9 @@ class Bridge(Coroutine[Any, Any, T]):
         error = typ if isinstance(typ, BaseException) else val if isinstance(val, BaseException) else typ()
         if tb is not None:
             error = error.with_traceback(tb)
-        return self._guarded((self._steps or self._coro).throw, error)
+        return self._take_step((self._steps or self._coro).throw, error)
 
-    def _guarded(self, step: Callable[[Any], Any], argument: Any) -> Any:
+    def _take_step(self, step: Callable[[Any], Any], argument: Any) -> Any:
         if self._guard is None:
             return step(argument)
         try:
@@ -154,23 +154,23 @@ class Bridge(Coroutine[Any, Any, T]):
         child.guard = self._guard or (around.guard if around is not None else None)
         # Greenlets start with an empty context; sharing ours lets the caller see what the coroutine sets.
         child.gr_context = getcurrent().gr_context
-        said = child.switch(self._coro)
-        while not isinstance(said, _Ended):
+        yielded = child.switch(self._coro)
+        while not isinstance(yielded, _Ended):
             back: greenlet = child
             try:
-                if isinstance(said, _SyncCall):
-                    back = said.caller
-                    answer = yield from said.awaitable.__await__()
+                if isinstance(yielded, _SyncCall):
+                    back = yielded.caller
+                    answer = yield from yielded.awaitable.__await__()
                 else:
-                    answer = yield said
+                    answer = yield yielded
             except BaseException as error:
                 child.parent = getcurrent()
-                said = back.throw(error)
+                yielded = back.throw(error)
             else:
                 # An eagerly started task takes its first step below its creator, the others below the loop.
                 child.parent = getcurrent()
-                said = back.switch(answer)
-        return cast(T, said.result)
+                yielded = back.switch(answer)
+        return cast(T, yielded.result)
 
 
 class _BridgeGreenlet(greenlet):
@@ -204,13 +204,13 @@ def _run(coro: Coroutine[Any, Any, Any]) -> _Ended:
     argument: Any = None
     while True:
         try:
-            said = step(argument)
+            yielded = step(argument)
         except StopIteration as stop:
             return _Ended(stop.value)
         driver = here.parent
         assert driver is not None
         try:
-            argument = driver.switch(said)
+            argument = driver.switch(yielded)
             step = coro.send
         except BaseException as error:
             argument = error

@@ -12,7 +12,7 @@ LIMIT = 100_000
 def as_content(result: dict[str, Any], limit: int = LIMIT) -> str:
     """Return `result` as a JSON text of at most `limit` characters.
 
-    Long strings in it lose their middle, with a note in its place, until it fits. Raises TypeError or ValueError for
+    Long strings in it lose their middle, replaced by a note, until it fits. Raises TypeError or ValueError for
     what is not JSON.
     """
     text = _dump(result)

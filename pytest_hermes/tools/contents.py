@@ -33,8 +33,8 @@ async def read_window(session: SandboxSession, path: str, offset: int, limit: in
 
     Lines end with `\\n` only. Raises ToolProblem.
     """
-    said = await run_script(session, "read_window", path, offset, limit, max_bytes + 1, max_output=max_bytes + 200)
-    header, _, data = said.partition(b"\n")
+    output = await run_script(session, "read_window", path, offset, limit, max_bytes + 1, max_output=max_bytes + 200)
+    header, _, data = output.partition(b"\n")
     lines, size = (int(number) for number in header.split())
     return Window(data[:max_bytes], lines, size, len(data) > max_bytes)
 

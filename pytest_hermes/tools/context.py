@@ -192,9 +192,9 @@ class ToolContext:
         return wait_for_sync(coro, loop)
 
     async def _terminal(self, command: str, timeout: float | None) -> dict[str, Any]:
-        said = await run_command(self._session(), TerminalArguments(command=command, timeout=timeout))
-        self._remember(f"$ {command}\n{said['output']}\n[exit code {said['exit_code']}]")
-        return said
+        result = await run_command(self._session(), TerminalArguments(command=command, timeout=timeout))
+        self._remember(f"$ {command}\n{result['output']}\n[exit code {result['exit_code']}]")
+        return result
 
     async def _read_file(self, path: str) -> dict[str, Any]:
         try:

@@ -63,13 +63,13 @@ async def run_tool(tool: Tool, arguments: BaseModel, session: SandboxSession) ->
 
     async def run() -> dict[str, Any]:
         function: Callable[..., Any] = tool.run
-        said: Any
+        returned: Any
         try:
             if inspect.iscoroutinefunction(function):
-                said = function(session, arguments)
+                returned = function(session, arguments)
             else:
-                said = await asyncio.to_thread(function, session, arguments)
-            result: dict[str, Any] = await said if inspect.isawaitable(said) else said
+                returned = await asyncio.to_thread(function, session, arguments)
+            result: dict[str, Any] = await returned if inspect.isawaitable(returned) else returned
         except ToolProblem as problem:
             return {"error": str(problem)}
         return result

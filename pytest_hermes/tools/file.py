@@ -26,21 +26,21 @@ class ReadArguments(ToolArguments):
 async def read_file(session: SandboxSession, arguments: ReadArguments) -> dict[str, Any]:
     """Return `content`, `total_lines`, and a `hint` when there is more."""
     window = await read_window(session, arguments.path, arguments.offset, arguments.limit, session.output_limit)
-    said: dict[str, Any] = {
+    result: dict[str, Any] = {
         "content": as_text(window.data, arguments.path, cut=window.cut),
         "total_lines": window.total_lines,
     }
     last = arguments.offset + window.lines - 1
     if window.cut:
-        said["hint"] = (
+        result["hint"] = (
             f"cut in line {last} after {session.output_limit} bytes, of {window.total_bytes} in the file; "
             "read fewer lines at a time, or parts of a long line with cut -c in the terminal"
         )
     elif window.total_lines and not window.data:
-        said["hint"] = f"the file has only {window.total_lines} lines"
+        result["hint"] = f"the file has only {window.total_lines} lines"
     elif last < window.total_lines:
-        said["hint"] = f"lines {arguments.offset}–{last} of {window.total_lines}; go on with offset={last + 1}"
-    return said
+        result["hint"] = f"lines {arguments.offset}–{last} of {window.total_lines}; go on with offset={last + 1}"
+    return result
 
 
 class WriteArguments(ToolArguments):
@@ -60,7 +60,7 @@ class PatchArguments(ToolArguments):
     old_string: str = Field(
         min_length=1, description="The text to replace, exactly as in the file, with its indentation."
     )
-    new_string: str = Field(description="What to put in its place; empty to delete.")
+    new_string: str = Field(description="What to put there instead; empty to delete.")
     replace_all: bool = Field(default=False, description="Replace every occurrence instead of the only one.")
 
 
@@ -92,10 +92,10 @@ async def search_files(session: SandboxSession, arguments: SearchArguments) -> d
     """Return `matches` (`path`, `line`, `text`) or `files`, and a `hint` when there are more."""
     find, key = (find_lines, "matches") if arguments.target == "content" else (find_files, "files")
     found = await find(session, arguments.pattern, arguments.path, arguments.file_glob, arguments.limit)
-    said: dict[str, Any] = {key: found.matches}
+    result: dict[str, Any] = {key: found.matches}
     if found.more:
-        said["hint"] = f"only the first {len(found.matches)} are shown; narrow the search by path or file_glob"
-    return said
+        result["hint"] = f"only the first {len(found.matches)} are shown; narrow the search by path or file_glob"
+    return result
 
 
 TOOLSET = Toolset(

@@ -47,8 +47,8 @@ async def run_script(
     if result.timed_out:
         raise ToolProblem(f"{path!r}: not done within {TIMEOUT:g} s")
     if result.exit_code:
-        said = (result.stdout + result.stderr).decode("utf-8", "replace").strip()
+        problem = (result.stdout + result.stderr).decode("utf-8", "replace").strip()
         if result.exit_code != _REFUSED:
-            said = f"exit code {result.exit_code}{': ' if said else ''}{said[-1000:]}"
-        raise ToolProblem(f"{path!r}: {said}")
+            problem = f"exit code {result.exit_code}{': ' if problem else ''}{problem[-1000:]}"
+        raise ToolProblem(f"{path!r}: {problem}")
     return result.stdout

@@ -30,13 +30,13 @@ async def find_lines(session: SandboxSession, pattern: str, path: str, file_glob
     Binary files are left out. Raises ToolProblem, also for a pattern that is none.
     """
     room = (limit + 1) * (_LINE + 300) + 8192
-    said = await run_script(
+    output = await run_script(
         session, "search", path, room, "", file_glob or "",
         shell_script("search_lines", __package__), pattern, limit + 1, _LINE,
         max_output=room + 1024,
     )  # fmt: skip
     matches: list[dict[str, Any]] = []
-    *pieces, rest = said.split(b"\0")
+    *pieces, rest = output.split(b"\0")
     if len(pieces) % 2:  # the end of the room came within the lines of a file
         pieces.append(rest.rpartition(b"\n")[0])
     for name, lines in zip(pieces[::2], pieces[1::2], strict=True):
@@ -44,7 +44,7 @@ async def find_lines(session: SandboxSession, pattern: str, path: str, file_glob
             number, colon, text = line.partition(b":")
             if colon:
                 matches.append({"path": _shown(name), "line": int(number), "text": _text(text)})
-    return Found(matches[:limit], len(matches) > limit or len(said) >= room)
+    return Found(matches[:limit], len(matches) > limit or len(output) >= room)
 
 
 async def find_files(session: SandboxSession, pattern: str, path: str, file_glob: str | None, limit: int) -> Found:
@@ -54,9 +54,9 @@ async def find_files(session: SandboxSession, pattern: str, path: str, file_glob
     """
     room = (limit + 1) * 1024
     glob = pattern if any(character in pattern for character in "*?[") else f"*{pattern}*"
-    said = await run_script(session, "search", path, room, glob, file_glob or "", max_output=room + 1024)
-    *names, _ = said.split(b"\0")
-    return Found([_shown(name) for name in names[:limit]], len(names) > limit or len(said) >= room)
+    output = await run_script(session, "search", path, room, glob, file_glob or "", max_output=room + 1024)
+    *names, _ = output.split(b"\0")
+    return Found([_shown(name) for name in names[:limit]], len(names) > limit or len(output) >= room)
 
 
 def _shown(name: bytes) -> str:

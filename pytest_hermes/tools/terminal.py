@@ -42,21 +42,21 @@ async def run_command(session: SandboxSession, arguments: TerminalArguments) -> 
 
 def describe(result: ExecResult, timeout: float) -> dict[str, Any]:
     """Return the result of a command as the terminal tool reports it."""
-    said: dict[str, Any] = {
+    report: dict[str, Any] = {
         "output": _text(result.stdout + result.stderr),
         "exit_code": result.exit_code,
         "error": None,
     }
     if result.timed_out:
-        said["error"] = (
+        report["error"] = (
             f"the command was killed after {timeout:g} s; give a longer timeout, or run it with background=true"
         )
     if result.truncated:
-        said["truncated"] = {
+        report["truncated"] = {
             "total_bytes": result.stdout_total + result.stderr_total,
             "hint": "the middle is left out; write the output to a file and search that for what you need",
         }
-    return said
+    return report
 
 
 class ProcessArguments(ToolArguments):
@@ -84,15 +84,15 @@ async def manage_process(session: SandboxSession, arguments: ProcessArguments) -
     background = known[arguments.session_id]
     if arguments.action == "poll":
         return _status(background)
-    said: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     if arguments.action == "wait":
         timeout = arguments.timeout if arguments.timeout is not None else session.terminal_timeout
         if await background.process.wait(timeout) is None:
-            said["error"] = f"still running after {timeout:g} s"
+            result["error"] = f"still running after {timeout:g} s"
     elif arguments.action == "kill":
         await background.process.kill()
     stdout, stderr = background.process.read()
-    return {**_status(background), "output": _text(stdout + stderr), **said}
+    return {**_status(background), "output": _text(stdout + stderr), **result}
 
 
 def _status(background: BackgroundCommand) -> dict[str, Any]:

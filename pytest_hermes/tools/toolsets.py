@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ..config.installed import Offer, installed, register
 from ..core.suggest import unknown
 from ..errors import UsageError
-from ..installed import Offer, installed, register
 from .tool import Tool, Toolset
 
 GROUP = "pytest_hermes.toolsets"

@@ -6,7 +6,7 @@
 #     test     runs tests that were put there, and reports
 #     run      does both, where one user may do everything
 #
-# One command does everything, because each one costs the engine of a container as much time as all of this. Where an
+# One command does everything, because each one costs the Docker engine as much time as all of this. Where an
 # image's commands do not run as root, root does the first half in a command of its own. Its own commands come from the
 # system's folders first, whatever is in PATH. `-nt` is in no standard, but in every shell that images have.
 #

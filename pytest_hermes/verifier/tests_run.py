@@ -144,8 +144,8 @@ def _problem(result: ExecResult) -> str | None:
         return None
     if result.exit_code > SIGNALLED:
         return f"{_NO_REPORT}: it was killed"
-    said = result.stderr.decode(errors="replace").strip().splitlines()
-    why = said[-1] if said else f"exit code {result.exit_code}"
+    lines = result.stderr.decode(errors="replace").strip().splitlines()
+    why = lines[-1] if lines else f"exit code {result.exit_code}"
     return f"{_PROBLEMS.get(result.exit_code, 'the verifier cannot run in this sandbox')}: {why}"
 
 

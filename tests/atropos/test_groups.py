@@ -107,7 +107,7 @@ async def test_a_table_costs_no_group_and_a_full_disk_ends_the_run(
     assert path.read_bytes() == whole
 
 
-async def test_groups_at_once_share_the_places_in_flight(env: Any, model_server: ModelServer) -> None:
+async def test_groups_at_once_share_the_slots(env: Any, model_server: ModelServer) -> None:
     env.config.max_num_workers = 1
     model_server.script = lambda body: Reply(body=json.dumps(completion("1")), mood="late", seconds=0.1)
     groups = await asyncio.gather(*(env.collect_trajectories({"id": str(n), "prompt": "Go."}) for n in range(4)))
@@ -362,14 +362,14 @@ def test_one_spoilt_value_is_always_found(group: dict[str, Any], data: st.DataOb
     assert problems(group, size) == []
     json.dumps(as_sent(group), allow_nan=False)
     row = data.draw(st.integers(0, size - 1))
-    place = data.draw(st.integers(0, len(group["tokens"][row]) - 1))
+    position = data.draw(st.integers(0, len(group["tokens"][row]) - 1))
     spoilt: list[Callable[[], Any]] = [
         lambda: group["tokens"].pop(),
         lambda: group["tokens"][row].append(1),
-        lambda: group["masks"][row].__setitem__(place, group["tokens"][row][place] + 1),
+        lambda: group["masks"][row].__setitem__(position, group["tokens"][row][position] + 1),
         lambda: group["masks"].__setitem__(row, [-100] * len(group["tokens"][row])),
         lambda: group["scores"].__setitem__(row, data.draw(st.sampled_from([math.nan, math.inf, None, True]))),
-        lambda: group["inference_logprobs"][row].__setitem__(place, math.nan),
+        lambda: group["inference_logprobs"][row].__setitem__(position, math.nan),
         lambda: group["inference_logprobs"][row].pop(),
         lambda: group["messages"][row][0].pop("role"),
     ]

@@ -332,7 +332,7 @@ def test_a_full_disk_loses_no_note(tmp_path: Path) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(runs=st.lists(st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=6), max_size=5))
-def test_no_draw_is_handed_out_once_it_was_noted(runs: list[list[tuple[str, bool]]], tmp_path_factory: Any) -> None:
+def test_no_recorded_sample_is_handed_out(runs: list[list[tuple[str, bool]]], tmp_path_factory: Any) -> None:
     from pytest_hermes.atropos.ledger_file import LedgerFile
 
     path = tmp_path_factory.mktemp("sent") / "sent.jsonl"

@@ -222,7 +222,7 @@ async def test_a_short_group_is_filled_up_with_what_teaches_nothing(env: Any) ->
 async def test_what_is_not_valid_is_rejected_and_counted(
     env: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from pytest_hermes.atropos.standing import in_words
+    from pytest_hermes.atropos.totals import in_words
 
     env.config.short_groups = "drop"
     env.scripted.script = lambda prompt: "1<|im_end|>"
@@ -388,7 +388,7 @@ async def test_a_group_that_may_have_been_taken_is_not_sent_again(env: Any, brea
 
 async def test_a_group_on_its_way_arrives_though_its_worker_is_cancelled(env: Any) -> None:
     """Atropos cancels its workers as soon as the trainer has enough."""
-    from pytest_hermes.atropos.standing import in_words
+    from pytest_hermes.atropos.totals import in_words
 
     arrives, answers = threading.Event(), threading.Event()
 

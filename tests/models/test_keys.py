@@ -22,7 +22,7 @@ ALL = {"OPENROUTER_API_KEY": "key-router", "OPENAI_API_KEY": "key-openai"}
         ("m", "http://localhost:8000/v1", {**ALL, "PYTEST_HERMES_API_KEY": "h"}, "http://localhost:8000/v1", "h"),
         ("m", "https://openrouter.ai/api/v1", ALL, "https://openrouter.ai/api/v1", "key-router"),
         ("m", "https://api.openai.com/v1", ALL, "https://api.openai.com/v1", "key-openai"),
-        # Hosts that only look alike, another port, and no encryption are other places.
+        # Hosts that only look alike, another port, and no encryption are other servers.
         ("m", "https://openrouter.ai.example.org/api/v1", ALL, "https://openrouter.ai.example.org/api/v1", None),
         ("m", "https://openrouter.ai:8443/api/v1", ALL, "https://openrouter.ai:8443/api/v1", None),
         ("m", "http://openrouter.ai/api/v1", ALL, "http://openrouter.ai/api/v1", None),

@@ -95,7 +95,7 @@ async def test_who_waits_longest_is_next_and_who_gave_up_holds_nothing() -> None
     assert limiter.in_flight == 0
 
 
-async def test_a_place_given_to_one_who_is_cancelled_goes_to_the_next() -> None:
+async def test_a_slot_given_to_a_cancelled_call_goes_to_the_next() -> None:
     limiter = CallLimiter(1)
     go = asyncio.Event()
     first = asyncio.create_task(call(limiter, "succeeded", go))

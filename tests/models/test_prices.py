@@ -53,7 +53,7 @@ def test_the_provider_s_own_figure_wins() -> None:
     assert with_list_price(own, "gpt-4o", OPENAI) == own
 
 
-def test_embedded_models_are_free() -> None:
+def test_builtin_models_are_free() -> None:
     assert NopSource().priced(Usage(cost=None)) == Usage()
 
 

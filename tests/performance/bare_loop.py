@@ -40,7 +40,7 @@ TOOLS: list[Any] = [
 #: Runs a command and returns its output and exit code.
 Run = Callable[[str], Awaitable[tuple[str, int | None]]]
 
-#: Opens the place of one task.
+#: Opens the sandbox of one task.
 Opened = Callable[[], AbstractAsyncContextManager[Run]]
 
 

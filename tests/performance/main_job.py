@@ -46,10 +46,10 @@ def commands() -> list[str]:
 
 
 async def _bare() -> None:
-    places = asyncio.Semaphore(IN_FLIGHT)
+    slots = asyncio.Semaphore(IN_FLIGHT)
 
     async def one(command: str) -> None:
-        async with places:
+        async with slots:
             process = await asyncio.create_subprocess_exec("bash", "-c", command)
             await process.wait()
 

@@ -101,7 +101,7 @@ def test_a_model_that_costs_nothing_according_to_its_provider(bench: Bench, mode
     run(bench, model_server).stdout.fnmatch_lines(["cost      $0.00 (reported by the provider)"])
 
 
-def test_embedded_models_have_no_cost_line(bench: Bench) -> None:
+def test_builtin_models_have_no_cost_line(bench: Bench) -> None:
     for model in ("oracle", "nop"):
         result = bench.run_inside(
             "--hermes-bench=terminal_test", "--hermes-task=create-file", f"--hermes-model={model}"

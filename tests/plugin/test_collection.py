@@ -10,7 +10,7 @@ from tests.services.bench import Bench, interrupt
 
 RUN = ("--hermes-bench=m.py:M", "--hermes-model=oracle", "--hermes-run-dir=out")
 
-#: A benchmark of which everything is in order; a test puts something else in the place of a part.
+#: A benchmark of which everything is in order; a test replaces a part of it.
 START = """\
 import asyncio, sys
 import pytest

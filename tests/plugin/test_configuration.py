@@ -150,7 +150,7 @@ def test_a_lifetime_caps_the_agent_and_a_timeout_its_commands(one: Bench, model_
     assert json.loads(record["messages"][3]["content"])["exit_code"] == 124
 
 
-def test_each_place_wins_over_the_weaker_ones(bench: Bench) -> None:
+def test_each_source_wins_over_the_weaker_ones(bench: Bench) -> None:
     def turns(*arguments: str) -> tuple[str, str]:
         shown = rows(bench.run_inside(BENCH, "--hermes-show-config", *arguments))
         return shown["env.max_agent_turns"]
@@ -314,7 +314,9 @@ async def test_as_said(hermes_agent):
 
 
 @pytest.mark.parametrize("mode", [(), ("-n2",)])
-def test_own_tests_have_their_defaults_from_it(bench: Bench, model_server: ModelServer, mode: tuple[str, ...]) -> None:
+def test_tests_with_an_agent_have_their_defaults_from_it(
+    bench: Bench, model_server: ModelServer, mode: tuple[str, ...]
+) -> None:
     bench.file(
         "pytest.ini",
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"

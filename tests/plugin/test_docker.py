@@ -70,7 +70,7 @@ def test_processes_share_an_engine(bench: Bench, work: list[str]) -> None:
     result.stdout.fnmatch_lines(["passed    10 of 10 (100.0%)"])
 
 
-def test_a_fixture_of_ones_own_tests_is_a_container(bench: Bench, docker_image: str) -> None:
+def test_the_sandbox_fixture_is_a_container(bench: Bench, docker_image: str) -> None:
     command = "terminal('cat /.dockerenv')"
     bench.file("test_own.py", f"def test_own(tool_context):\n    assert tool_context.{command}['exit_code'] == 0\n")
     result = bench.run_inside("--hermes-sandbox=docker", f"--hermes-image={docker_image}")

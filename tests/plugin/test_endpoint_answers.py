@@ -257,7 +257,7 @@ def test_what_is_learnt_from_refusals_is_said_once(bench: Bench, model_server: M
     result.assert_outcomes(passed=6)
     adapted = [line for line in result.outlines if line.startswith("adapted")]
     assert adapted == [
-        f"adapted   odd at {model_server.url}: sends max_completion_tokens in place of max_tokens",
+        f"adapted   odd at {model_server.url}: sends max_completion_tokens instead of max_tokens",
         f"adapted   odd at {model_server.url}: sends no temperature",
         f"adapted   odd at {model_server.url}: asks for a stream",
     ]

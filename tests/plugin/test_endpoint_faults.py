@@ -228,7 +228,7 @@ def test_a_refusal_ends_the_run_with_one_line(bench: Bench, model_server: ModelS
 
 
 @pytest.mark.parametrize("distributed", [(), ("-n1",)], ids=["one process", "xdist"])
-def test_a_refusal_ends_a_session_of_one_s_own_tests(
+def test_a_refusal_ends_a_session_with_agents(
     bench: Bench, model_server: ModelServer, distributed: tuple[str, ...]
 ) -> None:
     model_server.play(Reply(401, json.dumps({"error": {"message": f"no {KEY}"}})))

@@ -77,7 +77,7 @@ def test_no_task(hermes_task):
 """
 
 
-def test_own_tests_get_an_agent_a_sandbox_and_a_score(bench: Bench, model_server: ModelServer) -> None:
+def test_the_fixtures_give_an_agent_a_sandbox_and_a_score(bench: Bench, model_server: ModelServer) -> None:
     bench.file("pytest.ini", ASYNC)
     bench.file("test_own.py", OWN)
     model_server.play(completion(None, ("write_file", {"path": "hello.txt", "content": "hi"})), completion("Done."))
@@ -93,7 +93,7 @@ def test_own_tests_get_an_agent_a_sandbox_and_a_score(bench: Bench, model_server
     assert model_server.requests[0].body["messages"][0] == {"role": "system", "content": "Be brief."}
 
 
-def test_xdist_workers_of_own_tests_share_one_results_file(bench: Bench, model_server: ModelServer) -> None:
+def test_xdist_workers_with_agents_share_one_results_file(bench: Bench, model_server: ModelServer) -> None:
     bench.file("pytest.ini", ASYNC)
     tests = "".join(f"async def test_{i}(hermes_agent): await hermes_agent.run('x')\n" for i in range(4))
     bench.file("test_own.py", tests)
@@ -102,7 +102,7 @@ def test_xdist_workers_of_own_tests_share_one_results_file(bench: Bench, model_s
     assert len(bench.records(str(folder))) == 4
 
 
-def test_own_tests_without_a_model_say_how_to_configure_one(bench: Bench) -> None:
+def test_an_agent_without_a_model_says_how_to_configure_one(bench: Bench) -> None:
     bench.file("pytest.ini", ASYNC)
     bench.file("test_own.py", OWN)
     result = bench.run_inside("-k", "test_agent")
@@ -313,7 +313,7 @@ def test_why_a_test_did_not_pass_is_in_its_record(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("mode", [(), ("-n2",)], ids=["one process", "xdist"])
-def test_benchmarks_and_own_tests_share_a_budget(
+def test_benchmarks_and_tests_with_an_agent_share_a_budget(
     bench: Bench, model_server: ModelServer, mode: tuple[str, ...]
 ) -> None:
     model_server.play(completion(None, ("terminal", {"command": "true"})))

@@ -374,7 +374,7 @@ def own(bench: Bench, model_server: ModelServer, judge_server: ModelServer) -> t
     return tuple(argument for argument in arguments(model_server, judge_server) if "bench" not in argument)
 
 
-def test_own_tests_have_a_judge(bench: Bench, judge_server: ModelServer, own: tuple[str, ...]) -> None:
+def test_tests_with_an_agent_have_a_judge(bench: Bench, judge_server: ModelServer, own: tuple[str, ...]) -> None:
     judge_server.play(score(0.25))
     for mode in ((), ("-n2",)):
         bench.run_inside("test_own.py", *own, *mode).assert_outcomes(passed=4)
@@ -390,7 +390,7 @@ def test_own_tests_have_a_judge(bench: Bench, judge_server: ModelServer, own: tu
 
 
 @pytest.mark.parametrize("mode", [(), ("-n2",)], ids=["one process", "xdist"])
-def test_own_tests_hold_the_judge_s_budget(
+def test_tests_with_an_agent_keep_the_judge_s_budget(
     bench: Bench, judge_server: ModelServer, own: tuple[str, ...], mode: tuple[str, ...]
 ) -> None:
     judge_server.play(score(1, cost=0.1))
@@ -401,7 +401,7 @@ def test_own_tests_hold_the_judge_s_budget(
 
 
 @pytest.mark.parametrize("mode", [(), ("-n1",)], ids=["one process", "xdist"])
-def test_a_refused_judge_ends_a_session_of_own_tests(
+def test_a_refused_judge_ends_a_session_with_agents(
     bench: Bench, judge_server: ModelServer, own: tuple[str, ...], mode: tuple[str, ...]
 ) -> None:
     judge_server.play(Reply(401, json.dumps({"error": {"message": f"no {JUDGE_KEY}"}})))

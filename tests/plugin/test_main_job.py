@@ -232,7 +232,7 @@ def test_a_fault_of_the_endpoint_is_an_error_and_not_in_the_score(bench: Bench, 
     assert cases["test_task[blank-line]"] == {"turns": "0", "tokens": "0", "attempt": "1", "error_kind": "endpoint"}
 
 
-def test_benchmark_code_that_raises_is_an_error_with_its_place(bench: Bench) -> None:
+def test_benchmark_code_that_raises_is_an_error_with_its_location(bench: Bench) -> None:
     bench.file("mine.py", MINE.replace("return 1.0 if", "raise KeyError('oops') if"))
     result = bench.run_inside("--hermes-bench=mine.py:Mine", "--hermes-model=oracle", "--hermes-task=good")
     result.assert_outcomes(errors=1)

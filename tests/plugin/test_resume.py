@@ -136,6 +136,21 @@ def test_another_run_is_not_gone_on_with(bench: Bench) -> None:
     assert sorted((record["task"], record["model"]) for record in bench.records()[2:]) == [("t1", "nop"), ("t5", "nop")]
 
 
+def test_a_manifest_with_the_earlier_names_is_read(bench: Bench) -> None:
+    bench.file("slow.py", FAST)
+    bench.run_inside(SLOW_BENCH, "-n8", "--hermes-run-dir=out", "--hermes-task=t1").assert_outcomes(passed=1)
+    manifest = bench.path / "out" / "run.json"
+    content = json.loads(manifest.read_text())
+    content["facts"] = content.pop("fingerprint")
+    manifest.write_text(json.dumps(content))
+    other = bench.run_inside(SLOW_BENCH, "--hermes-resume=out", "--hermes-model=nop")
+    other.stderr.fnmatch_lines(
+        ['ERROR: cannot resume out, it is a different run: *slow model was "oracle" and is "nop"*']
+    )
+    result = bench.run_inside(SLOW_BENCH, "-n8", "--hermes-resume=out", "--hermes-task=t1")
+    result.stdout.fnmatch_lines(["hermes: resuming out: 1 attempt finished"])
+
+
 def test_what_cannot_be_resumed(bench: Bench) -> None:
     bench.file("slow.py", FAST)
     (bench.path / "empty").mkdir()

@@ -117,16 +117,16 @@ def sample(
     max_tokens = min(max_tokens, CONTEXT - longest)
     if max_tokens < 1:
         raise ValueError(f"a prompt of {longest} tokens, and the model takes {CONTEXT}")
-    # Padded at the left, so that all go on at the same place.
+    # Padded at the left, so that all continue at the same position.
     padding = torch.tensor([longest - len(prompt) for prompt in prompts])
     ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
-    places = torch.arange(longest)
+    positions = torch.arange(longest)
     visible = torch.arange(CONTEXT)[None] >= padding[:, None]
     mask = visible[:, None, None, :longest] & torch.ones(longest, longest, dtype=torch.bool).tril()
     # What is padding sees itself, since a softmax over nothing is not a number.
     mask |= torch.eye(longest, dtype=torch.bool)
     cache = model.new_cache(len(prompts))
-    logits = model.go_on(ids, (places - padding[:, None]).clamp(min=0), mask, cache)
+    logits = model.go_on(ids, (positions - padding[:, None]).clamp(min=0), mask, cache)
     endings = torch.tensor(list(stop))
     drawn: list[Tensor] = []
     logprobs: list[Tensor] = []
@@ -139,8 +139,8 @@ def sample(
         ended |= torch.isin(token[:, 0], endings)
         if len(drawn) == max_tokens or bool(ended.all()):
             break
-        place = cache.length
-        logits = model.go_on(token, place - padding[:, None], visible[:, None, None, : place + 1], cache)
+        position = cache.length
+        logits = model.go_on(token, position - padding[:, None], visible[:, None, None, : position + 1], cache)
     rows = zip(torch.stack(drawn, 1).tolist(), torch.stack(logprobs, 1).tolist(), strict=True)
     return [_answer(row, told, frozenset(stop)) for row, told in rows]
 

@@ -225,7 +225,7 @@ def check(outcome: Outcome) -> None:
             assert name in outcome.records, f"the record of {name} is not written"
     even = outcome.records["even"]
     assert (even.status, even.reward) == ("passed", 1.0)
-    assert outcome.in_flight == 0, "an attempt holds its place for ever"
+    assert outcome.in_flight == 0, "an attempt holds its slot for ever"
     assert not outcome.left or outcome.problems, "a sandbox is left, and nobody says so"
     odd = outcome.records["odd"]
     told = [odd.error.message if odd.error else "", (odd.error.traceback if odd.error else None) or ""]

@@ -78,10 +78,10 @@ def one_file() -> io.BytesIO:
 
 def with_header(**fields: bytes) -> io.BytesIO:
     """One file with other bytes in some fields of its header, and the right checksum."""
-    places = {"size": (124, 12), "type": (156, 1), "mode": (100, 8)}
+    positions = {"size": (124, 12), "type": (156, 1), "mode": (100, 8)}
     data = bytearray(one_file().getvalue())
     for name, value in fields.items():
-        start, length = places[name]
+        start, length = positions[name]
         data[start : start + length] = value.ljust(length, b"\0")
     data[148:156] = b" " * 8
     data[148:156] = b"%06o\0 " % sum(data[:512])

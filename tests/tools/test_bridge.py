@@ -326,7 +326,7 @@ class TestTasksFromWithinABridge:
         assert task.get_coro() is plain
         assert await task == 1
 
-    async def test_keep_their_name_and_place_in_a_repr(self) -> None:
+    async def test_keep_their_name_and_location_in_a_repr(self) -> None:
         install_bridge(asyncio.get_running_loop())
 
         async def checks_the_files() -> None:

@@ -322,7 +322,7 @@ class TestByHand:
         assert by_hand.read_file("file")["content"] is None
 
     @pytest.mark.asyncio
-    async def test_a_registered_place_is_found(self, task_id: str) -> None:
+    async def test_a_registered_session_is_found(self, task_id: str) -> None:
         session, other = local_session(), local_session()
         register(task_id, session)
         register(task_id, session)

@@ -95,7 +95,7 @@ class TestGoodCalls:
     async def test_no_text_is_no_arguments_where_none_are_needed(self, empty: str) -> None:
         assert (await call("ping", empty)).result == {"pong": True}
 
-    async def test_it_runs_on_the_home_loop_of_the_place(self) -> None:
+    async def test_it_runs_on_the_home_loop_of_the_session(self) -> None:
         background = BackgroundLoop()
         session = make_session(background.loop)
 

@@ -43,7 +43,7 @@ class TestTerminal:
         assert said["exit_code"] == 124
         assert said["error"].startswith("the command was killed after 0.3 s;")
 
-    async def test_the_place_has_a_timeout_of_its_own(self) -> None:
+    async def test_the_session_has_a_timeout_of_its_own(self) -> None:
         session = local_session(terminal_timeout=0.2)
         said = await call(session, "terminal", command="sleep 60")
         assert said["exit_code"] == 124

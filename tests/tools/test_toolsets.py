@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_hermes import installed
+from pytest_hermes.config import installed
 from pytest_hermes.errors import UsageError
 from pytest_hermes.tools.tool import Tool, ToolArguments, Toolset
 from pytest_hermes.tools.toolsets import register_toolset, resolve_toolsets
@@ -19,7 +19,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Puts a package with one toolset on the path, as pip would; the toolset `name` has the tools named in `source`."""
     monkeypatch.syspath_prepend(str(tmp_path))
     # A process looks once; one that pip has changed is a new one.
-    monkeypatch.setattr("pytest_hermes.installed._of_packages", installed._of_packages.__wrapped__)
+    monkeypatch.setattr("pytest_hermes.config.installed._of_packages", installed._of_packages.__wrapped__)
 
     def install(name: str, source: str) -> None:
         module = f"toolset_of_{name}_{len(list(tmp_path.iterdir()))}"
@@ -110,7 +110,7 @@ class TestMistakes:
 
 class TestRegistering:
     def test_a_registered_toolset_is_one_of_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pytest_hermes.installed._REGISTERED", {})
+        monkeypatch.setattr("pytest_hermes.config.installed._REGISTERED", {})
         register_toolset(Toolset("mine", (Tool("count", "Counts.", ToolArguments, lambda session, arguments: {}),)))
         assert names() == [*FILE, "count", *TERMINAL]
         assert names(["mine"]) == ["count"]

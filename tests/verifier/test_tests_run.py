@@ -12,7 +12,7 @@ from pytest_hermes.verifier.tests_run import TaskTests, run_tests
 
 
 class ReplacedShell:
-    """A sandbox in which an agent has put a program of its own in the place of the shell."""
+    """A sandbox in which an agent has replaced the shell by a program of its own."""
 
     capabilities = Capabilities(hard_kill=True)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
+from ...config.installed import installed
 from ...core.suggest import unknown
 from ...errors import UsageError
-from ...installed import installed
 
 GROUP = "pytest_hermes.parsers"
 

@@ -68,7 +68,7 @@ class ChatTemplate:
 
         Raises TemplateError when the template cannot render it.
         """
-        return self._text.encode(self._render(self._guarded(messages), tools, prompt=True))
+        return self._text.encode(self._render(self._escaped(messages), tools, prompt=True))
 
     def continuation(self, messages: Messages, new: Messages, tools: Sequence[Mapping[str, Any]]) -> Continuation:
         """Return what follows on `messages`, which end with an answer, when `new` messages come after it.
@@ -78,9 +78,9 @@ class ChatTemplate:
         TemplateError when the template cannot render it, or writes the end of an answer otherwise once it goes on.
         """
         word = f"anchor{secrets.token_hex(8)}"
-        guarded, following = self._guarded(messages), self._guarded(new)
+        escaped, following = self._escaped(messages), self._escaped(new)
         problem: TemplateError | None = None
-        for history in _with_word(guarded, word):
+        for history in _with_word(escaped, word):
             try:
                 closed = _after(self._render(history, tools, prompt=False), word)
                 going_on = _after(self._render([*history, *following], tools, prompt=True), word)
@@ -158,10 +158,10 @@ class ChatTemplate:
                 stopping |= {next(iter(found.ids), -1)} & self.special
         return tuple(sorted(closing)), sorted(stopping)
 
-    def _guarded(self, messages: Messages) -> list[dict[str, Any]]:
+    def _escaped(self, messages: Messages) -> list[dict[str, Any]]:
         return [
             {
-                **self._text.guard(
+                **self._text.escape(
                     {k: v for k, v in message.items() if k != "role"}, all_added=message["role"] not in _SPEAKERS
                 ),
                 "role": message["role"],
@@ -170,7 +170,7 @@ class ChatTemplate:
         ]
 
     def _render(self, messages: Messages, tools: Sequence[Mapping[str, Any]], *, prompt: bool) -> str:
-        schemas = self._text.guard(list(tools), all_added=False) or None
+        schemas = self._text.escape(list(tools), all_added=False) or None
         if not self._arguments_as_text:
             try:
                 return render(self._tokenizer, messages, schemas, add_generation_prompt=prompt, **self._options)

@@ -1,8 +1,8 @@
 """Tokenises rendered conversations so that only the chat template makes special tokens.
 
 A tool that prints `<|im_end|>` must not end a turn: what it prints is text, token by token. So strings of the
-conversation that look like an added token get a mark before they are rendered, and whatever looks like one without a
-mark is the template's own.
+conversation that look like an added token are escaped before they are rendered, and whatever looks like one unescaped
+is the template's own.
 """
 
 from __future__ import annotations
@@ -57,27 +57,29 @@ class SpecialTokenEscaping:
         self._any = _one_of(self._texts)
         self._special = _one_of(special)
         # Letters and digits alone, since templates may write other characters as JSON or Python do.
-        self._mark = re.compile(f"mark{nonce}x(\\d+)x")
+        self._escape = re.compile(f"escape{nonce}x(\\d+)x")
         self._nonce = nonce
 
-    def guard(self, value: Any, *, all_added: bool) -> Any:
-        """Return a JSON value with a mark in the place of every special token's text.
+    def escape(self, value: Any, *, all_added: bool) -> Any:
+        """Return a JSON value in which the text of every special token is escaped.
 
         `all_added`: of every added token's, such as `<tool_call>` and `<think>`, which are special to a model.
         """
         if isinstance(value, str):
-            return (self._any if all_added else self._special).sub(self._marked, value)
+            return (self._any if all_added else self._special).sub(self._escaped, value)
         if isinstance(value, Mapping):
-            return {self._special.sub(self._marked, key): self.guard(value[key], all_added=all_added) for key in value}
+            return {
+                self._special.sub(self._escaped, key): self.escape(value[key], all_added=all_added) for key in value
+            }
         if isinstance(value, list | tuple):
-            return [self.guard(one, all_added=all_added) for one in value]
+            return [self.escape(one, all_added=all_added) for one in value]
         return value
 
-    def _marked(self, found: re.Match[str]) -> str:
-        return f"mark{self._nonce}x{self._index[found[0]]}x"
+    def _escaped(self, found: re.Match[str]) -> str:
+        return f"escape{self._nonce}x{self._index[found[0]]}x"
 
     def encode(self, rendered: str) -> list[int]:
-        """Return the ids of a rendered text that may hold marks."""
+        """Return the ids of a rendered text that may hold escapes."""
         return list(self._encoding(rendered).ids)
 
     def encode_after_text(self, rendered: str) -> list[int]:
@@ -95,7 +97,7 @@ class SpecialTokenEscaping:
 
     def _encoding(self, rendered: str) -> Any:
         named = self._any.sub(lambda found: self._names[found[0]], rendered)
-        plain = self._mark.sub(lambda found: self._texts[int(found[1])], named)
+        plain = self._escape.sub(lambda found: self._texts[int(found[1])], named)
         # A tool may print half of a surrogate pair, which is no text to a tokenizer.
         return self._twin.encode(plain.encode("utf-8", "replace").decode(), add_special_tokens=False)
 

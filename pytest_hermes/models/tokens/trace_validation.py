@@ -62,7 +62,7 @@ def _layout(segment: Segment, first: int) -> str | None:
         if not all(type(value) is int for value in (turn.number, turn.begin, turn.sampled, turn.end)):
             return f"turn {number} has no position"
         if turn.number != number:
-            return f"turn {turn.number} is in the place of turn {number}"
+            return f"turn {turn.number} is at the position of turn {number}"
         if turn.begin != end or not turn.begin <= turn.sampled < turn.end or turn.sampled == 0:
             return f"turn {number} spans {turn.begin}, {turn.sampled}, {turn.end}; the one before ends at {end}"
         end = turn.end

@@ -168,7 +168,7 @@ class ContainerCommand(WrappedCommand):
             else:
                 self.settle(code)
             return
-        said = self.said_before_it_began()
+        said = self.early_output()
         if "argument list too long" in said:
             self.refuse(_TOO_LARGE)
         elif is_about_the_shell(said):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from ...cache import cache_folder
+from ...config.cache import cache_folder
 from ...errors import InfrastructureError
 from ...task import SandboxSpec
 from ..status import status

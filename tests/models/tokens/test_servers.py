@@ -162,7 +162,7 @@ async def test_what_is_said_beside_extra_body_is_obeyed_or_refused(serving: Call
     assert len(server.emitted) == 1
 
 
-#: For each dialect places in an answer, what stands there, and what is said of it.
+#: For each dialect: paths in an answer, a wrong value for each, and the message about it.
 WRONG: dict[str, list[tuple[tuple[str | int, ...], Any, str]]] = {
     "completions": [
         (("choices", 0, "prompt_token_ids"), [1, 2], "reports 2 others"),
@@ -190,13 +190,13 @@ WRONG: dict[str, list[tuple[tuple[str | int, ...], Any, str]]] = {
 async def test_what_does_not_tell_what_was_sampled_is_refused(dialect: str, serving: Callable[..., Any]) -> None:
     server, source = serving("chatml", dialect)
     server.script = lambda prompt: "Done.<|im_end|>"
-    for place, value, said in WRONG[dialect]:
+    for path, value, said in WRONG[dialect]:
 
-        def spoil(answer: Any, place: Any = place, value: Any = value) -> Any:
+        def spoil(answer: Any, path: Any = path, value: Any = value) -> Any:
             inner = answer
-            for key in place[:-1]:
+            for key in path[:-1]:
                 inner = inner[key]
-            inner[place[-1]] = value
+            inner[path[-1]] = value
             return answer
 
         server.spoil = spoil

@@ -21,7 +21,7 @@ SOLVED = "printf '#!/bin/sh\\necho 42\\n' >solve; chmod +x solve\n"
 
 
 def program(path: str, script: str, shell: str = "/bin/busybox sh") -> str:
-    """Return the commands that put a program in the place of whatever is at `path`."""
+    """Return the commands that replace whatever is at `path` by a program."""
     return f"rm -rf {path}; cat >{path} <<'END'\n#!{shell}\n{script}\nEND\n/bin/busybox chmod 755 {path}\n"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .agents import Agent, program
 
-#: Each puts itself in the place of something that tests.sh or test.sh uses.
+#: Each replaces something that tests.sh or test.sh uses.
 REPLACED = {
     "bash": "cp /bin/bash /bin/real\n"
     + program(

@@ -1,4 +1,4 @@
-"""How a training stands: what was sent, and what was not, in metrics and in words."""
+"""The totals of a training: what was sent, and what was not, in metrics and in words."""
 
 from __future__ import annotations
 

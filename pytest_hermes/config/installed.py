@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol
 
-from .errors import UsageError
+from ..errors import UsageError
 
 
 class Offer(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .errors import UsageError
+from ..errors import UsageError
 
 VARIABLE = "PYTEST_HERMES_CACHE_DIR"
 
