@@ -7,14 +7,13 @@ engine. `-x`, `--maxfail`, Ctrl-C and `--pdb` therefore behave as always.
 from __future__ import annotations
 
 import queue
-import signal
-import threading
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .captured_output import captured_apart
+from .interrupts import Interrupts, interrupts_of
 from .items import TaskItem
 from .rollouts import Rollouts
 from .status_line import StatusLine
@@ -29,6 +28,7 @@ class RunLoop(Rollouts):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._finished: queue.SimpleQueue[TaskItem] = queue.SimpleQueue()
+        self._interrupts: Interrupts | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -38,7 +38,7 @@ class RunLoop(Rollouts):
         if not tasks or session.config.option.collectonly or collection_failed:
             return None
         self._start_engine()
-        sigterm_as_interrupt(session.config)
+        self._interrupts = interrupts_of(session.config)
         with captured_apart(session.config):
             for task in tasks:
                 if task.is_to_run:
@@ -68,6 +68,8 @@ class RunLoop(Rollouts):
             pass
         try:
             while True:
+                if self._interrupts is not None:
+                    self._interrupts.session_continues()
                 live.show()
                 try:
                     return self._finished.get(timeout=live.interval)
@@ -88,30 +90,3 @@ class RunLoop(Rollouts):
         handle = super().submit(item)
         handle.future.add_done_callback(lambda _: self._finished.put(item))
         return handle
-
-
-#: Set once SIGTERM is an interrupt.
-_SIGTERM: pytest.StashKey[bool] = pytest.StashKey()
-
-
-def sigterm_as_interrupt(config: pytest.Config) -> None:
-    """Make SIGTERM end the session as Ctrl-C does: in order, with its reports and without its sandboxes.
-
-    It holds until pytest is done. A second one changes nothing: the session is ending.
-    """
-    if threading.current_thread() is not threading.main_thread() or _SIGTERM in config.stash:
-        return
-    config.stash[_SIGTERM] = True
-    came = False
-
-    def interrupt(signum: int, frame: Any) -> None:
-        nonlocal came
-        if not came:
-            came = True
-            raise KeyboardInterrupt("SIGTERM")
-
-    def restore() -> None:
-        signal.signal(signal.SIGTERM, before)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    config.add_cleanup(restore)

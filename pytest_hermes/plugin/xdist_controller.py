@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .run_loop import sigterm_as_interrupt
 from .status_line import StatusLine
 from .status_line_thread import StatusLineThread
 
@@ -41,7 +40,6 @@ class Controller:
         )
         plugins.register(self._line, "hermes-status-line")
         try:
-            sigterm_as_interrupt(session.config)
             return (yield)
         finally:
             self._line.stop()

@@ -17,7 +17,6 @@ import pytest
 from .captured_output import captured_apart
 from .items import TaskItem
 from .rollouts import Rollouts
-from .run_loop import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from ..runs.distributed import WorkerRun
@@ -56,7 +55,6 @@ class WorkerRollouts(Rollouts):
         if self._interactor is not None:
             _refuse_to_give_away(self._interactor, self._is_started)
         self._start_engine()
-        sigterm_as_interrupt(session.config)
         with captured_apart(session.config):
             return (yield)
 
