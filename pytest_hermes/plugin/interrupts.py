@@ -11,8 +11,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -83,6 +83,20 @@ class Interrupts:
             self._tells = False
             with suppress(OSError):
                 os.write(2, f"\n{_TOLD}\n".encode())
+
+
+@contextmanager
+def interruptible(config: pytest.Config) -> Iterator[None]:
+    """Let an interrupt leave this without the place that it came at, unless the user asked for whole tracebacks.
+
+    pytest looks for the source of every step of it. That takes a while, and fails at steps that belong to no line.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if config.getoption("fulltrace", False):
+            raise
+        raise KeyboardInterrupt(*interrupt.args) from None
 
 
 _INTERRUPTS: pytest.StashKey[Interrupts] = pytest.StashKey()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .captured_output import captured_apart
-from .interrupts import Interrupts, interrupts_of
+from .interrupts import Interrupts, interruptible, interrupts_of
 from .items import TaskItem
 from .rollouts import Rollouts
 from .status_line import StatusLine
@@ -39,7 +39,7 @@ class RunLoop(Rollouts):
             return None
         self._start_engine()
         self._interrupts = interrupts_of(session.config)
-        with captured_apart(session.config):
+        with interruptible(session.config), captured_apart(session.config):
             for task in tasks:
                 if task.is_to_run:
                     self.submit(task)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .interrupts import interruptible
 from .status_line import StatusLine
 from .status_line_thread import StatusLineThread
 
@@ -40,7 +41,8 @@ class Controller:
         )
         plugins.register(self._line, "hermes-status-line")
         try:
-            return (yield)
+            with interruptible(session.config):
+                return (yield)
         finally:
             self._line.stop()
 

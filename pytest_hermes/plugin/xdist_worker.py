@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .captured_output import captured_apart
+from .interrupts import interruptible
 from .items import TaskItem
 from .rollouts import Rollouts
 
@@ -55,7 +56,7 @@ class WorkerRollouts(Rollouts):
         if self._interactor is not None:
             _refuse_to_give_away(self._interactor, self._is_started)
         self._start_engine()
-        with captured_apart(session.config):
+        with interruptible(session.config), captured_apart(session.config):
             return (yield)
 
     @pytest.hookimpl(tryfirst=True)
