@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Awaitable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -46,6 +46,8 @@ class Benchmark:
     config_fields: ClassVar[frozenset[str]] = frozenset()
     #: The revision of the dataset, as far as there is one; it stands in every record.
     revision: str | None = None
+    #: What people should know about the tasks as a whole, a line each, once `setup()` has run: the header shows it.
+    notes: Sequence[str] = ()
     #: The model to use when the user names none. None: he has to.
     default_model: ClassVar[str | None] = None
     #: Whether `compute_reward` asks `ctx.judge`, so that there must be a judge model before anything runs.

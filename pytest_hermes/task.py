@@ -155,7 +155,9 @@ class Task:
     files: Annotated[Mapping[str, str], _FILES] = field(default_factory=dict)
     #: A shell script that solves the task, or a folder with one; what the `oracle` model plays.
     solution: Annotated[str | Solution | None, _SOLUTION] = None
-    verifier: Annotated[VerifierSpec, instance_of("a VerifierSpec", VerifierSpec)] = VerifierSpec()
+    verifier: Annotated[VerifierSpec, instance_of("a VerifierSpec", VerifierSpec)] = field(default_factory=VerifierSpec)
+    #: What people should know about how the task was read, a line each: the header of a run shows it.
+    notes: Annotated[tuple[str, ...], checks.TEXTS] = ()
     #: Whatever else `compute_reward` needs.
     metadata: Annotated[Mapping[str, Any], instance_of("a mapping", Mapping)] = field(default_factory=dict)
 

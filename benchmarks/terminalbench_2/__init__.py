@@ -54,7 +54,7 @@ class TerminalBench2(Benchmark):
         )
         self.revision = dataset.revision
         if dataset.folder is not None:
-            self._tasks = await asyncio.to_thread(folder_tasks, dataset.folder)
+            self._tasks, self.notes = await asyncio.to_thread(folder_tasks, dataset.folder)
         else:
             assert dataset.rows is not None
             self._tasks = await asyncio.to_thread(row_tasks, dataset.rows, dataset.name)

@@ -40,7 +40,7 @@ class Material(ABC):
 
     @abstractmethod
     def tests(self) -> TaskTests:
-        """Return the tests. Raises DatasetError."""
+        """Return the tests. Raises DatasetError, and Unsupported."""
 
 
 @dataclass(frozen=True)

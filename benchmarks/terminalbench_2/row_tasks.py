@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Annotated, Any, BinaryIO, TypeVar, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pytest_hermes.dataset.archive import ArchiveError, repack, unpacked
+from pytest_hermes.dataset.line_ends import line_end_notes, mended
 from pytest_hermes.dataset.rows import DatasetError, Row, RowRef, list_rows
 from pytest_hermes.task import Limits, SandboxSpec, Task
 from pytest_hermes.verifier.tests_run import TaskTests
@@ -27,7 +28,7 @@ from .material import SCRIPT, Material, malformed, task_tests
 T = TypeVar("T")
 
 #: Not read before a task starts.
-_LARGE = frozenset({"environment_tar", "tests_tar", "test_sh"})
+_LARGE = frozenset({"environment_tar", "tests_tar"})
 
 
 def _tags(value: object) -> object:
@@ -96,6 +97,9 @@ def _task(row: Row) -> Task:
         ) from error
     if "test_sh" not in row.present:
         raise DatasetError(f"{row.ref.label}: column 'test_sh': there are no tests")
+    script = row.values["test_sh"]
+    if not isinstance(script, str):
+        raise DatasetError(f"{row.ref.label}: column 'test_sh' is not a text")
     if columns.docker_image is None and "environment_tar" not in row.present:
         raise DatasetError(f"{row.ref.label}: columns 'docker_image' and 'environment_tar' are both empty")
     try:
@@ -107,10 +111,20 @@ def _task(row: Row) -> Task:
             tags=columns.tags,
             sandbox=SandboxSpec(image=columns.docker_image),
             limits=Limits(agent_seconds=columns.agent_timeout_sec, verifier_seconds=columns.test_timeout_sec),
+            notes=tuple(line_end_notes("test_sh", _encoded(script))),
             metadata={"material": RowMaterial(row.ref, columns.docker_image)},
         )
     except ValueError as error:
         raise DatasetError(f"{row.ref.label}: column 'task_name': {error}") from error
+
+
+def _encoded(script: str) -> bytes:
+    # JSON can hold half a character, which then counts for none.
+    return script.encode(errors="replace")
+
+
+def _script(columns: Mapping[str, Any]) -> bytes:
+    return mended(_encoded(columns["test_sh"]))
 
 
 @dataclass(frozen=True)
@@ -139,10 +153,10 @@ class RowMaterial(Material):
 
     def tests(self) -> TaskTests:
         columns = self.ref.read()
-        return task_tests(str(columns["test_sh"]).encode(), partial(self._write_tests, columns))
+        return task_tests(_script(columns), partial(self._write_tests, columns))
 
     def _write_tests(self, columns: dict[str, Any], target: BinaryIO) -> None:
-        files = {SCRIPT: str(columns["test_sh"]).encode()}
+        files = {SCRIPT: _script(columns)}
         # Tests may be one script and nothing else.
         text = columns.get("tests_tar") or ""
         self._column("tests_tar", lambda: repack(text, target, top="tests", files=files))

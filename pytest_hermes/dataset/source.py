@@ -15,18 +15,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..config.cache import cache_folder
 from ..errors import UsageError
+from .directories import INSTRUCTION, TASK_FILE, TESTS, task_directories
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _ROW_FILES = (".parquet", ".jsonl", ".jsonl.gz")
-_TASK_FILE = "task.toml"
 _CHUNK = 1 << 20
 
 KINDS = "a Hugging Face dataset (owner/name), a .parquet, .jsonl or .jsonl.gz file, or a folder of task directories"
@@ -64,10 +63,13 @@ def open_dataset(name: str, *, split: str = "train", revision: str | None = None
 
 def _open_path(name: str, path: Path, split: str) -> Dataset:
     if path.is_dir():
-        if any(task_directories(path)):
+        if task_directories(path).tasks:
             return Dataset(name, content_digest(path), folder=path)
         if not any(path.rglob("*.parquet")) and not any(path.rglob("*.jsonl*")):
-            raise UsageError(f"the folder {name!r} holds neither task directories (with a {_TASK_FILE}) nor rows")
+            raise UsageError(
+                f"the folder {name!r} holds neither task directories (with a {TASK_FILE}, or with "
+                f"{INSTRUCTION} and {TESTS}) nor rows"
+            )
     elif not path.exists():
         raise UsageError(f"there is no dataset {name!r}: neither a path nor of the form owner/name; it must be {KINDS}")
     elif not name.endswith(_ROW_FILES):
@@ -116,18 +118,6 @@ def _export(request: dict[str, Any], name: str) -> dict[str, Any]:
     if "error" in answer:
         raise UsageError(str(answer["error"]))
     return dict(answer)
-
-
-def task_directories(folder: Path) -> Iterator[Path]:
-    """Yield the task directories of a folder in the order of their names: those with a `task.toml`, or itself."""
-    if (folder / _TASK_FILE).is_file():
-        yield folder
-        return
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    for name in names:
-        if (folder / name / _TASK_FILE).is_file():
-            yield folder / name
 
 
 def content_digest(path: Path) -> str:

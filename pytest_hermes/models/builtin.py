@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, BinaryIO, cast
 
 from ..dataset.harbor import resolved
+from ..dataset.line_ends import mended
 from ..errors import Unsupported
 from ..result import Usage
 from ..sandbox.protocol import Sandbox
@@ -56,11 +57,15 @@ class OracleWithFiles(Oracle):
     async def equip(self, sandbox: Sandbox) -> None:
         with tempfile.TemporaryFile(prefix="hermes-") as file:
             tar = cast(BinaryIO, file)
-            await asyncio.to_thread(write_tar, self._solution.folder, tar, executable=self._solution.script)
+            await asyncio.to_thread(self._write, tar)
             tar.seek(0)
             # Whoever the solution runs as, a folder at the root is made by root.
             root = sandbox.capabilities.as_root
             await unpack(sandbox, tar, SOLUTION, user=root)
+
+    def _write(self, tar: BinaryIO) -> None:
+        folder, script = self._solution.folder, self._solution.script
+        write_tar(folder, tar, executable=script, content=mended((folder / script).read_bytes()))
 
 
 class Nop:

@@ -185,8 +185,10 @@ def pytest_configure(config: pytest.Config) -> None:
             register_config_header(config, options)
         return
     from ..errors import UsageError
+    from .interrupts import interrupts_of
     from .start import start_run
 
+    interrupts_of(config)
     try:
         start_run(config, *request)
     except UsageError as error:

@@ -36,9 +36,9 @@ def report_agents(config: pytest.Config) -> None:
     Where a model is configured, SIGTERM and SIGHUP end such a session as Ctrl-C does.
     """
     if read_options(config).model is not None:
-        from .run_loop import signals_as_interrupts
+        from .interrupts import interrupts_of
 
-        signals_as_interrupts(config)
+        interrupts_of(config)
     if not hasattr(config, "workerinput") and not config.pluginmanager.hasplugin("hermes-agent-report"):
         config.pluginmanager.register(_AgentReport(config), "hermes-agent-report")
 

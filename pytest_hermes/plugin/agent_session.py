@@ -29,8 +29,8 @@ from ..runs.run import Run
 from ..tools.bridge import install_bridge
 from .abort_reason import AbortReason, abort_reasons_of
 from .agent_report import BENCHMARK, agent_run_dir, agent_run_id, report_agents
+from .interrupts import interrupts_of
 from .options import read_options
-from .run_loop import signals_as_interrupts
 from .shared_folder import budget_folder
 from .status_line import StatusLine
 from .status_line_thread import StatusLineThread
@@ -110,10 +110,12 @@ def agent_session(of: pytest.Session) -> AgentSession:
     """Return the session's one, made at first use. Raises UsageError for a configuration that does not fit."""
     config = of.config
     if _SESSION not in config.stash:
+        # Its handling of signals is to outlive the session's end.
+        interrupts = interrupts_of(config)
         session = config.stash[_SESSION] = AgentSession(config)
         abort_reasons_of(config).add(lambda: session.abort_reason)
         config.add_cleanup(session.close)
-        signals_as_interrupts(config)
+        interrupts.on_second(session.run.hurry)
         report_agents(config)
         session.line = _status_line_thread(of, session.run)
     return config.stash[_SESSION]

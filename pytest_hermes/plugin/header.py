@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 
 from ..report.numbers import counted, duration
 from ..result import dollars
+from ..runs.notes import notes_of
 from ..runs.results_file import FILE_NAME
 
 if TYPE_CHECKING:
     from ..rollout.budget import BudgetLimits
     from ..runs.plan import LoadedBenchmark, RunPlan
+
+
+#: Notes about tasks that are shown.
+_NOTES = 5
 
 
 def header_lines(plan: RunPlan, processes: int) -> list[str]:
@@ -30,6 +35,7 @@ def header_lines(plan: RunPlan, processes: int) -> list[str]:
     rollouts = counted(plan.in_flight, "rollout")
     lines.append(f"sandbox {plan.isolation}, {rollouts} in flight in {in_processes}")
     lines += plan.notes
+    lines += _task_notes(plan)
     if any(loaded.source.calls is not None for loaded in plan.benchmarks):
         lines.append(f"at most {counted(plan.in_flight, 'model call')} in flight, fewer after a 429 or 503")
     if limits := _in_words(plan.budget_limits):
@@ -49,6 +55,15 @@ def _benchmark_line(loaded: LoadedBenchmark, plan: RunPlan) -> str:
         tasks += f" of revision {loaded.benchmark.revision[:12]}"
     each = f" × {attempts} attempts" if attempts > 1 else ""
     return f"{loaded.benchmark.name}, {tasks}{each}, model {source.name}{where}"
+
+
+def _task_notes(plan: RunPlan) -> list[str]:
+    """Return the notes of all benchmarks and their tasks, the first few of them."""
+    # A validation has each benchmark several times.
+    tasks = {loaded.benchmark: [planned.task for planned in loaded.tasks] for loaded in plan.benchmarks}
+    notes = [f"{benchmark.name}: {note}" for benchmark in tasks for note in notes_of(benchmark, tasks[benchmark])]
+    more = len(notes) - _NOTES
+    return notes[:_NOTES] + ([f"{counted(more, 'more note')}: --hermes-list shows all"] if more > 0 else [])
 
 
 def _mode_lines(loaded: LoadedBenchmark) -> Iterator[str]:

@@ -7,15 +7,14 @@ engine. `-x`, `--maxfail`, Ctrl-C and `--pdb` therefore behave as always.
 from __future__ import annotations
 
 import queue
-import signal
-import threading
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .captured_output import captured_apart
 from .finished import is_reported_at_once, report_at_once
+from .interrupts import Interrupts, interruptible, interrupts_of
 from .items import AttemptItem, FinishedItem, TaskItem
 from .rollouts import Rollouts
 from .status_line import StatusLine
@@ -30,6 +29,7 @@ class RunLoop(Rollouts):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self._finished: queue.SimpleQueue[AttemptItem] = queue.SimpleQueue()
+        self._interrupts: Interrupts | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -39,8 +39,8 @@ class RunLoop(Rollouts):
         if not tasks or session.config.option.collectonly or collection_failed:
             return None
         self._start_engine()
-        signals_as_interrupts(session.config)
-        with captured_apart(session.config):
+        self._interrupts = interrupts_of(session.config)
+        with interruptible(session.config), captured_apart(session.config):
             for task in tasks:
                 if isinstance(task, TaskItem) and task.is_to_run:
                     self.submit(task)
@@ -78,6 +78,8 @@ class RunLoop(Rollouts):
             pass
         try:
             while True:
+                if self._interrupts is not None:
+                    self._interrupts.session_continues()
                 live.show()
                 try:
                     return self._finished.get(timeout=live.interval)
@@ -101,34 +103,3 @@ class RunLoop(Rollouts):
         handle = super().submit(item)
         handle.future.add_done_callback(lambda _: self._finished.put(item))
         return handle
-
-
-#: Set once these signals are interrupts.
-_INTERRUPTS: pytest.StashKey[bool] = pytest.StashKey()
-
-
-def signals_as_interrupts(config: pytest.Config) -> None:
-    """Make SIGTERM and SIGHUP end the session as Ctrl-C does: in order, with its reports and without its sandboxes.
-
-    It holds until pytest is done. A second one changes nothing: the session is ending. A SIGHUP that is ignored, as
-    under `nohup`, stays ignored.
-    """
-    if threading.current_thread() is not threading.main_thread() or _INTERRUPTS in config.stash:
-        return
-    config.stash[_INTERRUPTS] = True
-    came = False
-
-    def interrupt(signum: int, frame: Any) -> None:
-        nonlocal came
-        if not came:
-            came = True
-            raise KeyboardInterrupt(signal.Signals(signum).name)
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt)}
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, interrupt)
-    config.add_cleanup(restore)

@@ -14,6 +14,7 @@ from ..runs.plan import RunPlan
 from ..runs.run import Run
 from ..runs.selection import Selection
 from .abort_reason import abort_reasons_of
+from .interrupts import interrupts_of
 from .items import RUN, BenchmarkCollection
 from .options import Options
 from .reporting import BenchReport
@@ -58,6 +59,7 @@ def start_run(config: pytest.Config, options: Options, selections: list[Selectio
         plugins += [rollouts, BenchReport(run)]
     abort_reasons_of(config).add(lambda: run.abort_reason)
     config.stash[RUN] = run
+    interrupts_of(config).on_second(run.hurry)
     for plugin in plugins:
         config.pluginmanager.register(plugin, f"hermes-{type(plugin).__name__.lower()}")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .run_loop import signals_as_interrupts
+from .interrupts import interruptible
 from .status_line import StatusLine
 from .status_line_thread import StatusLineThread
 
@@ -41,8 +41,8 @@ class Controller:
         )
         plugins.register(self._line, "hermes-status-line")
         try:
-            signals_as_interrupts(session.config)
-            return (yield)
+            with interruptible(session.config):
+                return (yield)
         finally:
             self._line.stop()
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .captured_output import captured_apart
+from .interrupts import interruptible
 from .items import TaskItem
 from .rollouts import Rollouts
-from .run_loop import signals_as_interrupts
 
 if TYPE_CHECKING:
     from ..runs.distributed import WorkerRun
@@ -56,8 +56,7 @@ class WorkerRollouts(Rollouts):
         if self._interactor is not None:
             _refuse_to_give_away(self._interactor, self._is_started)
         self._start_engine()
-        signals_as_interrupts(session.config)
-        with captured_apart(session.config):
+        with interruptible(session.config), captured_apart(session.config):
             return (yield)
 
     @pytest.hookimpl(tryfirst=True)

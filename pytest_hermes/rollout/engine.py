@@ -47,6 +47,8 @@ _LOOK = 0.2
 
 #: Seconds that code which blocks the loop gets to end, once it has been told to, while the engine stops.
 _PATIENCE = 2.0
+#: Seconds that sandboxes get to close, in all, after a second interrupt.
+_HURRY = 2.0
 
 
 class Engine:
@@ -88,6 +90,8 @@ class Engine:
         self.problems: list[str] = []
         #: Whether its loop is blocked for good, and was left to end with the process.
         self.abandoned = False
+        #: Set from outside, while `stop` waits: nobody wants to wait much longer.
+        self.hurried = False
         self.watchdog = watchdog or Watchdog(on_blocked, on_lost=self.budget.set_clock)
         self._starts_watchdog = watchdog is None
         self._infra_retries = infra_retries
@@ -330,6 +334,9 @@ class Engine:
                 self.watchdog.interrupt()
             if blocked is not None and told_at is not None and now - told_at > _PATIENCE:
                 self.abandon(f"the run ended while {blocked} blocked the event loop")
+                return
+            if self.hurried and now - began > _HURRY:
+                self.abandon("the run was interrupted again before it had ended")
                 return
             if now - began > timeout:
                 self.abandon(f"the run ended, and the sandbox did not close within {timeout:g} s")

@@ -18,6 +18,7 @@ _KINDS: Mapping[str, Kind[Any]] = {
     "description": checks.TEXT,
     "config_fields": checks.TEXTS,
     "revision": checks.NAME.or_none,
+    "notes": checks.TEXTS,
     "agent_seconds": checks.AMOUNT,
     "verifier_seconds": checks.AMOUNT,
     "verifier_times_itself": checks.TRUTH,

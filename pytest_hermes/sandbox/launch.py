@@ -19,6 +19,9 @@ from .memory_file import memory_file
 
 _END_TIMEOUT = 5.0  # seconds
 
+#: What is sent to groups of processes: by terminals, and by programs that end what they started.
+_FOR_GROUPS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP, signal.SIGTERM)
+
 
 def launch(
     prefix: Sequence[str], channel: socket.socket, arguments: Sequence[str], *, diagnostics: int, env: Mapping[str, str]
@@ -29,6 +32,10 @@ def launch(
     """
     # A descriptor, not a path: this file may lie where the sandbox cannot see it.
     program = memory_file(_program())
+    # A terminal sends Ctrl-C to a whole group of processes, but it is meant for this one: the other would end by it
+    # before it has a session of its own. It inherits the mask, but ignores these signals anyway, and clears it for
+    # commands.
+    unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_GROUPS)
     try:
         return subprocess.Popen(
             [*prefix, interpreter(), "-I", "-S", f"/dev/fd/{program}", str(channel.fileno()), *arguments],
@@ -41,6 +48,7 @@ def launch(
             env=dict(env),
         )
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unmasked)
         os.close(program)
 
 

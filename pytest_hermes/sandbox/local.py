@@ -110,7 +110,7 @@ class LocalSandbox(ShellSandbox):
             problem = (await asyncio.to_thread(bubblewrap.probe)).problem
             if problem is not None and self._isolation == "bubblewrap":
                 raise UsageError(f"isolation 'bubblewrap' is not available: {problem}")
-        self._check_needs()
+        await self.check_needs()
         async with _turn_to_start():
             await self._start()
 
@@ -195,7 +195,8 @@ class LocalSandbox(ShellSandbox):
             stderr=stderr.feed,
         )
 
-    def _check_needs(self) -> None:
+    async def check_needs(self) -> None:
+        """Raise Unsupported for what this machine does not have; nothing is started for that."""
         spec = self._spec
         if spec.image is not None or spec.build_context is not None:
             what = f"image {spec.image!r}" if spec.image is not None else "an image built from a Dockerfile"

@@ -6,6 +6,7 @@ All of them travel as tar streams by way of a nameless temporary file; packing a
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import posixpath
 import tarfile
@@ -55,24 +56,35 @@ async def upload_dir(sandbox: Sandbox, local: str | os.PathLike[str], remote: st
     await _upload(sandbox, partial(_pack_dir, local), remote)
 
 
-def write_tar(local: str | os.PathLike[str], stream: BinaryIO, *, executable: str | None = None) -> None:
+def write_tar(
+    local: str | os.PathLike[str], stream: BinaryIO, *, executable: str | None = None, content: bytes | None = None
+) -> None:
     """Write a tar of what is in the folder `local` to `stream`; names begin with `./`, nobody owns the files.
 
-    Everybody may read them, and execute the file `executable`, whatever their modes are. Raises OSError when something
-    cannot be read.
+    Everybody may read them, and execute the file `executable`, whatever their modes are. With `content`, that is what
+    this file holds there. Raises OSError when something cannot be read.
     """
 
-    def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        if content is not None and member.name == f"./{executable}":
+            return None
         member.mode |= 0o555 if member.isdir() or member.name == f"./{executable}" else 0o444
         return _anonymous(member)
 
-    _write(stream, lambda archive: _pack_dir(local, archive, anonymous))
+    def pack(archive: tarfile.TarFile) -> None:
+        _pack_dir(local, archive, anonymous)
+        if content is not None:
+            member = tarfile.TarInfo(f"./{executable}")
+            member.size, member.mode = len(content), 0o755
+            archive.addfile(member, io.BytesIO(content))
+
+    _write(stream, pack)
 
 
 def _pack_dir(
     local: str | os.PathLike[str],
     archive: tarfile.TarFile,
-    adapt: Callable[[tarfile.TarInfo], tarfile.TarInfo] | None = None,
+    adapt: Callable[[tarfile.TarInfo], tarfile.TarInfo | None] | None = None,
 ) -> None:
     for name in sorted(os.listdir(local)):
         archive.add(os.path.join(local, name), arcname=f"./{name}", filter=adapt or _anonymous)

@@ -56,7 +56,7 @@ def test_a_full_file(tmp_path: Path) -> None:
     assert (environment.docker_image, environment.cpus) == ("someone/task:20251031", 1)
     assert (environment.memory, environment.storage) == (2 << 30, 10 << 30)
     assert environment.network_mode == "no-network"
-    assert task.artifact_paths == ("/app/out", "logs")
+    assert task.artifacts == ("/app/out", "logs")
     assert task.wants_fresh_verifier
     task.check_supported(tmp_path / "t")
     assert resolved(task.verifier.env) == {"KEY": "none"}
@@ -102,7 +102,7 @@ def test_a_file_that_does_not_fit_names_the_key(tmp_path: Path, toml: str, probl
 def test_what_a_task_asks_of_its_verifier(tmp_path: Path) -> None:
     write_task(tmp_path / "asks", toml='[verifier]\nprocesses = "keep"\nreward = "exit_code"\n')
     write_task(tmp_path / "asks-nothing")
-    asks, nothing = folder_tasks(tmp_path)
+    (asks, nothing), _ = folder_tasks(tmp_path)
     assert asks.verifier == VerifierSpec(processes="keep", reward="exit_code")
     assert nothing.verifier == VerifierSpec() == VerifierSpec(processes=None, reward="file")
     materials = [task.metadata["material"] for task in (asks, nothing)]

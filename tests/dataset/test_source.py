@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from pytest_hermes.dataset.directories import task_directories
 from pytest_hermes.dataset.rows import DatasetError, list_rows
-from pytest_hermes.dataset.source import Dataset, open_dataset, task_directories
+from pytest_hermes.dataset.source import Dataset, open_dataset
 from pytest_hermes.errors import UsageError
 from tests.services.hub import Hub
 from tests.services.rows import parquet, write_jsonl, write_task
@@ -148,9 +149,9 @@ def test_a_folder_of_tasks(tmp_path: Path) -> None:
     (tmp_path / "tasks" / "notes").mkdir()
     dataset = open_dataset(str(tmp_path / "tasks"))
     assert dataset.folder == tmp_path / "tasks"
-    assert [folder.name for folder in task_directories(dataset.folder)] == ["a", "b"]
+    assert [folder.name for folder in task_directories(dataset.folder).tasks] == ["a", "b"]
     one = open_dataset(str(tmp_path / "tasks" / "a"))
-    assert [folder.name for folder in task_directories(tmp_path / "tasks" / "a")] == ["a"]
+    assert [folder.name for folder in task_directories(tmp_path / "tasks" / "a").tasks] == ["a"]
     assert one.revision != dataset.revision
 
 

@@ -11,6 +11,7 @@ import uuid
 
 import pytest
 
+from pytest_hermes.plugin.interrupts import Interrupts
 from pytest_hermes.runs.results_file import read_results
 from tests.services.bench import Bench, processes_with
 from tests.services.waiting import wait_for
@@ -91,14 +92,74 @@ def test_a_hangup_that_is_ignored(bench: Bench, marker: str) -> None:
     assert process.returncode == pytest.ExitCode.INTERRUPTED
 
 
-def test_interrupted_twice(bench: Bench, marker: str) -> None:
+@pytest.mark.parametrize(("pause", "arguments"), [(0.05, ()), (0.3, ()), (0.1, ("--hermes-procs=2",))])
+def test_interrupted_twice(bench: Bench, marker: str, pause: float, arguments: tuple[str, ...]) -> None:
+    """As a terminal does it: every process of the group gets the signal."""
+    process = start(bench, *arguments)
+    assert wait_for(lambda: finished(bench) >= 4), "nothing finished"
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(pause)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "Traceback" not in output
+    assert "results   out/results.jsonl" in output
+    assert wait_for(lambda: processes_with(marker) == [], 5)
+    records = list(read_results(bench.path / "out" / "results.jsonl"))
+    assert {record.error.kind for record in records if record.error} <= {"interrupted"}
+    assert len({record.task for record in records}) == len(records) >= 4
+
+
+HANGS = """
+import os, time
+from pytest_hermes.plugin import interrupts
+
+def pytest_keyboard_interrupt():
+    open("hangs", "w").close()
+    while not os.path.exists("long-enough"):
+        time.sleep(0.05)
+    interrupts._PATIENCE = 0
+    open("is-long-enough", "w").close()
+    time.sleep(600)
+"""
+
+
+def test_what_hangs_while_a_session_ends_can_be_left(bench: Bench, marker: str) -> None:
+    bench.file("conftest.py", HANGS)
     process = start(bench)
     assert wait_for(lambda: finished(bench) >= 4), "nothing finished"
     process.send_signal(signal.SIGINT)
-    time.sleep(0.05)
+    assert wait_for((bench.path / "hangs").exists)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    bench.file("long-enough", "")
+    assert wait_for((bench.path / "is-long-enough").exists)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=10)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "hermes: the run is ending and its sandboxes close; Ctrl-C after 10 seconds leaves at once" in output
+    assert "Traceback" not in output
     assert wait_for(lambda: processes_with(marker) == [], 5)
+    assert finished(bench) >= 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_catches_an_interrupt_does_not_make_the_next_one_harmless(number: signal.Signals) -> None:
+    hurried: list[int] = []
+    interrupts = Interrupts(tells=False)
+    interrupts.on_second(lambda: hurried.append(1))
+    before = signal.getsignal(number)
+    interrupts.install()
+    try:
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+            signal.raise_signal(signal.SIGTERM)
+            interrupts.session_continues()
+    finally:
+        interrupts.restore()
+    assert signal.getsignal(number) == before
+    assert hurried == [1, 1]
 
 
 def test_exit_first(bench: Bench, marker: str) -> None:

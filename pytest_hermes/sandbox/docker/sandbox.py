@@ -265,6 +265,13 @@ class DockerSandbox(ShellSandbox):
         mounts = [*_IN_MEMORY, *self._options.host.get("tmpfs", ())]
         return next((mount for mount in mounts if f"{path}/".startswith(f"{mount.rstrip('/')}/")), None)
 
+    async def check_needs(self) -> None:
+        """Raise Unsupported for what the engine's machine does not have, without asking it for an image.
+
+        Raises UsageError when there is no engine.
+        """
+        self._check_needs(await asyncio.to_thread(shared_engine))
+
     def _check_needs(self, engine: Engine) -> None:
         """Raise Unsupported for what this engine's machine does not have."""
         spec, facts = self._spec, engine.facts
