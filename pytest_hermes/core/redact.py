@@ -14,10 +14,10 @@ REDACTED = "[redacted]"
 
 
 def without_secret_fields(value: Any) -> Any:
-    """Return a JSON-like value in which what stands under a name such as `api_key` is replaced."""
+    """Return a JSON-like value in which texts under a name such as `api_key` are replaced. A number is not a secret."""
     if isinstance(value, Mapping):
         return {
-            name: REDACTED if _is_secret_name(str(name)) else without_secret_fields(item)
+            name: _without_texts(item) if _is_secret_name(str(name)) else without_secret_fields(item)
             for name, item in value.items()
         }
     if isinstance(value, (list, tuple)):
@@ -25,10 +25,25 @@ def without_secret_fields(value: Any) -> Any:
     return value
 
 
+def _without_texts(value: Any) -> Any:
+    if isinstance(value, str):
+        return REDACTED
+    if isinstance(value, Mapping):
+        return {name: _without_texts(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_texts(item) for item in value]
+    return value
+
+
 def _is_secret_name(name: str) -> bool:
     # `max_tokens` counts them.
     name = name.upper().replace("-", "_")
     return any(part in name for part in _SECRET_NAMES) and not name.endswith("TOKENS")
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """Whether an environment variable holds a secret. PYTEST_HERMES_MAX_TOKENS=10000000 does not."""
+    return _is_secret_name(name) or (any(part in name.upper() for part in _SECRET_NAMES) and not value.isdecimal())
 
 
 class Redactor:
@@ -40,7 +55,7 @@ class Redactor:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], keys: Iterable[str] = ()) -> Redactor:
-        found = (value for name, value in environ.items() if any(part in name.upper() for part in _SECRET_NAMES))
+        found = (value for name, value in environ.items() if _is_secret(name, value))
         return cls([*keys, *found])
 
     def text(self, text: str) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from ..config.unused import why_not_obeyed
-from ..core.redact import Redactor, without_secret_fields
+from ..core.redact import Redactor
+from .manifest import Fingerprint
 
 if TYPE_CHECKING:
     from ..models.protocol import ModelSource
@@ -27,7 +28,7 @@ def fingerprint(
     judge: ModelSource | None,
     task_timeout: float | None,
     redactor: Redactor,
-) -> dict[str, JsonValue]:
+) -> Fingerprint:
     """Return who answers what, on which tasks, under which configuration, by names for people."""
     found: dict[str, JsonValue] = {}
     for loaded in benchmarks:
@@ -48,5 +49,4 @@ def fingerprint(
             if field not in left_out and f"env.{field}" not in left_out
         }
     found["--hermes-task-timeout"] = task_timeout
-    compared: dict[str, JsonValue] = redactor.value(without_secret_fields(found))
-    return compared
+    return Fingerprint(found, redactor)

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import JsonValue
-
 from ..config.options import Options
 from ..errors import UsageError
 from ..rollout.record import AttemptRecord
+from .manifest import MANIFEST, Fingerprint, Manifest
 from .results_file import cannot_write
-from .resume import MANIFEST, AttemptKey, Busy, Manifest, RunLock, earlier_run
+from .resume import AttemptKey, Busy, RunLock, earlier_run
 
 #: Seconds for the workers of a run that was killed to end, before a new run in the same folder is refused.
 _PATIENCE = 3.0
@@ -24,8 +23,8 @@ class RunFolder:
 
     run_id: str
     path: Path
-    #: What must be the same for results to belong together, by its name for people; None: nobody can resume it.
-    fingerprint: Mapping[str, JsonValue] | None = None
+    #: What the run is; None: nobody can resume it.
+    fingerprint: Fingerprint | None = None
     #: Attempts of an earlier process of this run, which are only reported.
     finished: Mapping[AttemptKey, AttemptRecord] = field(default_factory=dict)
     #: Bytes of the results by then.
@@ -36,7 +35,7 @@ class RunFolder:
     _lock: RunLock = field(default_factory=RunLock)
 
     @classmethod
-    def resume(cls, options: Options, fingerprint: Mapping[str, JsonValue], cwd: Path) -> RunFolder:
+    def resume(cls, options: Options, fingerprint: Fingerprint, cwd: Path) -> RunFolder:
         """Return the folder of the run that `options.resume` names, locked. Raises UsageError when it cannot go on."""
         assert options.resume is not None
         path = cwd / options.resume
@@ -75,7 +74,7 @@ class RunFolder:
         try:
             if not self.resumed:
                 self._lock.take(self.path, patience=_PATIENCE)
-            Manifest(run_id=self.run_id, fingerprint=dict(self.fingerprint)).write(self.path)
+            Manifest.of(self.run_id, self.fingerprint).write(self.path)
         except Busy as busy:
             raise Busy(f"{busy}, or name another folder with --hermes-run-dir") from None
         except OSError as error:

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import JsonValue
-
 from ..background import BorrowedLoop, LoopRunner
 from ..benchmark import Benchmark
 from ..config.options import DEFAULT_IN_FLIGHT, Options
@@ -26,6 +24,7 @@ from .catalog import load_benchmark
 from .configuration import Configuration, judge_source, model_source, sandbox_of, tools_of
 from .fingerprint import fingerprint
 from .folder import RunFolder, SharedRunFolder
+from .manifest import Fingerprint
 from .plan import LoadedBenchmark, RunPlan
 from .run_id import RUNS_DIR, new_run_id
 from .selection import Selection
@@ -163,9 +162,7 @@ def _chosen_tasks(
     return chosen
 
 
-def _folder(
-    options: Options, loaded: Sequence[LoadedBenchmark], identity: dict[str, JsonValue], cwd: Path
-) -> RunFolder:
+def _folder(options: Options, loaded: Sequence[LoadedBenchmark], identity: Fingerprint, cwd: Path) -> RunFolder:
     if options.resume is not None:
         return RunFolder.resume(options, identity, cwd)
     benchmarks = dict.fromkeys(each.benchmark.name for each in loaded)

@@ -1,25 +1,23 @@
-"""Going on with a run that ended early: what it was is written down when it begins, and compared when it goes on."""
+"""Going on with a run that ended early."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import AliasChoices, BaseModel, Field, JsonValue, ValidationError
+from pydantic import ValidationError
 
 from ..core.memory import without_garbage_collection
 from ..errors import UsageError
 from ..rollout.boundary import INTERRUPTED
 from ..rollout.record import AttemptRecord
+from .manifest import MANIFEST, Fingerprint, Manifest
 from .record_lines import RecordLines
 from .results_file import FILE_NAME
-
-MANIFEST = "run.json"
 
 #: Seconds that processes of a run that was killed may take to end.
 PATIENCE = 30.0
@@ -41,25 +39,6 @@ def is_unfinished(record: AttemptRecord) -> bool:
     return record.error is not None and record.error.kind == INTERRUPTED
 
 
-class Manifest(BaseModel):
-    """`run.json`: what a run is."""
-
-    run_id: str
-    #: What must be the same for results to belong together, by its name for people.
-    #: Version 0.1.0 before its release called it `facts`.
-    fingerprint: dict[str, JsonValue] = Field(validation_alias=AliasChoices("fingerprint", "facts"))
-
-    def write(self, run_dir: Path) -> None:
-        """Raises OSError when that is not possible."""
-        run_dir.mkdir(parents=True, exist_ok=True)
-        new = run_dir / f"{MANIFEST}.{os.getpid()}.new"
-        with new.open("w", encoding="utf-8") as file:
-            file.write(self.model_dump_json(indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut may leave its name without its content
-        os.replace(new, run_dir / MANIFEST)
-
-
 @dataclass(frozen=True)
 class EarlierRun:
     """A run to go on with."""
@@ -73,9 +52,7 @@ class EarlierRun:
     foreign_lines: int = 0
 
 
-def earlier_run(
-    run_dir: Path, fingerprint: Mapping[str, JsonValue], *, force: bool, retry_errors: bool, name: str
-) -> EarlierRun:
+def earlier_run(run_dir: Path, fingerprint: Fingerprint, *, force: bool, retry_errors: bool, name: str) -> EarlierRun:
     """Return the run in `run_dir`, which messages call `name`.
 
     Raises UsageError when there is none, or, unless `force` is set, when it has another fingerprint.
@@ -87,13 +64,11 @@ def earlier_run(
         raise UsageError(f"there is no run to resume in {name}: {MANIFEST}: {error.strerror}") from error
     except (ValidationError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot resume {name}: its {MANIFEST} is damaged; delete it to discard the run") from error
-    differences = [
-        f"{what} was {_shown(manifest.fingerprint[what])} and is {_shown(now)}"
-        for what, now in fingerprint.items()
-        if what in manifest.fingerprint and manifest.fingerprint[what] != now
-    ]
+    differences = list(manifest.differences(fingerprint))
     had = _benchmarks(manifest.fingerprint)
-    differences += [f"it ran {', '.join(had)}, not {bench}" for bench in _benchmarks(fingerprint) if bench not in had]
+    differences += [
+        f"it ran {', '.join(had)}, not {bench}" for bench in _benchmarks(fingerprint.values) if bench not in had
+    ]
     if differences and not force:
         raise UsageError(
             f"cannot resume {name}, it is a different run: {'; '.join(differences)}; correct this, start a new run, "
@@ -112,12 +87,8 @@ def earlier_run(
     return EarlierRun(manifest.run_id, finished, results.stat().st_size if results.exists() else 0, lines.foreign)
 
 
-def _benchmarks(fingerprint: Mapping[str, JsonValue]) -> list[str]:
-    return [what.removesuffix(" model") for what in fingerprint if what.endswith(" model")]
-
-
-def _shown(value: JsonValue) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def _benchmarks(names: Iterable[str]) -> list[str]:
+    return [name.removesuffix(" model") for name in names if name.endswith(" model")]
 
 
 class Busy(UsageError):

@@ -36,6 +36,7 @@ class Slow(Benchmark):
 SLOW_BENCH = "--hermes-bench=slow.py:Slow"
 FAST = SLOW.replace("PAUSE", "0")
 TEMPERATURE = "--hermes-set=env.agent_temperature=0.5"
+TOKEN_LENGTH = "--hermes-set=env.max_token_length=99"
 
 
 def statuses(bench: Bench) -> dict[str, str]:
@@ -117,7 +118,7 @@ def test_another_run_is_not_gone_on_with(bench: Bench) -> None:
     bench.run_inside(SLOW_BENCH, "-n8", "--hermes-run-dir=out", "--hermes-task=t1,t2").assert_outcomes(passed=2)
     before = (bench.path / "out" / "results.jsonl").read_bytes()
     bench.file("slow.py", FAST.replace('"r1"', '"r2"'))
-    arguments = (SLOW_BENCH, "-n8", "--hermes-resume=out", "--hermes-model=nop", TEMPERATURE)
+    arguments = (SLOW_BENCH, "-n8", "--hermes-resume=out", "--hermes-model=nop", TEMPERATURE, TOKEN_LENGTH)
     result = bench.run_inside(*arguments)
     assert result.ret == 4
     (line,) = [line for line in result.errlines if line.startswith("ERROR")]
@@ -126,6 +127,7 @@ def test_another_run_is_not_gone_on_with(bench: Bench) -> None:
         'slow model was "oracle" and is "nop"',
         'slow dataset revision was "r1" and is "r2"',
         "slow env.agent_temperature was 1.0 and is 0.5",
+        "slow env.max_token_length was null and is 99",
     ):
         assert difference in line
     assert "--hermes-resume-force" in line

@@ -15,8 +15,8 @@ import pytest
 
 from pytest_hermes import InfrastructureError, Rollout, UsageError
 from pytest_hermes.runs import Options, Run, RunPlan, load
+from pytest_hermes.runs.manifest import MANIFEST
 from pytest_hermes.runs.results_file import read_results
-from pytest_hermes.runs.resume import MANIFEST
 from tests.services.model_server import ModelServer, Reply, completion
 
 
