@@ -14,8 +14,9 @@ from .tool import ToolProblem
 #: Seconds a file tool may take.
 TIMEOUT = 60.0
 
-#: Exit code of `refuse` in begin.sh.
+#: Exit codes of `refuse` and `refuse_call` in begin.sh.
 _REFUSED = 90
+_CALL_REFUSED = 91
 
 
 def in_sandbox(path: str, home: str) -> str:
@@ -45,10 +46,17 @@ async def run_script(
         max_output=max_output,
     )
     if result.timed_out:
-        raise ToolProblem(f"{path!r}: not done within {TIMEOUT:g} s")
+        raise ToolProblem(f"{_named(target, path)}: not done within {TIMEOUT:g} s")
     if result.exit_code:
-        problem = (result.stdout + result.stderr).decode("utf-8", "replace").strip()
+        refusal = result.stderr.rpartition(b"\0")[2].decode("utf-8", "replace").strip()
+        if result.exit_code == _CALL_REFUSED:
+            raise ToolProblem(refusal)
         if result.exit_code != _REFUSED:
-            problem = f"exit code {result.exit_code}{': ' if problem else ''}{problem[-1000:]}"
-        raise ToolProblem(f"{path!r}: {problem}")
+            refusal = f"exit code {result.exit_code}"
+        raise ToolProblem(f"{_named(target, path)}: {refusal}")
     return result.stdout
+
+
+def _named(target: str, path: str) -> str:
+    """Return what messages call a path: what a model has not written down itself has a name."""
+    return "the current directory" if target in (".", "./") else repr(path)

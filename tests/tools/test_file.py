@@ -276,7 +276,7 @@ class TestSearchContent:
 
     async def test_mistakes_are_said(self, plain_session: SandboxSession) -> None:
         said = await call(plain_session, "search_files", pattern="(")
-        assert said["error"].startswith("'.': the pattern is not a regular expression for grep -E: ")
+        assert said == {"error": "the pattern is not a regular expression for grep -E: Unmatched ( or \\("}
         said = await call(plain_session, "search_files", pattern="x", path="missing")
         assert said["error"].startswith("'missing': there is no such file or directory")
 
@@ -345,6 +345,28 @@ async def test_busybox_and_bash_are_all_it_takes(applets: Path) -> None:
     assert "grep -E" in (await call(session, "search_files", pattern="("))["error"]
     assert "no such file" in (await call(session, "read_file", path="missing"))["error"]
     await session.close()
+
+
+@pytest.mark.parametrize("programs", ["of this machine", "of busybox"])
+async def test_what_a_system_refuses_is_one_line(programs: str, request: pytest.FixtureRequest) -> None:
+    """Nothing of the script that found it out, and the path as the model wrote it."""
+    env = {} if programs == "of this machine" else {"PATH": str(request.getfixturevalue("applets"))}
+    session = SandboxSession(lambda: LocalSandbox(SandboxSpec(env=env), name="test", isolation="none"))
+    try:
+        memory = f"/proc/{(await bash(session, 'sleep 60 >/dev/null & echo $!')).strip()}/mem"
+        unreadable = {"error": f"'{memory}': it cannot be read: Input/output error"}
+        assert await call(session, "read_file", path=memory) == unreadable
+        assert await call(session, "patch", path=memory, old_string="a", new_string="b") == unreadable
+        for path, what in (("/proc/none/x", "its folder cannot be made"), ("/proc/version", "it cannot be written")):
+            (said,) = (await call(session, "write_file", path=path, content="x")).values()
+            assert re.fullmatch(f"'{path}': {what}: [A-Z][a-z/]+( [a-z]+)*", said), said
+        (said,) = (await call(session, "search_files", pattern="[")).values()
+        assert re.fullmatch(r"the pattern is not a regular expression for grep -E: [^\n]+", said), said
+        await bash(session, "mkdir gone; cd gone; rmdir ../gone")
+        (said,) = (await call(session, "read_file", path="x")).values()
+        assert said.startswith("'x': there is no such file (the current directory is /")
+    finally:
+        await session.close()
 
 
 texts = st.lists(st.binary(max_size=5) | st.sampled_from([b"\n", b"\r\n", b"\0", b"ab"]), max_size=8).map(b"".join)
