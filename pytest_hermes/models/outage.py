@@ -42,14 +42,20 @@ class Outage:
     def is_down(self) -> bool:
         return len(self._held_up) >= _CALLS
 
+    def holds_up(self, call: object) -> bool:
+        """Return whether a call waits because the endpoint failed."""
+        return call in self._held_up
+
     def alive(self) -> None:
-        """Note that the endpoint answers: every call may ask."""
+        """Note that the endpoint answers. If it was down, every call may ask; if not, calls that failed wait on."""
+        was_down = self.is_down
         self.faults = 0
         self.waits = None
         self._held_up.clear()
         self._prober = None
-        waiting, self._waiting = self._waiting, deque()
-        _tell(waiting, Go.AHEAD)
+        if was_down:
+            waiting, self._waiting = self._waiting, deque()
+            _tell(waiting, Go.AHEAD)
 
     def failed(self, call: object, fault: Exception, since: float) -> None:
         """Note that a request of a call failed, and since when it was failing."""
@@ -81,6 +87,7 @@ class Outage:
     def left(self, call: object) -> None:
         """Note that a call is over, whatever its end. If it was the one to ask for all, the next one is."""
         self._held_up.discard(call)
+        self._waiting = deque(entry for entry in self._waiting if entry[0] is not call)
         if not self._held_up:
             self.waits = None
         if self._prober is not call:

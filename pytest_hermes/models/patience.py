@@ -42,14 +42,15 @@ class Patience:
         now = asyncio.get_running_loop().time
         call, outage = object(), self.calls.outage
         first, tried, sent = now(), 0, False
+        news: Go | Exception | None = None
         try:
             while True:
-                if outage.must_wait(call):
+                if isinstance(news, Exception):
+                    fault = news
+                elif outage.must_wait(call):
                     request_waits(now())
                     news = await outage.news(call)
-                    if isinstance(news, Go):
-                        continue
-                    fault = news
+                    continue
                 else:
                     if sent:
                         count_retry()
@@ -59,7 +60,7 @@ class Patience:
                     except Fault as failed:
                         fault = failed
                 tried += 1
-                await self._wait(call, fault, tried, now() - first)
+                news = await self._wait(call, fault, tried, now() - first)
         finally:
             outage.left(call)
 
@@ -105,8 +106,11 @@ class Patience:
             since = began if fault.failure == "late" else asyncio.get_running_loop().time()
             self.calls.outage.failed(call, fault, since)
 
-    async def _wait(self, call: object, fault: Exception, tried: int, spent: float) -> None:
-        """Wait until the call may ask again. Raises what it ends with when it may not."""
+    async def _wait(self, call: object, fault: Exception, tried: int, spent: float) -> Go | Exception | None:
+        """Wait until the call may ask again, or something becomes known of the endpoint, and return that.
+
+        Raises what the call ends with when it may not ask again.
+        """
         outage, policy, now = self.calls.outage, self.policy, asyncio.get_running_loop().time
         retry_after = fault.retry_after if isinstance(fault, Fault) else None
         wait = policy.wait(tried, spent, retry_after, for_all=outage.is_down)
@@ -119,15 +123,15 @@ class Patience:
         if wait is None or self._is_a_wrong_address(fault, tried):
             raise self._gave_up(fault, tried, retry_after)
         if outage.must_wait(call):
-            return
+            return await outage.news(call)
         self._tell(fault, now(), wait)
-        if not outage.is_down:
+        if not outage.holds_up(call):
             await asyncio.sleep(wait)
-            return
+            return None
         with suppress(TimeoutError):
-            # The answer to a request that is older may come before that.
             async with asyncio.timeout(wait):
-                await outage.news(call)
+                return await outage.news(call)
+        return None
 
     def _is_a_wrong_address(self, fault: Exception, tried: int) -> bool:
         unreachable = isinstance(fault, Fault) and fault.failure == "unreachable"
