@@ -10,7 +10,8 @@ import sys
 import threading
 from dataclasses import dataclass
 
-from .launch import interpreter
+from .launch import command, supervisor_program
+from .memory_file import memory_file
 from .mounts import FileSystem
 from .visible import file_system
 
@@ -30,6 +31,16 @@ _CAPABILITIES = (
     "SYS_CHROOT",
 )
 
+#: What the supervisor has besides, and keeps from its commands. Others than root need them too, in a user namespace:
+#: the first one to drop the other two.
+_SUPERVISORS = ("SETPCAP", "SYS_ADMIN", "WAKE_ALARM")
+
+#: By these, root changes the machine itself, whatever capabilities it lacks.
+_READ_ONLY_IN_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+
+#: How many processes a sandbox may have that says nothing else, as in containers.
+DEFAULT_PIDS = 4096
+
 #: How often a start that fails for a passing reason is made in all.
 ATTEMPTS = 10
 
@@ -42,7 +53,13 @@ class Probe:
 
     problem: str | None
     #: It can also cut off the network.
-    network_none: bool
+    network_none: bool = False
+    #: The supervisor can have the capabilities that it needs for private commands.
+    supervised: bool = False
+    #: Commands can have private folders.
+    private_folders: bool = False
+    #: The number of processes can be limited.
+    limited: bool = False
 
 
 def probe() -> Probe:
@@ -60,51 +77,72 @@ def passing(complaint: str) -> bool:
     return "bind mount" in complaint and "mount flags" in complaint
 
 
-def arguments(files: FileSystem, *, network: bool) -> list[str]:
-    """Return the command line up to the program, which then sees `files`."""
+def arguments(files: FileSystem, *, network: bool, supervised: bool) -> list[str]:
+    """Return the command line up to the supervisor, which then sees `files`.
+
+    `supervised`: it has the capabilities for private commands.
+    """
     args = [shutil.which("bwrap") or "bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     if not network:
         args.append("--unshare-net")
     # As init, what runs inside has to reap; when it ends, the kernel kills all the others.
     args += ["--die-with-parent", "--as-pid-1"]
-    if os.geteuid() == 0:
-        args += ["--cap-drop", "ALL"]
-        for name in _CAPABILITIES:
-            args += ["--cap-add", f"CAP_{name}"]
-    return [*args, *files.arguments(), "--dev", "/dev", "--proc", "/proc", "--chdir", "/", "--"]
+    args += ["--cap-drop", "ALL"]
+    for name in dict.fromkeys([*(_CAPABILITIES if os.geteuid() == 0 else ()), *(_SUPERVISORS if supervised else ())]):
+        args += ["--cap-add", f"CAP_{name}"]
+    args += [*files.arguments(), "--dev", "/dev", "--proc", "/proc"]
+    for name in _READ_ONLY_IN_PROC:
+        args += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
+    return [*args, "--chdir", "/", "--"]
 
 
 @functools.cache
 def _probe() -> Probe:
     if not sys.platform.startswith("linux"):
-        return Probe("bubblewrap needs Linux", False)
+        return Probe("bubblewrap needs Linux")
     if shutil.which("bwrap") is None:
-        return Probe("bwrap is not on PATH", False)
-    if _attempt(network=False) is None:
-        return Probe(None, True)
-    problem = _attempt(network=True)
-    return Probe(problem, False)
+        return Probe("bwrap is not on PATH")
+    # An older bubblewrap, or a machine that has taken these from root, gives no such capabilities.
+    for supervised in (True, False):
+        for network in (False, True):
+            found = _attempt(network=network, supervised=supervised)
+            if found.problem is None:
+                return found
+    return found
 
 
-def _attempt(*, network: bool) -> str | None:
-    """Return None if it worked, else one line."""
+def _attempt(*, network: bool, supervised: bool) -> Probe:
     for _ in range(ATTEMPTS):
+        program = memory_file(supervisor_program())
         try:
-            args = [arg for arg in arguments(file_system(), network=network) if arg != "--die-with-parent"]
+            args = arguments(file_system(), network=network, supervised=supervised)
             done = subprocess.run(
-                [*args, interpreter(), "-I", "-S", "-c", ""],
+                [
+                    *(arg for arg in args if arg != "--die-with-parent"),
+                    *(*command(program), "probe", str(DEFAULT_PIDS)),
+                ],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=20,
+                pass_fds=[program],
                 env={"PATH": os.environ.get("PATH", os.defpath)},
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            return f"bwrap does not work here: {error}"
+            return Probe(f"bwrap does not work here: {error}")
+        finally:
+            os.close(program)
         if done.returncode == 0:
-            return None
+            works = done.stdout.split()
+            return Probe(
+                None,
+                network_none=not network,
+                supervised=supervised,
+                private_folders=b"private" in works,
+                limited=b"limited" in works,
+            )
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         problem = f"bwrap does not work here: {lines[-1] if lines else f'exit code {done.returncode}'}"
         if not passing(problem):
             break
-    return problem
+    return Probe(problem)

@@ -14,7 +14,7 @@ import tempfile
 import threading
 
 from ..core.processes import has_ended, start_of
-from .supervisor import empty
+from .supervisor.emptying import empty
 
 _NAME = re.compile(r"hermes-(\d+)-([\w.]*)-[0-9a-f]{8}")
 _sweeping = threading.Lock()

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from ..core.shielded import Shielded
 from .launch import launch, reap
 from .memory_file import memory_file
-from .supervisor import children
+from .supervisor.processes import children
 
 _PAUSE = 0.005  # seconds
 
@@ -31,7 +31,7 @@ class ForkServer:
         self._users = 0
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._popen = launch([], theirs, ["fork server"], diagnostics=subprocess.DEVNULL, env=env)
+            self._popen = launch([], theirs, "fork server", diagnostics=subprocess.DEVNULL, env=env)
         except OSError:
             self._channel.close()
             raise

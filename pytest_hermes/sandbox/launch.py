@@ -1,4 +1,7 @@
-"""Starts and ends an interpreter that executes the supervisor's file."""
+"""Starts and ends an interpreter that executes the modules of `supervisor`.
+
+They are sent as one program, by a descriptor: where they are installed, the sandbox may not see them.
+"""
 
 from __future__ import annotations
 
@@ -16,29 +19,52 @@ from pathlib import Path
 
 from . import supervisor
 from .memory_file import memory_file
+from .supervisor.processes import children
 
 _END_TIMEOUT = 5.0  # seconds
 
 #: What is sent to groups of processes: by terminals, and by programs that end what they started.
 _FOR_GROUPS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP, signal.SIGTERM)
 
+#: What the modules are called where they are executed, in the order in which they need each other.
+_PACKAGE = "hermes_sandbox"
+_MODULES = (
+    "system", "channel", "processes", "emptying", "privileges", "private_root", "archive", "subreaper", "main",
+)  # fmt: skip
+
+#: Executes them. What a module needs of the standard library that is slow to import, it imports in a function.
+_BOOT = f"""
+import marshal, sys
+sys.modules[{_PACKAGE!r}] = type(sys)({_PACKAGE!r})
+for name, code in modules:
+    module = sys.modules[name] = type(sys)(name)
+    module.__package__ = {_PACKAGE!r}
+    exec(marshal.loads(code), module.__dict__)
+module.main(*sys.argv[1:])
+"""
+
 
 def launch(
-    prefix: Sequence[str], channel: socket.socket, arguments: Sequence[str], *, diagnostics: int, env: Mapping[str, str]
+    prefix: Sequence[str],
+    channel: socket.socket,
+    kind: str,
+    *arguments: str,
+    diagnostics: int,
+    env: Mapping[str, str],
 ) -> subprocess.Popen[bytes]:
-    """Run the supervisor's file behind the arguments of `prefix`, with `channel` and these `arguments`.
+    """Run the supervisor's program behind the arguments of `prefix`, with `channel`, as a `kind` with `arguments`.
 
     `diagnostics` is where its output goes, a descriptor or subprocess.DEVNULL. Raises OSError.
     """
-    # A descriptor, not a path: this file may lie where the sandbox cannot see it.
-    program = memory_file(_program())
+    # A descriptor, not a path: these files may lie where the sandbox cannot see them.
+    program = memory_file(supervisor_program())
     # A terminal sends Ctrl-C to a whole group of processes, but it is meant for this one: the other would end by it
     # before it has a session of its own. It inherits the mask, but ignores these signals anyway, and clears it for
     # commands.
     unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_GROUPS)
     try:
         return subprocess.Popen(
-            [*prefix, interpreter(), "-I", "-S", f"/dev/fd/{program}", str(channel.fileno()), *arguments],
+            [*prefix, *command(program), kind, str(channel.fileno()), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=diagnostics,
             stderr=diagnostics,
@@ -54,7 +80,7 @@ def launch(
 
 def kill(popen: subprocess.Popen[bytes]) -> None:
     """Kill what was launched, and its children first: bubblewrap's is the init of all that runs in a sandbox."""
-    for child in supervisor.children(popen.pid) if popen.poll() is None else []:
+    for child in children(popen.pid) if popen.poll() is None else []:
         with contextlib.suppress(OSError):
             os.kill(child, signal.SIGKILL)
     popen.kill()
@@ -75,9 +101,22 @@ def interpreter() -> str:
     return getattr(sys, "_base_executable", "") or sys.executable
 
 
+def command(program: int) -> list[str]:
+    """Return what executes the program that is open as `program`, up to its arguments."""
+    return [interpreter(), "-I", "-S", f"/dev/fd/{program}"]
+
+
 @functools.cache
-def _program() -> bytes:
-    # Compiled, in the form of a .pyc file: compiling it for each sandbox costs as much as starting the interpreter.
-    path = Path(supervisor.__file__)
-    code = compile(path.read_bytes(), "<hermes-sandbox>", "exec", dont_inherit=True)
-    return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
+def supervisor_program() -> bytes:
+    """Return all modules in the form of one .pyc file.
+
+    Compiling them for each sandbox would cost as much as starting the interpreter.
+    """
+    folder = Path(supervisor.__file__).parent
+    modules = [(f"{_PACKAGE}.{name}", _compiled((folder / f"{name}.py").read_bytes(), name)) for name in _MODULES]
+    source = f"modules = {modules!r}\n{_BOOT.strip()}\n"
+    return importlib.util.MAGIC_NUMBER + bytes(12) + _compiled(source.encode(), "boot")
+
+
+def _compiled(source: bytes, name: str) -> bytes:
+    return marshal.dumps(compile(source, f"<{_PACKAGE}.{name}>", "exec", dont_inherit=True))

@@ -19,11 +19,13 @@ from .folder import SandboxFolder
 from .local_options import LocalOptions
 from .memory_file import copied_file, memory_file
 from .mounts import Mount
-from .protocol import Capabilities
-from .running import Output
+from .output import Forward, HeadTail
+from .protocol import DEFAULT_MAX_OUTPUT, Capabilities
+from .running import Output, run_to_end
 from .shell_sandbox import ShellSandbox
 from .subreapers import Command
 from .supervisor_client import SupervisorClient
+from .tar_commands import check_packed
 from .visible import file_system, host_path, shared_temporary_folders
 
 Isolation = Literal["auto", "none", "bubblewrap"]
@@ -69,6 +71,7 @@ class LocalSandbox(ShellSandbox):
         self._client: SupervisorClient | None = None
         self._has_workdir = False
         self._hiding = False
+        self._frozen = False
         self._closed = False
 
     @staticmethod
@@ -79,7 +82,8 @@ class LocalSandbox(ShellSandbox):
         """
         problem = _problem(isolation)
         if problem is None:
-            return "local (bubblewrap)"
+            limited = bubblewrap.probe().limited
+            return f"local (bubblewrap{'' if limited else '; cannot limit processes'})"
         return f"local (no isolation: {problem})" if problem else "local (no isolation)"
 
     @staticmethod
@@ -98,7 +102,12 @@ class LocalSandbox(ShellSandbox):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(hard_kill=os.path.exists("/proc/self/task"), own_processes=self._isolated)
+        isolated = self._isolated
+        return Capabilities(
+            hard_kill=os.path.exists("/proc/self/task"),
+            own_processes=isolated,
+            private_folders=isolated and bubblewrap.probe().private_folders,
+        )
 
     @property
     def _isolated(self) -> bool:
@@ -135,7 +144,9 @@ class LocalSandbox(ShellSandbox):
         if isolated := self._isolated:
             files = await asyncio.to_thread(file_system, *self._options.mounts)
             files.add(Mount("writable", self._folder.path, self._folder.path))
-            prefix = bubblewrap.arguments(files, network=self._spec.network is not False)
+            prefix = bubblewrap.arguments(
+                files, network=self._spec.network is not False, supervised=bubblewrap.probe().supervised
+            )
         attempts_left = bubblewrap.ATTEMPTS
         while True:
             attempts_left -= 1
@@ -144,7 +155,8 @@ class LocalSandbox(ShellSandbox):
                 await supervisor_client.start(
                     prefix,
                     folder=self._folder.path,
-                    masks=shared_temporary_folders() if isolated else [],
+                    pids=self._spec.pids or bubblewrap.DEFAULT_PIDS,
+                    shared=shared_temporary_folders() if isolated else [],
                     env=_host_environment(),
                 )
             except BaseException as error:
@@ -180,19 +192,77 @@ class LocalSandbox(ShellSandbox):
         user: str,
     ) -> Command:
         """See `ShellSandbox.run`."""
+        return await self._run_in((), argv, cwd, env, stdin, stdout, stderr)
+
+    async def run_private(
+        self,
+        private: Sequence[str],
+        argv: Sequence[str],
+        cwd: str,
+        env: Mapping[str, str],
+        stdin: bytes | BinaryIO,
+        stdout: Output,
+        stderr: Output,
+        user: str,
+    ) -> Command:
+        """See `ShellSandbox.run_private`."""
+        if not self.capabilities.private_folders:
+            raise Unsupported("the local sandbox cannot give a command folders of its own here")
+        folders = [posixpath.normpath(folder) for folder in private]
+        return await self._run_in(folders, argv, cwd, env, stdin, stdout, stderr)
+
+    async def end_processes(self) -> None:
+        """See `Sandbox.end_processes`. Its own supervisor ends them: no program is needed for that."""
+        if not self.capabilities.hard_kill:
+            return
+        if not await self._opened().end_processes():
+            why = "processes that the agent left running cannot be ended"
+            raise InfrastructureError(why, kind="sandbox")
+
+    async def freeze(self) -> None:
+        """See `Sandbox.freeze`: nothing is left that could run."""
+        if not self._frozen:
+            await self.end_processes()
+            self._frozen = True
+
+    async def pull(self, path: str, tar: BinaryIO) -> None:
+        """See `Sandbox.pull`: its own supervisor reads the files. Raises OSError when not all of it can be read."""
+        stdout, stderr = Forward(tar), HeadTail(DEFAULT_MAX_OUTPUT)
+        path = posixpath.normpath(posixpath.join(self.workdir, path))
+        running = self._opened().archive(path, stdout=stdout.feed, stderr=stderr.feed)
+        check_packed(await run_to_end(running, stdout, stderr, None), path)
+
+    def _opened(self) -> SupervisorClient:
+        """Return what commands are run by. Raises InfrastructureError when it is not open."""
         if self._client is None or self._closed:
             raise InfrastructureError("the sandbox is not open", kind="sandbox")
+        return self._client
+
+    async def _run_in(
+        self,
+        private: Sequence[str],
+        argv: Sequence[str],
+        cwd: str,
+        env: Mapping[str, str],
+        stdin: bytes | BinaryIO,
+        stdout: Output,
+        stderr: Output,
+    ) -> Command:
+        client = self._opened()
+        if self._frozen:
+            raise InfrastructureError("the sandbox is frozen", kind="sandbox")
         if isinstance(stdin, bytes):
             source = memory_file(stdin) if stdin else None
         else:
             source = await asyncio.to_thread(copied_file, stdin)
-        return self._client.run(
+        return client.run(
             argv,
             env={**self._env, **env},
             cwd=cwd,
             stdin=source,
             stdout=stdout.feed,
             stderr=stderr.feed,
+            private=private,
         )
 
     async def check_needs(self) -> None:

@@ -1,4 +1,4 @@
-"""The client's ends of the sockets to the processes that run a sandbox's commands; see supervisor.py."""
+"""The client's ends of the sockets to the processes that run a sandbox's commands; see supervisor/__init__.py."""
 
 from __future__ import annotations
 
@@ -7,31 +7,41 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..core.shielded import Shielded
-from ..errors import InfrastructureError
+from ..errors import InfrastructureError, SandboxBroken
 from .pipes import PipeReader
 from .running import RunningCommand
 
 #: Seconds.
 _KILL_TIMEOUT = 5.0
 _PAUSE = 0.005
+#: For how long a command that finds too many processes waits for their end.
+_CROWDED_TIMEOUT = 3.0
+_CROWDED_PAUSE = 0.1
 
 _KILLED = 128 + signal.SIGKILL
 _NOT_STARTED = 126
 
 
 class Command(RunningCommand):
-    """A command in the sandbox; `gone` means nothing of it is left."""
+    """A command in the sandbox; `gone` means nothing of it is left.
 
-    def __init__(self) -> None:
+    `letter` is what its subreaper is asked for. `private` are the folders of its own.
+    """
+
+    def __init__(self, letter: bytes = b"E", private: Sequence[str] = ()) -> None:
         super().__init__()
+        self.letter = letter
+        self.private = private
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.pipes: list[PipeReader] = []
         #: What its subreaper is sent: description, stdout, stderr, perhaps stdin. None are left once that has them.
         self.fds: list[int] = []
         self.subreaper: Subreaper | None = None
+        #: Until when it is tried to start it, once the sandbox has had too many processes for it.
+        self.deadline: float | None = None
         self._broken: Exception | None = None
 
     def break_off(self, error: Exception) -> None:
@@ -68,10 +78,11 @@ class Command(RunningCommand):
 
 
 class Subreaper:
-    """A process that runs one command after another."""
+    """A process that runs one command after another, or just one that is private."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, *, private: bool) -> None:
         self.channel = channel
+        self.private = private
         self.command: Command | None = None
         #: Whether it has ever got a command.
         self.proven = False
@@ -87,11 +98,12 @@ class Subreaper:
 class Subreapers:
     """Those of one sandbox: there are as many as it ever had commands at once.
 
-    `fork` asks for one: it is given the other end of its socket, and what takes the complaint if there can be none.
+    `fork` asks for one: it is given the other end of its socket, what takes the complaint if there can be none, and
+    the private folders of its one command, if it is for such a one.
     `death` is asked what has happened when all of them are lost.
     """
 
-    def __init__(self, fork: Callable[[int, int], object], death: Callable[[], Exception]) -> None:
+    def __init__(self, fork: Callable[[int, int, Sequence[str]], object], death: Callable[[], Exception]) -> None:
         self._loop = asyncio.get_running_loop()
         self._fork = fork
         self._death = death
@@ -117,7 +129,7 @@ class Subreapers:
         if command not in self._commands:
             return
         try:
-            subreaper = self._idle.pop() if self._idle else self._new(command.fds[2])
+            subreaper = self._idle.pop() if self._idle and not command.private else self._new(command)
         except BlockingIOError:  # hundreds at once
             self._loop.call_later(_PAUSE, self._assign, command)
             return
@@ -130,18 +142,18 @@ class Subreapers:
             return
         subreaper.command, command.subreaper = command, subreaper
         with contextlib.suppress(OSError):  # it has died, which is heard next
-            socket.send_fds(subreaper.channel, [b"E"], command.fds)
+            socket.send_fds(subreaper.channel, [command.letter], command.fds)
 
-    def _new(self, stderr: int) -> Subreaper:
+    def _new(self, command: Command) -> Subreaper:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
         with theirs:
             try:
-                self._fork(theirs.fileno(), stderr)
+                self._fork(theirs.fileno(), command.fds[2], command.private)
             except BaseException:
                 ours.close()
                 raise
-        subreaper = Subreaper(ours)
+        subreaper = Subreaper(ours, private=bool(command.private))
         self._all.add(subreaper)
         self._loop.add_reader(ours, self._hear, subreaper)
         return subreaper
@@ -164,10 +176,27 @@ class Subreapers:
             elif letter == ord("X"):
                 command.settle(status)
             else:
-                subreaper.command = None
+                subreaper.command = command.subreaper = None
+                if subreaper.private:
+                    subreaper.end()
                 if not subreaper.ending:
                     self._idle.append(subreaper)
-                self._finish(command, _KILLED)
+                if letter == ord("N"):
+                    self._crowd(command, broken=bool(status))
+                else:
+                    self._finish(command, _KILLED)
+
+    def _crowd(self, command: Command, *, broken: bool) -> None:
+        """A command cannot be started: there are too many processes, the sandbox's own (`broken`) or others'."""
+        now = self._loop.time()
+        command.deadline = command.deadline or now + _CROWDED_TIMEOUT
+        if now < command.deadline:
+            self._loop.call_later(_CROWDED_PAUSE, self._assign, command)
+        elif broken:
+            self._finish(command, SandboxBroken("a command can no longer be started: too many processes run"))
+        else:
+            why = "a command cannot be started: this machine runs too many processes"
+            self._finish(command, InfrastructureError(why, kind="sandbox"))
 
     def _bury(self, subreaper: Subreaper) -> None:
         """One has ended. A command that it did not get to see goes to another."""

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ..core.shielded import Shielded
 from ..errors import InfrastructureError
@@ -21,6 +22,7 @@ from .subreapers import Command, Subreapers
 #: Seconds.
 _START_TIMEOUT = 30.0
 _END_TIMEOUT = 5.0
+_PAUSE = 0.005
 
 Sink = Callable[[bytes], object]
 
@@ -43,10 +45,13 @@ class SupervisorClient:
         self._subreapers = Subreapers(self._fork, self._death)
         self._pipes: set[PipeReader] = set()
 
-    async def start(self, prefix: Sequence[str], *, folder: str, masks: Sequence[str], env: Mapping[str, str]) -> None:
+    async def start(
+        self, prefix: Sequence[str], *, folder: str, pids: int, shared: Sequence[str], env: Mapping[str, str]
+    ) -> None:
         """Launch the supervisor; its own environment is `env`. `prefix` is what isolates it, if anything.
 
-        Raises InfrastructureError when it does not come up. Call `close` in any case.
+        What is isolated has at most `pids` processes where they can be limited, and the folders `shared`, to which
+        anybody in it may write. Raises InfrastructureError when it does not come up. Call `close` in any case.
         """
         try:
             self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -54,9 +59,10 @@ class SupervisorClient:
                 self._channel.setblocking(False)
                 self._diagnostics = memory_file()
                 if prefix:
-                    arguments = ["isolated", folder, *masks]
-                    self._popen = launch(prefix, theirs, arguments, diagnostics=self._diagnostics, env=env)
+                    arguments = [folder, str(pids), *shared]
+                    self._popen = launch(prefix, theirs, "isolated", *arguments, diagnostics=self._diagnostics, env=env)
                     self.pid = self._popen.pid
+                    self._let_watch(self.pid)
                 else:
                     self._server = ForkServer.enter(env)
                     await self._server.fork(theirs, self._diagnostics, folder)
@@ -78,17 +84,41 @@ class SupervisorClient:
         stdin: int | None,
         stdout: Sink,
         stderr: Sink,
+        private: Sequence[str] = (),
     ) -> Command:
         """Start a command. `stdin` is a descriptor that is closed here; None is the null device.
 
+        `private` are folders of its own. Raises InfrastructureError when the supervisor is gone.
+        """
+        return self._start(Command(b"E", private), (list(argv), dict(env), cwd), stdin, stdout, stderr)
+
+    def archive(self, path: str, *, stdout: Sink, stderr: Sink) -> Command:
+        """Write a tar of `path` to `stdout`, without any program of the sandbox's; exit codes as of pack.sh.
+
         Raises InfrastructureError when the supervisor is gone.
         """
-        command = Command()
+        return self._start(Command(b"A"), path, None, stdout, stderr)
+
+    async def end_processes(self) -> bool:
+        """Kill every process of the sandbox; return whether they are gone. Raises InfrastructureError."""
+        if self._closing or self._ended.done() or self._channel is None:
+            raise self._death()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with ours:
+            ours.setblocking(False)
+            with theirs:
+                await self._ask(b"K", [theirs.fileno()])
+            said = await self._loop.sock_recv(ours, 1)
+        if not said:
+            raise self._death()
+        return bool(said[0])
+
+    def _start(self, command: Command, what: Any, stdin: int | None, stdout: Sink, stderr: Sink) -> Command:
         command.fds = [] if stdin is None else [stdin]
         try:
             if self._closing or self._ended.done() or self._channel is None:
                 raise self._death()
-            command.fds.insert(0, memory_file(marshal.dumps((list(argv), dict(env), cwd))))
+            command.fds.insert(0, memory_file(marshal.dumps(what)))
             for index, sink in enumerate((stdout, stderr), start=1):
                 pipe = PipeReader(self._loop, sink, failed=command.break_off, closed=self._pipes.discard)
                 self._pipes.add(pipe)
@@ -139,9 +169,39 @@ class SupervisorClient:
             os.close(self._diagnostics)
             self._diagnostics = -1
 
-    def _fork(self, channel: int, stderr: int) -> None:
+    def _let_watch(self, pid: int) -> None:
+        """Let the supervisor end when this process has: bubblewrap, which itself ends with the client."""
         assert self._channel is not None
-        socket.send_fds(self._channel, [b"F"], [channel, stderr])
+        try:
+            process = os.pidfd_open(pid)
+        except OSError:  # before Linux 5.3; it is then killed, and the folder is left to the next run
+            return
+        try:
+            socket.send_fds(self._channel, [b"W"], [process])
+        finally:
+            os.close(process)
+
+    async def _ask(self, letter: bytes, fds: Sequence[int]) -> None:
+        while True:
+            try:
+                assert self._channel is not None
+                socket.send_fds(self._channel, [letter], fds)
+                return
+            except BlockingIOError:  # hundreds at once
+                await asyncio.sleep(_PAUSE)
+            except ConnectionError:
+                raise self._death() from None
+
+    def _fork(self, channel: int, stderr: int, private: Sequence[str]) -> None:
+        assert self._channel is not None
+        if not private:
+            socket.send_fds(self._channel, [b"F"], [channel, stderr])
+            return
+        description = memory_file(marshal.dumps(list(private)))
+        try:
+            socket.send_fds(self._channel, [b"P"], [channel, stderr, description])
+        finally:
+            os.close(description)
 
     def _receive(self) -> None:
         assert self._channel is not None

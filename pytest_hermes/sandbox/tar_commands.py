@@ -40,6 +40,11 @@ async def pack(sandbox: Sandbox, path: str, tar: BinaryIO, *, user: str = "") ->
     Raises FileNotFoundError when there is no such path, OSError when not all of it can be read, and NoTar.
     """
     result = await sandbox.exec(["sh", "-c", shell_script("pack"), "sh", path], stdout_to=tar, user=user)
+    check_packed(result, path)
+
+
+def check_packed(result: ExecResult, path: str) -> None:
+    """Raise what `pack` does for the result of its command."""
     if result.exit_code == _NO_SUCH_PATH:
         raise FileNotFoundError(f"there is no {path!r} in the sandbox")
     # GNU tar's exit code 1: a file grew, shrank or went while it was read, as logs do. What was read is there.

@@ -20,7 +20,7 @@ import pytest
 from pytest_hermes.core.processes import start_of
 from pytest_hermes.sandbox import folder
 from pytest_hermes.sandbox.local import LocalSandbox
-from pytest_hermes.sandbox.supervisor import empty
+from pytest_hermes.sandbox.supervisor.emptying import empty
 from pytest_hermes.task import SandboxSpec
 from tests.sandbox.backends import need, opened
 from tests.sandbox.test_contract import marker
