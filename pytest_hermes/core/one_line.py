@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 
 #: Characters of a value that a message shows.
@@ -10,6 +11,15 @@ LONGEST = 80
 #: Characters of an error's text, and of its first line, that are kept: a record must not hold megabytes.
 _TEXT = 20_000
 _LINE = 500
+
+#: What a terminal acts on instead of showing it: control sequences and strings (ECMA-48, 5.4 and 5.6), other control
+#: characters, and those that turn the direction of the text after them (Unicode, UAX 9).
+_CONTROLS = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"
+    r"|\x1b[ -/]*[0-~]?"
+    r"|[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def shown(value: object) -> str:
@@ -24,9 +34,15 @@ def shown(value: object) -> str:
 
 
 def first_line(text: str, longest: int = 300) -> str:
-    """Return the first line of a text that says something, cut to so many characters."""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    """Return the first line of a text that says something, `printable` and cut to so many characters."""
+    lines = (printable(line).strip() for line in text.splitlines())
+    line = next((line for line in lines if line), "")
     return line if len(line) <= longest else f"{line[:longest]}…"
+
+
+def printable(line: str) -> str:
+    """Return a line without what a terminal would act on: others wrote it, and it goes to logs and screens."""
+    return line if line.isprintable() else _CONTROLS.sub("", line).replace("\t", " ")
 
 
 def text_of(error: BaseException) -> str:

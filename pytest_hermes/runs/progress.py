@@ -23,7 +23,7 @@ class Progress:
     #: Model calls that may be in flight, and might if no endpoint had complained.
     calls: int = 0
     calls_at_most: int = 0
-    #: What sandboxes wait for: images that are pulled or built.
+    #: What attempts wait for: endpoints that fail, and images that are pulled or built.
     statuses: tuple[str, ...] = ()
     #: What all answers of the judge used.
     spent_by_judge: Usage = field(default_factory=Usage)

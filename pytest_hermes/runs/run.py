@@ -201,7 +201,7 @@ class Run:
             spent=self._engine.budget.spent_here,
             calls=calls.limit if calls is not None else 0,
             calls_at_most=calls.maximum if calls is not None else 0,
-            statuses=statuses(),
+            statuses=(*self._waits(), *statuses()),
             **({} if self.judge is None else {"spent_by_judge": self.judge.budget.spent_here}),
             blocked=tuple(self.blocked),
             problems=tuple(self._engine.problems),
@@ -211,6 +211,11 @@ class Run:
                 )
             ),
         )
+
+    def _waits(self) -> Iterable[str]:
+        """Return what calls wait for, of each endpoint that fails: those of the benchmarks, and the judge's."""
+        limiters = {source.calls: None for source in self._sources() if source.calls is not None}
+        return [waits for calls in limiters if (waits := calls.outage.waits) is not None]
 
     @property
     def results_path(self) -> Path | None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_hermes.errors import UsageError
-from pytest_hermes.models.keys import JUDGE, find_address
+from pytest_hermes.models.keys import JUDGE, Address, find_address, headers_for
 
 ALL = {"OPENROUTER_API_KEY": "key-router", "OPENAI_API_KEY": "key-openai"}
 
@@ -87,3 +87,65 @@ def test_a_judge_has_a_key_of_its_own(
 ) -> None:
     address = find_address("a/b", base_url, environ, JUDGE)
     assert (address.api_key, address.key_name) == (expected_key, expected_name)
+
+
+@pytest.mark.parametrize("key", ["the-key\n", "  the-key", "\tthe-key\r\n"])
+def test_white_space_around_a_key_does_not_belong_to_it(key: str) -> None:
+    for name in ("PYTEST_HERMES_API_KEY", "OPENAI_API_KEY"):
+        environ = {name: key, "OPENAI_BASE_URL": " http://box:1/v1/ \n"}
+        address = find_address("m", "http://box:1/v1" if name.startswith("PYTEST") else None, environ)
+        assert (address.base_url, address.api_key) == ("http://box:1/v1", "the-key")
+    with pytest.raises(UsageError, match="set OPENAI_API_KEY"):
+        find_address("m", "https://api.openai.com/v1", {"OPENAI_API_KEY": " \n"})
+
+
+@pytest.mark.parametrize("key", ["sesame sesame", "sesame\nsesame", "sesamé", "sesame\u200b", "sesame\x00", "“sesame”"])
+def test_a_key_that_no_request_can_carry_is_refused_without_being_shown(key: str) -> None:
+    for name, base_url in (
+        ("PYTEST_HERMES_API_KEY", "http://box:1/v1"),
+        ("OPENAI_API_KEY", None),
+        ("OPENROUTER_API_KEY", "https://openrouter.ai/api/v1"),
+    ):
+        with pytest.raises(UsageError, match=f"the key in {name} has characters that no key has") as caught:
+            find_address("m", base_url, {name: key})
+        assert "sesam" not in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("url", ["http://box:1/v 1", "http://box:1/v1\nx", "http://böx:1/v1", "http://box:1/\x00"])
+def test_an_address_that_no_request_can_carry_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match=r"is not an http\(s\) address"):
+        find_address("m", url, {})
+
+
+OF_OPENAI = {
+    "OPENAI_ORG_ID": " the-org\n",
+    "OPENAI_PROJECT_ID": "the-project",
+    "OPENAI_CUSTOM_HEADERS": "X-Team: evals: a\nauthorization: own\nnonsense\n: x",
+}
+
+
+def test_what_is_set_for_openai_goes_there_and_to_where_its_variable_leads() -> None:
+    for url, environ in (
+        ("https://api.openai.com/v1", {}),
+        ("http://box:1/v1", {"OPENAI_BASE_URL": "http://box:1/v1/"}),
+    ):
+        headers = headers_for(Address(url, "the-key"), {**OF_OPENAI, **environ})
+        assert headers.pop("User-Agent").startswith("pytest-hermes/")
+        assert headers == {
+            "OpenAI-Organization": "the-org",
+            "OpenAI-Project": "the-project",
+            "X-Team": "evals: a",
+            "authorization": "own",
+        }
+    headers = headers_for(Address("http://elsewhere:1/v1", "the-key"), OF_OPENAI)
+    assert headers == {"User-Agent": headers["User-Agent"], "Authorization": "Bearer the-key"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("OPENAI_ORG_ID", "the\norg"), ("OPENAI_PROJECT_ID", "projé"), ("OPENAI_CUSTOM_HEADERS", "X-Team: \x7f")],
+)
+def test_a_header_that_no_request_can_carry_is_refused(variable: str, value: str) -> None:
+    with pytest.raises(UsageError, match=f"^{variable} has characters that HTTP headers cannot hold"):
+        headers_for(Address("https://api.openai.com/v1", "k"), {variable: value})

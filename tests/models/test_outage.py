@@ -21,7 +21,7 @@ GOOD = completion("Hello.")
 DOWN = Reply(500, '{"error": {"message": "it fell over"}}')
 
 #: As the default, in less time.
-QUICK = RetryPolicy(base=0.05, longest_wait=0.4, request_timeout=0.3, first_contact=1)
+QUICK = RetryPolicy(tries=20, base=0.05, longest_wait=0.4, request_timeout=0.3, first_contact=1)
 
 Connect = Callable[..., Endpoint]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from pytest_hermes.errors import UsageError
 from pytest_hermes.models.proxies import proxy_for
 from pytest_hermes.models.transport import Request, fetch
-from tests.services.certificates import Certificate
+from tests.services import certificates
+from tests.services.required import require
 from tests.services.transport_failure import failure_of
 from tests.services.wire_server import Connection, WireServer, always, response
 
@@ -41,22 +43,35 @@ async def test_a_proxy_gets_its_user_name_and_password(implementation: Implement
     assert (kind, base64.b64decode(encoded).decode()) == ("Basic", "naïve:p@ss")
 
 
-async def test_https_goes_through_a_tunnel(implementation: Implementation, certificate: Certificate) -> None:
-    """To a host that is not this machine, for all that the tunnel ends here."""
+@pytest.mark.parametrize("certified", ["192.0.2.1", "192.0.2.2"])
+async def test_https_goes_through_a_tunnel(implementation: Implementation, tmp_path: Path, certified: str) -> None:
+    """The tunnel ends on this machine, but what is asked, and has to show its certificate, is another one."""
 
     async def serve(connection: Connection) -> None:
-        request = await connection.request()
-        assert (request.method, request.target) == ("CONNECT", "192.0.2.1:443")
-        assert "authorization" not in request.headers
+        await connection.request()
         await connection.tunnel("127.0.0.1", server.port)
 
+    require("openssl", certificates.problem())
+    certificate = certificates.make_certificate(tmp_path, f"IP:{certified}")
     async with WireServer(always(GOOD), certificate.server_context()) as server, WireServer(serve) as proxy:
-        transport = implementation({"HTTPS_PROXY": proxy.origin, "SSL_CERT_FILE": str(certificate.path)})
-        # The certificate is of 127.0.0.1: what is checked at the end of the tunnel is the host that was asked.
-        error = await failure_of(transport, Request("https://192.0.2.1/v1", {}))
+        url = proxy.origin.replace("://", "://user:secret@")
+        transport = implementation({"HTTPS_PROXY": url, "SSL_CERT_FILE": str(certificate.path)})
+        request = Request("https://192.0.2.1/v1", {"a": 1}, {"Authorization": "Bearer k"})
+        if certified == "192.0.2.1":
+            for _ in range(2):
+                assert (await fetch(transport, request)).body == {"said": "Hello."}
+            assert server.requests[0].headers["authorization"] == "Bearer k"
+            assert "proxy-authorization" not in server.requests[0].headers
+        else:
+            error = await failure_of(transport, request)
+            assert (error.failure, error.proxy) == ("address", None)
+            assert "certificate is not valid for '192.0.2.1'" in error.reason
+            assert server.requests == []
         await transport.close()
-    assert (error.failure, error.proxy) == ("address", None)
-    assert "certificate is not valid for '192.0.2.1'" in error.reason
+    (tunnelled,) = proxy.requests
+    assert (tunnelled.method, tunnelled.target) == ("CONNECT", "192.0.2.1:443")
+    assert "authorization" not in tunnelled.headers
+    assert tunnelled.headers["proxy-authorization"].startswith("Basic ")
 
 
 async def test_a_dead_proxy_is_named(implementation: Implementation) -> None:

@@ -28,6 +28,7 @@ class Reply:
     status: int = 200
     body: str = ""
     content_type: str = "application/json"
+    encoding: str = "utf-8"
     headers: dict[str, str] = field(default_factory=dict)
     mood: Literal["", "hang", "reset", "half", "trickle", "late"] = ""
     seconds: float = 0.1
@@ -111,7 +112,7 @@ class ModelServer:
                 if reply.mood == "reset":
                     self.reset()
                     return
-                data = reply.body.encode()
+                data = reply.body.encode(reply.encoding)
                 self.send_response(reply.status)
                 self.send_header("content-type", reply.content_type)
                 self.send_header("content-length", str(len(data)))
