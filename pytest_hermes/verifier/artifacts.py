@@ -25,8 +25,9 @@ class Spoiled(Exception):
 async def copy_artifact(source: Sandbox, target: Sandbox, path: str) -> None:
     """Make the absolute `path` in `target` what it is in `source`, with its owners, also when it is gone there.
 
-    `source` is frozen, and `target` still as its image. Raises Spoiled and SandboxBroken for what an intact `source`
-    would not do, and InfrastructureError when it cannot be done.
+    A path below the home folder of `target` is looked for below that of `source`. `source` is frozen, and `target`
+    still as its image. Raises Spoiled and SandboxBroken for what an intact `source` would not do, and
+    InfrastructureError when it cannot be done.
     """
     try:
         with tempfile.TemporaryFile(prefix="hermes-") as file:
@@ -39,7 +40,7 @@ async def copy_artifact(source: Sandbox, target: Sandbox, path: str) -> None:
 async def _copy(source: Sandbox, target: Sandbox, path: str, tar: BinaryIO) -> None:
     path = await _run(target, "locate", path)
     folder, name = posixpath.split(path)
-    there = await _pull(source, path, tar)
+    there = await _pull(source, _counterpart(path, target.home, source.home), tar)
     await _run(target, "clear", path, *([] if there else ["gone"]))
     if not there:
         return
@@ -53,6 +54,11 @@ async def _copy(source: Sandbox, target: Sandbox, path: str, tar: BinaryIO) -> N
         plain.seek(0)
         async with asyncio.timeout(_COPYING):
             await unpack(target, plain, folder, owners=True, user=target.capabilities.as_root)
+
+
+def _counterpart(path: str, home: str, other: str) -> str:
+    """Return where `path` is in a sandbox whose home folder is `other` and not `home`."""
+    return other + path.removeprefix(home) if f"{path}/".startswith(f"{home}/") else path
 
 
 async def _pull(source: Sandbox, path: str, tar: BinaryIO) -> bool:

@@ -49,7 +49,7 @@ class _Verification:
     async def _fresh(self, sandbox: Sandbox) -> TestsRun:
         await sandbox.freeze()
         async with self.session.another() as other:
-            for path in _paths(sandbox, self.artifacts):
+            for path in _paths(other, self.artifacts):
                 await copy_artifact(sandbox, other, path)
             return await run_tests(other, self.tests, self.timeout)
 

@@ -10,6 +10,9 @@ from pytest_hermes.verdict import VerifierMode
 #: A reward, or that the attempt does not count.
 Outcome = float | Literal["error"]
 
+#: Why agents that replace programs cannot be tried there.
+READ_ONLY = {"bubblewrap": "the system's folders are read-only"}
+
 #: The default tests: they run the agent's program, and compare what it prints.
 TESTS = """#!/bin/bash
 . /tests/expected.sh
@@ -44,7 +47,7 @@ class Agent:
     tests: str = TESTS
     #: Seconds for the tests.
     timeout: float = 30
-    #: Programs that the image must have: `python3`, `git`.
+    #: Programs that must be there: `python3`, `git`, `busybox`.
     needs: frozenset[str] = field(default_factory=frozenset)
     #: `same` promises the outcome only where the tests have a mount namespace of their own; elsewhere it may pass.
     needs_isolation: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .agents import SOLVED, Agent, program
+from .agents import READ_ONLY, SOLVED, Agent, program
 
 BREAKAGE = {
     "removes the shell": "rm /bin/sh",
@@ -15,11 +15,11 @@ BREAKAGE = {
     "a tar that never ends": program("/bin/tar", "exec cat /dev/zero"),
     "removes tar": "rm /bin/tar",
     "removes everything in /bin": "cp /bin/busybox /tmp/busybox; /tmp/busybox rm -rf /bin/*",
-    "removes everything it may": "cp /bin/busybox /tmp/b; /tmp/b rm -rf /bin /usr /lib /lib64 /etc /root /app",
-    "makes everything unreadable": "chmod -R 000 /app /etc /root /usr 2>/dev/null; true",
-    "removes the working directory": "cd /; rm -rf /app",
-    "makes the working directory a file": "cd /; rm -rf /app; echo 1 >/app",
-    "makes the working directory a symlink to /": "cd /; rm -rf /app; ln -s / /app",
+    "removes everything it may": "cp /bin/busybox /tmp/b; /tmp/b rm -rf /bin /usr /lib /lib64 /etc /root $PWD",
+    "makes everything unreadable": "chmod -R 000 $PWD /etc /root /usr 2>/dev/null; true",
+    "removes the working directory": "cd /; rm -rf $OLDPWD",
+    "makes the working directory a file": "cd /; rm -rf $OLDPWD; echo 1 >$OLDPWD",
+    "makes the working directory a symlink to /": "cd /; rm -rf $OLDPWD; ln -s / $OLDPWD",
     "a file of 20 GB with nothing in it": "truncate -s 20G large",
     "a tree as deep as paths go": "for _ in $(seq 400); do mkdir dddddddddd; cd dddddddddd; done",
     "kills everything": "kill -9 -1",
@@ -46,6 +46,7 @@ AGENTS = [
         same=0.0,
         strict=0.0,
         fresh=1.0,
+        not_with=READ_ONLY,
         telling=("fresh",),
     ),
     Agent(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .agents import SOLVED, Agent
+from .agents import READ_ONLY, SOLVED, Agent
 
 _IF = "#!/bin/bash\nif {}; then echo 1; else echo 0; fi >/logs/verifier/reward.txt\n"
 
@@ -37,6 +37,7 @@ AGENTS = [
         tests=_IF.format('[ "$(tool)" = here ]'),
         strict=1.0,
         fresh=0.0,
+        not_with=READ_ONLY,
         telling=("same",),
     ),
     Agent(
@@ -49,9 +50,10 @@ AGENTS = [
     ),
     Agent(
         name="a TCP server of busybox",
-        deed="(while :; do echo hello | nc -l -p 8766 -s 127.0.0.1; done) >/dev/null 2>&1 &\nsleep 0.3",
-        tests=_IF.format('[ "$(nc 127.0.0.1 8766 </dev/null)" = hello ]'),
+        deed="(while :; do echo hello | busybox nc -l -p 8766; done) >/dev/null 2>&1 &\nsleep 0.3",
+        tests=_IF.format('[ "$(busybox nc 127.0.0.1 8766 </dev/null)" = hello ]'),
         same=1.0,
+        needs=frozenset({"busybox"}),
     ),
     Agent(
         name="a background worker",
@@ -74,7 +76,7 @@ AGENTS = [
         "crond -l 9 -L /dev/null",
         tests=_IF.format("grep -q crond /proc/[0-9]*/comm && grep -q ran /var/spool/cron/crontabs/root"),
         same=1.0,
-        not_with={"bubblewrap": "crond needs to write to /var/spool"},
+        not_with={"bubblewrap": "there is no crond"},
         telling=("same",),
     ),
     Agent(
@@ -84,6 +86,5 @@ AGENTS = [
         strict=1.0,
         fresh=0.0,
         needs=frozenset({"git"}),
-        not_with={"bubblewrap": "it needs to write to /srv"},
     ),
 ]

@@ -32,7 +32,7 @@ LOOPS = {
     ),
     "a reader of the tests": (
         "while :; do for file in /tests/expected.sh /proc/[0-9]*/root/tests/expected.sh; do\n"
-        ". $file && printf '#!/bin/sh\\necho %s\\n' \"$expected\" >/app/solve && chmod +x /app/solve\n"
+        ". $file && printf '#!/bin/sh\\necho %s\\n' \"$expected\" >solve && chmod +x solve\n"
         "done; done 2>/dev/null"
     ),
     "a writer by way of /proc/PID/root": (

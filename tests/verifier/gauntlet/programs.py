@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .agents import Agent, program
+from .agents import READ_ONLY, Agent, program
 
 #: Each replaces something that tests.sh or test.sh uses.
 REPLACED = {
@@ -17,7 +17,7 @@ REPLACED = {
 }
 
 AGENTS = [
-    Agent(name=f"replaced {name}", deed=deed, same=1.0, strict=1.0, fresh=0.0, telling=("fresh",))
+    Agent(name=f"replaced {name}", deed=deed, same=1.0, strict=1.0, fresh=0.0, not_with=READ_ONLY, telling=("fresh",))
     for name, deed in REPLACED.items()
 ] + [
     Agent(
@@ -29,6 +29,7 @@ AGENTS = [
         same=1.0,
         strict=1.0,
         fresh=0.0,
+        not_with=READ_ONLY,
         needs=frozenset({"python3"}),
     ),
 ]

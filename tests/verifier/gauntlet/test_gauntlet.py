@@ -6,6 +6,7 @@ By default each agent runs in the modes that tell something; `pytest -m slow tes
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -21,6 +22,7 @@ from pytest_hermes.verdict import Verdict, VerifierMode
 from pytest_hermes.verifier.tests_run import TaskTests
 from pytest_hermes.verifier.verify import verify
 from tests.sandbox.backends import need
+from tests.services.required import require
 from tests.services.rows import archive
 from tests.verifier.gauntlet import archives, breakage, honest, processes, programs, rewards
 from tests.verifier.gauntlet.agents import EXPECTED, Agent, Outcome
@@ -57,7 +59,11 @@ async def test_in_a_container(agent: Agent, mode: VerifierMode, gauntlet_image: 
 @pytest.mark.parametrize(("agent", "mode"), list(cases("bubblewrap")))
 async def test_on_this_machine(agent: Agent, mode: VerifierMode) -> None:
     need("bubblewrap")
-    make = functools.partial(LocalSandbox, SandboxSpec(), name="gauntlet", isolation="bubblewrap")
+    for program in sorted(agent.needs):
+        require(program, None if shutil.which(program) else f"{program} is not on PATH")
+    # With a network of its own: on the machine's, a port may be taken.
+    spec = SandboxSpec(pids=200, network=False)
+    make = functools.partial(LocalSandbox, spec, name="gauntlet", isolation="bubblewrap")
     await outcome_is_right(SandboxSession(make), agent, mode)
 
 
