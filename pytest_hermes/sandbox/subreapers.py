@@ -37,9 +37,13 @@ class Command(RunningCommand):
         self.private = private
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.pipes: list[PipeReader] = []
-        #: What its subreaper is sent: description, stdout, stderr, perhaps stdin. None are left once that has them.
+        #: What its subreaper is sent: description, stdout, stderr, perhaps stdin. None are left once it is started.
         self.fds: list[int] = []
         self.subreaper: Subreaper | None = None
+        #: Whether its subreaper has it, and may have started it.
+        self.begun = False
+        #: Whether it must not be started any more.
+        self.killed = False
         #: Until when it is tried to start it, once the sandbox has had too many processes for it.
         self.deadline: float | None = None
         self._broken: Exception | None = None
@@ -53,6 +57,7 @@ class Command(RunningCommand):
         """End its whole tree; return when it is gone, or after some seconds if it cannot be killed."""
         if self.gone.done():
             return
+        self.killed = True
         if self.subreaper is not None:
             self.subreaper.end()
         shielded = Shielded()
@@ -128,6 +133,9 @@ class Subreapers:
     def _assign(self, command: Command) -> None:
         if command not in self._commands:
             return
+        if command.killed:
+            self._finish(command, _KILLED)
+            return
         try:
             subreaper = self._idle.pop() if self._idle and not command.private else self._new(command)
         except BlockingIOError:  # hundreds at once
@@ -171,7 +179,8 @@ class Subreapers:
             command = subreaper.command
             assert command is not None
             if letter == ord("B"):
-                subreaper.proven = True
+                subreaper.proven = command.begun = True
+            elif letter == ord("S"):
                 command.release()
             elif letter == ord("X"):
                 command.settle(status)
@@ -189,6 +198,7 @@ class Subreapers:
     def _crowd(self, command: Command, *, broken: bool) -> None:
         """A command cannot be started: there are too many processes, the sandbox's own (`broken`) or others'."""
         now = self._loop.time()
+        command.begun = False
         command.deadline = command.deadline or now + _CROWDED_TIMEOUT
         if now < command.deadline:
             self._loop.call_later(_CROWDED_PAUSE, self._assign, command)
@@ -207,7 +217,7 @@ class Subreapers:
                 self._idle.remove(subreaper)
         elif self.dying:
             pass  # until all are lost
-        elif subreaper.ending or not command.fds:
+        elif subreaper.ending or command.begun:
             self._finish(command, _KILLED)
         elif subreaper.proven:
             self._assign(command)

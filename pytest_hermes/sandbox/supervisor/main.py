@@ -16,7 +16,7 @@ from _collections_abc import Callable, Mapping  # what `collections` would add i
 from . import private_root, privileges
 from .channel import complain, readable, say, take, woken_by
 from .emptying import empty
-from .processes import LINUX, PATIENCE, exterminate, too_many
+from .processes import LINUX, PATIENCE, crowded, exterminate, too_many
 from .subreaper import END, IGNORED, run_commands
 
 _Children = Mapping[bytes, Callable[..., None]]
@@ -183,9 +183,9 @@ def _answer(fd: int, yes: bool) -> None:
 
 
 def _refuse(fds: list[int], error: OSError, problem: str, limit: int) -> None:
-    if too_many(error, limit):
+    if limit and too_many(error):
         try:
-            os.write(fds[0], b"N\1")
+            os.write(fds[0], b"N" + bytes([crowded(limit)]))
         except OSError:
             pass
     else:

@@ -40,13 +40,17 @@ def exterminate() -> bool:
     return False
 
 
-def too_many(error: OSError, limit: int) -> bool:
-    """Whether a fork failed with `error` because an isolated sandbox has so many processes itself.
+def too_many(error: OSError) -> bool:
+    """Whether a fork failed with `error` because there can be no more processes."""
+    return error.errno == errno.EAGAIN
 
-    Where `limit` is 0, it has no limit of its own. The machine may have a lower one for all that runs on it: so a
-    quarter of the sandbox's is taken for many.
+
+def crowded(limit: int) -> bool:
+    """Whether these are an isolated sandbox's own, which may have `limit` processes.
+
+    The machine may have a lower limit for all that runs on it: so a quarter of the sandbox's is taken for many.
     """
-    return error.errno == errno.EAGAIN and 0 < limit <= 4 * _running()
+    return limit <= 4 * _running()
 
 
 def _running() -> int:

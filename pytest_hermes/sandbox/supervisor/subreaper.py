@@ -11,7 +11,7 @@ import os
 from .archive import pack
 from .channel import complain, readable, say, take, woken_by
 from .privileges import adopt_orphans
-from .processes import LINUX, exterminate, kill, too_many
+from .processes import LINUX, crowded, exterminate, kill, too_many
 
 #: Asks a process of this package that is not isolated to end. Not SIGTERM: `pkill` in a command may send that.
 END = signal.SIGUSR2
@@ -41,12 +41,13 @@ def run_commands(channel: int, *, isolated: bool, limit: int) -> None:
             if asked is None:
                 break
             letter, fds = asked
+            say(client, b"B", 0)  # first: what is started may kill this process at once
             try:
-                started, code = (_archive if letter == b"A" else _launch)(fds)
-            except OSError as error:  # it cannot be forked
-                say(client, b"N", too_many(error, limit))
+                started, code = _archive(fds) if letter == b"A" else _launch(fds, limited=limit > 0)
+            except OSError:  # there can be no more processes
+                say(client, b"N", limit > 0 and crowded(limit))
             else:
-                say(client, b"B", 0)
+                say(client, b"S", 0)
                 leader, busy = started or 0, True
                 if started is None:
                     say(client, b"X", code)
@@ -70,10 +71,11 @@ def run_commands(channel: int, *, isolated: bool, limit: int) -> None:
     exterminate()
 
 
-def _launch(fds: list[int]) -> tuple[int | None, int]:
+def _launch(fds: list[int], *, limited: bool) -> tuple[int | None, int]:
     """Start the command that is described in `fds`; return its process id, or None and the exit code it gets.
 
-    Adds the null device to `fds` where they have no stdin. Raises OSError when there can be no more processes.
+    Adds the null device to `fds` where they have no stdin. Raises OSError when there can be no more processes in a
+    sandbox with a limit of its own: elsewhere nobody can tell whose doing that is.
 
     By `posix_spawn`: forking an interpreter a second time costs as much as starting bash.
     """
@@ -95,7 +97,7 @@ def _launch(fds: list[int]) -> tuple[int | None, int]:
             program, argv, env, file_actions=actions, setsid=True, setsigmask=[], setsigdef=_RESET
         ), 0
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno == errno.EAGAIN:
+        if limited and isinstance(error, OSError) and too_many(error):
             raise
         # What is there may lack its interpreter.
         places = [program] if "/" in program else [f"{folder or '.'}/{program}" for folder in path.split(":")]

@@ -169,7 +169,7 @@ async def test_it_works_for_others_than_root(isolation: str) -> None:
         need("bubblewrap")
     secret = secrets.token_hex(16)
     script = f"""
-        import asyncio, os
+        import asyncio, io, os
         from pytest_hermes.sandbox.local import LocalSandbox
         from pytest_hermes.task import SandboxSpec
 
@@ -182,6 +182,15 @@ async def test_it_works_for_others_than_root(isolation: str) -> None:
             result = await sandbox.exec(f"cat /proc/self/environ; cat /proc/$PPID/environ && echo read; cat {{path}}")
             out = result.stdout
             print(b"LANG" in out, b"read" in out, b"{secret}" in out, result.exit_code)
+            if sandbox.capabilities.private_folders:
+                seen = await sandbox.exec("id -u >/tests/a; cat /tests/a; ls /", private=["/tests"])
+                assert seen.stdout.startswith(b"65534\\nbin\\n"), seen
+                assert (await sandbox.exec("ls /tests; kill -9 1; kill -USR2 1; cat /proc/1/environ")).stdout == b""
+            await sandbox.exec("sleep 60 & echo here >file")
+            await sandbox.freeze()
+            with io.BytesIO() as tar:
+                await sandbox.pull("file", tar)
+                assert b"here" in tar.getvalue()
             await sandbox.close()
             print(os.path.exists(sandbox.home))
             # Only while there are sandboxes: a debugger may want to look.
