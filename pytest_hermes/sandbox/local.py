@@ -26,6 +26,7 @@ from .shell_sandbox import ShellSandbox
 from .subreapers import Command
 from .supervisor_client import SupervisorClient
 from .tar_commands import check_packed
+from .transfer import DEFAULT_MAX_BYTES
 from .visible import file_system, host_path, shared_temporary_folders
 
 Isolation = Literal["auto", "none", "bubblewrap"]
@@ -226,10 +227,13 @@ class LocalSandbox(ShellSandbox):
             self._frozen = True
 
     async def pull(self, path: str, tar: BinaryIO) -> None:
-        """See `Sandbox.pull`: its own supervisor reads the files. Raises OSError when not all of it can be read."""
+        """See `Sandbox.pull`: its own supervisor reads the files.
+
+        Raises OSError when not all of it can be read, or it has more than 4 GiB.
+        """
         stdout, stderr = Forward(tar), HeadTail(DEFAULT_MAX_OUTPUT)
         path = posixpath.normpath(posixpath.join(self.workdir, path))
-        running = self._opened().archive(path, stdout=stdout.feed, stderr=stderr.feed)
+        running = self._opened().archive(path, DEFAULT_MAX_BYTES, stdout=stdout.feed, stderr=stderr.feed)
         check_packed(await run_to_end(running, stdout, stderr, None), path)
 
     def _opened(self) -> SupervisorClient:

@@ -92,12 +92,12 @@ class SupervisorClient:
         """
         return self._start(Command(b"E", private), (list(argv), dict(env), cwd), stdin, stdout, stderr)
 
-    def archive(self, path: str, *, stdout: Sink, stderr: Sink) -> Command:
+    def archive(self, path: str, largest: int, *, stdout: Sink, stderr: Sink) -> Command:
         """Write a tar of `path` to `stdout`, without any program of the sandbox's; exit codes as of pack.sh.
 
-        Raises InfrastructureError when the supervisor is gone.
+        It fails where the files have more than `largest` bytes. Raises InfrastructureError when the supervisor is gone.
         """
-        return self._start(Command(b"A"), path, None, stdout, stderr)
+        return self._start(Command(b"A"), (path, largest), None, stdout, stderr)
 
     async def end_processes(self) -> bool:
         """Kill every process of the sandbox; return whether they are gone. Raises InfrastructureError."""

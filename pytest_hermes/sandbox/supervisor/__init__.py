@@ -13,10 +13,10 @@ each, and asks for something by a letter with descriptors attached:
                   ends when the attached process (a pidfd) has
     subreaper     runs one command after another. Attached are a description (marshal), stdout, stderr and perhaps
                   stdin. `E`: the description is argv, environment and folder of a program. `A`: it is a path, of which
-                  a tar is written to stdout. It answers by frames of 2 bytes, letter and status: `B`, it has the
-                  command; `S`, that is started; `X`, its leader has ended with this exit code; `G`, nothing of it is
-                  left. `N` in place of `S` and all that follows: there can be no more processes; the status is 1 where
-                  the sandbox itself runs as many as it may
+                  a tar is written to stdout, and how many bytes its files may have. It answers by frames of 2 bytes,
+                  letter and status: `B`, it has the command; `S`, that is started; `X`, its leader has ended with this
+                  exit code; `G`, nothing of it is left. `N` in place of `S` and all that follows: there can be no more
+                  processes; the status is 1 where the sandbox itself runs as many as it may
 
 A subreaper adopts whatever its command leaves behind, so that "kill the command" means "kill all descendants of its
 subreaper", whatever sessions they made for themselves. One that has no descendants left may be given another command:

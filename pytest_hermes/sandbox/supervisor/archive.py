@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 NO_SUCH_PATH = 44
 
 
-def pack(path: str, stream: BinaryIO) -> int:
+def pack(path: str, stream: BinaryIO, largest: int) -> int:
     """Write a tar of `path`, whose members' names begin with its base name, and return an exit code.
 
-    Sockets and devices are left out. Raises OSError when not all of it can be read.
+    Sockets and devices are left out. Raises OSError when not all of it can be read, and ValueError before the files
+    have more than `largest` bytes, those of holes included.
     """
     import tarfile  # takes as long as starting the interpreter, and is seldom needed
 
@@ -54,6 +55,9 @@ def pack(path: str, stream: BinaryIO) -> int:
                     info.type, info.linkname = tarfile.LNKTYPE, first
                 else:
                     info.size = status.st_size
+                    largest -= info.size
+            if largest < 0:
+                raise ValueError("there is more than can be copied")
             if info.type != tarfile.REGTYPE:
                 tar.addfile(info)
                 continue

@@ -110,7 +110,7 @@ def _archive(fds: list[int]) -> tuple[int, int]:
     """Start a process that writes a tar of the path that is described in `fds`; return its process id."""
     description, stdout, stderr = fds
     with open(description, "rb", closefd=False) as file:
-        path = marshal.load(file)
+        path, largest = marshal.load(file)
     pid = os.fork()
     if pid:
         return pid, 0
@@ -118,7 +118,7 @@ def _archive(fds: list[int]) -> tuple[int, int]:
     try:
         os.setsid()
         with open(stdout, "wb", closefd=False) as stream:
-            code = pack(path, stream)
+            code = pack(path, stream, largest)
     except (OSError, ValueError) as error:
         complain(stderr, f"{path}: {_text(error)}")
     finally:

@@ -165,6 +165,16 @@ async def test_files_are_pulled_as_they_are_downloaded(backend: str) -> None:
             await pulled(sandbox, "none")
 
 
+@asynchronous
+async def test_more_than_can_be_copied_is_refused_before_it_is_read(backend: str) -> None:
+    async with opened(backend) as sandbox:
+        await sandbox.exec("truncate -s 5G hole")
+        await sandbox.freeze()
+        with pytest.raises(OSError, match="there is more than can be copied") as caught:
+            await pulled(sandbox, sandbox.home)
+        assert caught.value.errno is None  # it is nothing of this machine's
+
+
 async def pulled(sandbox: Sandbox, path: str) -> bytes:
     stream = io.BytesIO()
     await sandbox.pull(path, stream)

@@ -73,7 +73,7 @@ async def outcome_is_right(session: SandboxSession, agent: Agent, mode: Verifier
         sandbox = await session.start()
         isolated = sandbox.capabilities.private_folders
         try:
-            verdict = await verify(session, tests_of(agent), timeout=agent.timeout, mode=mode)
+            verdict = await verify(session, task_tests(agent), timeout=agent.timeout, mode=mode)
         except InfrastructureError as error:
             verdict = Verdict(error=str(error))
     finally:
@@ -97,7 +97,7 @@ async def works(session: SandboxSession, agent: Agent) -> None:
         return
 
 
-def tests_of(agent: Agent) -> TaskTests:
+def task_tests(agent: Agent) -> TaskTests:
     def write(target: Any) -> None:
         repack(archive({"expected.sh": EXPECTED}), target, top="tests", files={"test.sh": agent.tests.encode()})
 
