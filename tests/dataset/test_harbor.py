@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_hermes.benchmarks.terminalbench_2.folder_tasks import folder_tasks
@@ -175,6 +175,7 @@ _TOML = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(section=st.sampled_from(["metadata", "agent", "verifier", "environment", "solution", ""]), data=st.data())
 def test_whatever_a_value_is_it_is_read_or_refused_in_one_line(section: str, data: st.DataObject) -> None:
     keys = st.sampled_from(sorted((TASK_TOML.get(section) if section else TASK_TOML) or METADATA))
