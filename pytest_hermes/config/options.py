@@ -196,7 +196,10 @@ class Options:
         "a benchmark to run: the name of an installed one, or `path/to/file.py:Class`. If you give pytest no path, it "
         "collects nothing else",
     )
-    list: bool = _switch("list the installed benchmarks and exit; with `--hermes-bench`, list the tasks of those")
+    list: bool = _switch(
+        "list the installed benchmarks and exit; with `--hermes-bench`, list the tasks of those, and with `-v` also "
+        "what would keep each of them from running"
+    )
     task: Names | None = _option(
         _names, "ID", "ids or globs of the tasks to run", otherwise="all", sets="env.task_filter"
     )

@@ -134,7 +134,7 @@ def read_task(folder: Path) -> HarborTask:
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DatasetError(f"cannot read {path}: {error}") from error
     try:
-        return _task_of(document)
+        return parse_task(document)
     except ValueError as error:
         raise DatasetError(f"{path}: {error}") from error
 
@@ -144,8 +144,8 @@ def _no_task_file(folder: Path) -> str:
     return f"there is no {TASK_FILE}, so that the defaults hold" + (f" ({similar} is not read)" if similar else "")
 
 
-def _task_of(document: Mapping[str, Any]) -> HarborTask:
-    """Return what a parsed file says. Raises ValueError, naming the key, for a value that does not fit."""
+def parse_task(document: Mapping[str, Any]) -> HarborTask:
+    """Return what the content of a file says. Raises ValueError, naming the key, for a value that does not fit."""
     verifier = _section(Verifier, document, "verifier")
     if verifier.environment_mode == "separate" and verifier.processes == "keep":
         raise ValueError(

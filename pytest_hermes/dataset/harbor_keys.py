@@ -39,7 +39,8 @@ _VERIFIER = _keys(
     environment=_ENVIRONMENT,
     collect=_keys("command service timeout_sec user"),
 )
-_TASK_TOML = _keys(
+#: Those of a whole file; what `metadata` holds is up to its author.
+TASK_TOML = _keys(
     "schema_version version source multi_step_reward_strategy multi_step_reward_mode metadata",
     task=_keys("name version description keywords", authors=_keys("name email")),
     agent=_AGENT,
@@ -49,12 +50,12 @@ _TASK_TOML = _keys(
     artifacts=_ARTIFACT,
     steps=_keys("name min_reward", agent=_AGENT, verifier=_VERIFIER, healthcheck=_HEALTHCHECK, artifacts=_ARTIFACT),
 )
-_METADATA = _keys("category difficulty tags")
+METADATA = _keys("category difficulty tags")
 
 
 def unknown_keys(document: Mapping[str, Any]) -> list[str]:
     """Return a line for each key of a parsed `task.toml` that has no meaning, with the one that may be meant."""
-    return [*_unknown(document, _TASK_TOML, ""), *_misspelt_metadata(document.get("metadata"))]
+    return [*_unknown(document, TASK_TOML, ""), *_misspelt_metadata(document.get("metadata"))]
 
 
 def _unknown(table: Mapping[str, Any], known: Keys, place: str) -> Iterator[str]:
@@ -71,8 +72,8 @@ def _unknown(table: Mapping[str, Any], known: Keys, place: str) -> Iterator[str]
 
 def _misspelt_metadata(metadata: object) -> Iterator[str]:
     if isinstance(metadata, dict):
-        for key in metadata.keys() - _METADATA.keys():
-            meant = nearest(key, _METADATA.keys() - metadata.keys(), _LIKENESS_IN_METADATA)
+        for key in metadata.keys() - METADATA.keys():
+            meant = nearest(key, METADATA.keys() - metadata.keys(), _LIKENESS_IN_METADATA)
             if meant is not None:
                 yield _line(f"metadata.{key}", f"metadata.{meant}")
 
@@ -82,7 +83,7 @@ def _meant(key: str, known: Keys, place: str) -> str | None:
     if near is not None:
         return place + near
     # It may be spelt right and have got into another table.
-    return next((f"{name}.{key}" for name, inner in _TASK_TOML.items() if inner is not None and key in inner), None)
+    return next((f"{name}.{key}" for name, inner in TASK_TOML.items() if inner is not None and key in inner), None)
 
 
 def _line(key: str, meant: str | None) -> str:

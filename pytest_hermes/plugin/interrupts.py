@@ -102,6 +102,20 @@ def interruptible(config: pytest.Config) -> Iterator[None]:
         raise KeyboardInterrupt(*interrupt.args) from None
 
 
+@contextmanager
+def ctrl_c_deferred() -> Iterator[None]:
+    """Let Ctrl-C wait until this is over, and in processes that are started here until they handle it themselves.
+
+    A terminal sends it to them too, and an interpreter that is starting has nothing better to do with it than to show
+    where it was.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _INTERRUPTS: pytest.StashKey[Interrupts] = pytest.StashKey()
 
 
@@ -112,6 +126,8 @@ def interrupts_of(config: pytest.Config) -> Interrupts:
         interrupts = config.stash[_INTERRUPTS] = Interrupts(tells=not is_worker)
         interrupts.install()
         config.pluginmanager.register(interrupts, "hermes-interrupts")
-        if not is_worker:  # whose process is there for nothing else
+        if is_worker:  # whose process is there for nothing else
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        else:
             config.add_cleanup(interrupts.restore)
     return config.stash[_INTERRUPTS]

@@ -29,7 +29,7 @@ from .options import Options, read_options
 from .user_outcomes import meaning_of
 
 #: How the first words of a forecast continue a number of tasks.
-_WOULD = {"skipped": "would be skipped", "error": "would be errors", "end": "would end the run"}
+_WOULD = {"skipped": "would be skipped", "error": "would end in an error", "end": "would end the run"}
 
 
 def list_benchmarks(config: pytest.Config) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .interrupts import interruptible
+from .interrupts import ctrl_c_deferred, interruptible
 from .status_line import StatusLine
 from .status_line_thread import StatusLineThread
 
@@ -32,6 +32,12 @@ class Controller:
     def pytest_configure_node(self, node: Any) -> None:
         number = int(node.workerinput["workerid"].removeprefix("gw"))
         node.workerinput["hermes_in_flight"] = self._run.share_of(number)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionstart(self) -> Generator[None, object, object]:
+        """xdist starts its workers here."""
+        with ctrl_c_deferred():
+            return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:

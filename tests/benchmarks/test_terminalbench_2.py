@@ -40,6 +40,13 @@ def hub(bench: Bench) -> Iterator[Hub]:
     hub.close()
 
 
+SCRIPTS = ("tests/test.sh", "solution/solve.sh")
+
+
+def on_windows(script: str) -> str:
+    return script.replace("\n", "\r\n")
+
+
 def row(name: str, **columns: Any) -> dict[str, Any]:
     return {
         "task_name": name,
@@ -74,7 +81,14 @@ def rows() -> list[dict[str, Any]]:
     without = row("no-prompt")
     del without["instruction"]
     return [
-        row("pulled", environment_tar=None, tags=["a"], agent_timeout_sec=float("nan"), category=float("nan")),
+        row(
+            "pulled",
+            environment_tar=None,
+            tags=["a"],
+            agent_timeout_sec=float("nan"),
+            category=float("nan"),
+            test_sh=on_windows(TEST),
+        ),
         row("built", docker_image=None, agent_timeout_sec=None, test_timeout_sec="60", tags="a, b"),
         row("corrupt", tests_tar=archive({"expected": "x" * 5000})[:-40] + "A" * 40),
         row("no-tests", test_sh=None),
@@ -133,8 +147,8 @@ def test_task_directories_of_a_team_s_own(bench: Bench, where: str) -> None:
             '[solution.env]\nMINE = "${HERMES_TEST_UNSET:-here}"\n',
             # Tests and solutions stand in folders that only root can make, and their files are only the host's user's.
             dockerfile=DOCKERFILE + "RUN chown user /app\nUSER user\n" * (name == "two"),
-            test=TEST,
-            solution=SOLVE,
+            test=on_windows(TEST) if name == "three" else TEST,
+            solution=on_windows(SOLVE) if name == "three" else SOLVE,
         )
         (folder / "environment" / "start").write_text(name)
         (folder / "tests" / "expected").write_text("42\n")
@@ -153,6 +167,7 @@ def test_task_directories_of_a_team_s_own(bench: Bench, where: str) -> None:
     ours = ("--hermes-bench=ours.py:Ours", "--hermes-run-dir=out", f"--hermes-verifier={where}", "-n3")
     result = bench.run_inside(*ours, "--hermes-model=oracle", "--hermes-procs=2")
     result.assert_outcomes(passed=3, skipped=1, errors=1)
+    result.stdout.fnmatch_lines([f"hermes: ours: three: {name} was saved *" for name in SCRIPTS])
     records = bench.records()
     scored = [record for record in records if record["status"] == "passed"]
     assert {record["verifier"]["mode"] for record in scored} == {where}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytest_hermes.benchmarks.terminalbench_2.folder_tasks import folder_tasks
-from pytest_hermes.dataset.harbor import read_instruction, read_task, resolved
+from pytest_hermes.dataset.harbor import parse_task, read_instruction, read_task, resolved
+from pytest_hermes.dataset.harbor_keys import METADATA, TASK_TOML
 from pytest_hermes.dataset.rows import DatasetError
 from pytest_hermes.errors import Unsupported
 from pytest_hermes.task import VerifierSpec
@@ -59,6 +63,7 @@ def test_a_full_file(tmp_path: Path) -> None:
     assert task.artifacts == ("/app/out", "logs")
     assert task.wants_fresh_verifier
     task.check_supported(tmp_path / "t")
+    assert task.notes == ()
     assert resolved(task.verifier.env) == {"KEY": "none"}
 
 
@@ -73,6 +78,10 @@ def test_a_full_file(tmp_path: Path) -> None:
         ('[agent]\nuser = "agent"', "runs commands as user agent"),
         ('[[environment.mcp_servers]]\nname = "a"', "needs MCP servers"),
         ("compose", "needs a compose file"),
+        (
+            '[verifier]\nenvironment_mode = "separate"\n[[verifier.collect]]\ncommand = "dump"',
+            "needs commands before its artifacts are collected",
+        ),
     ],
 )
 def test_what_is_not_supported_has_a_reason(tmp_path: Path, toml: str, reason: str) -> None:
@@ -83,20 +92,131 @@ def test_what_is_not_supported_has_a_reason(tmp_path: Path, toml: str, reason: s
         read_task(folder).check_supported(folder)
 
 
+PATH = "a path without '..', such as 'out' in the working directory, or '/app/out'"
+
+
 @pytest.mark.parametrize(
     ("toml", "problem"),
     [
-        ("[agent\n", "cannot read .*task.toml: Expected"),
-        ("[agent]\ntimeout_sec = -1\n", r"task.toml: agent.timeout_sec: .*, not -1"),
-        ('[environment]\nmemory = "much"\n', "task.toml: environment.memory: .*'much'"),
-        ("metadata = 3\n", "task.toml: metadata: "),
-        ('[verifier]\nprocesses = "kill"\n', "task.toml: verifier.processes: .*'keep' or 'end', not 'kill'"),
-        ('[verifier]\nreward = "exit code"\n', "task.toml: verifier.reward: .*'file' or 'exit_code', not 'exit code'"),
+        ("metadata = 3", "metadata must be a table, not 3"),
+        (
+            '[metadata]\ntags = "a b"',
+            """metadata.tags must be a list of texts such as ["a", "b"], not the text 'a b'; write ["a", "b"]""",
+        ),
+        ("[metadata]\ntags = [1]", 'metadata.tags must be a list of texts such as ["a", "b"], not [1]'),
+        ("[metadata]\ndifficulty = 2", "metadata.difficulty must be a text, not 2"),
+        ("[agent]\ntimeout_sec = -1", "agent.timeout_sec must be a finite number greater than 0, not -1"),
+        ("[agent]\ntimeout_sec = true", "agent.timeout_sec must be a finite number greater than 0, not True"),
+        ("[agent]\ntimeout_sec = nan", "agent.timeout_sec must be a finite number greater than 0, not nan"),
+        ("[agent]\nuser = true", "agent.user must be a user's name or number, not True"),
+        (
+            '[agent]\nnetwork_mode = "off"',
+            "agent.network_mode must be 'no-network' or 'public' or 'allowlist', not 'off'",
+        ),
+        ("[solution]\nenv = {PORT = 80}", "solution.env['PORT'] must be a text, not 80"),
+        ('[verifier.env]\n"A=B" = "x"', "verifier.env: each name must be a name without '=', not 'A=B'"),
+        ('[verifier]\nprocesses = "kill"', "verifier.processes must be 'keep' or 'end', not 'kill'"),
+        ('[verifier]\nreward = "exit code"', "verifier.reward must be 'file' or 'exit_code', not 'exit code'"),
+        (
+            '[verifier]\nenvironment_mode = "separate"\nprocesses = "keep"',
+            (
+                'verifier.processes = "keep" contradicts environment_mode = "separate": '
+                "what the agent left running does not run in another container"
+            ),
+        ),
+        (
+            '[environment]\nmemory = "much"',
+            "environment.memory 'much' is not a size; write bytes or a text such as '512m' or '2g'",
+        ),
+        ("[environment]\nmemory_mb = 0", "environment.memory_mb must be a whole number of at least 1, not 0"),
+        ("[environment]\nstorage_mb = 1.5", "environment.storage_mb must be a whole number of at least 1, not 1.5"),
+        ("[environment]\ncpus = inf", "environment.cpus must be a finite number greater than 0, not inf"),
+        ("[environment]\ngpus = -1", "environment.gpus must be a whole number of at least 0, not -1"),
+        ('[environment]\nallow_internet = "no"', "environment.allow_internet must be true or false, not 'no'"),
+        ('[environment]\nworkdir = "app"', "environment.workdir must be an absolute path such as '/app', not 'app'"),
+        ("[environment]\ndocker_image = 3", "environment.docker_image must be the name of an image, not 3"),
+        ("[environment]\nhealthcheck = 3", "environment.healthcheck must be a table, not 3"),
+        ("steps = 3", "steps must be a list, not 3"),
+        ('artifacts = "a"', "artifacts must be a list of paths, not 'a'"),
+        ("artifacts = [3]", "artifacts[0] must be a path or a table with a `source`, not 3"),
+        (
+            'artifacts = ["out", "../../etc"]',
+            f"artifacts[1] must be {PATH}, not '../../etc'",
+        ),
+        (
+            'artifacts = [{source = "/app/../etc"}]',
+            f"artifacts[0].source must be {PATH}, not '/app/../etc'",
+        ),
     ],
 )
-def test_a_file_that_does_not_fit_names_the_key(tmp_path: Path, toml: str, problem: str) -> None:
-    with pytest.raises(DatasetError, match=problem):
-        read_task(write_task(tmp_path / "t", toml=toml))
+def test_a_value_that_does_not_fit_is_one_line_that_names_the_key(tmp_path: Path, toml: str, problem: str) -> None:
+    folder = write_task(tmp_path / "t", toml=toml)
+    with pytest.raises(DatasetError) as caught:
+        read_task(folder)
+    assert str(caught.value) == f"{folder}/task.toml: {problem}"
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = write_task(tmp_path / "t", toml="[agent\n")
+    with pytest.raises(DatasetError, match=r"^cannot read .*/t/task.toml: Expected ']'"):
+        read_task(folder)
+    (folder / "task.toml").write_bytes(b'[metadata]\ncategory = "\xff"\n')
+    with pytest.raises(DatasetError, match=r"^cannot read .*/t/task.toml: 'utf-8' codec"):
+        read_task(folder)
+    # As editors on Windows write it.
+    (folder / "task.toml").write_bytes(b'\xef\xbb\xbf[metadata]\r\ncategory = "files"\r\n')
+    assert read_task(folder).metadata.category == "files"
+
+
+_TOML = st.recursive(
+    st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=50)
+@given(section=st.sampled_from(["metadata", "agent", "verifier", "environment", "solution", ""]), data=st.data())
+def test_whatever_a_value_is_it_is_read_or_refused_in_one_line(section: str, data: st.DataObject) -> None:
+    keys = st.sampled_from(sorted((TASK_TOML.get(section) if section else TASK_TOML) or METADATA))
+    table = data.draw(st.dictionaries(keys, _TOML, max_size=3))
+    problem, notes = "", tuple[str, ...]()
+    try:
+        notes = parse_task({section: table} if section else table).notes
+    except ValueError as error:
+        problem = str(error)
+    assert not problem or re.match(section or "|".join(TASK_TOML), problem)
+    assert all(len(line.splitlines()) <= 1 for line in (problem, *notes))
+
+
+@pytest.mark.parametrize(
+    ("toml", "key", "meant"),
+    [
+        ("[agent]\ntimout_sec = 3", "agent.timout_sec", "agent.timeout_sec"),
+        ("[verifier]\ntimeout = 3", "verifier.timeout", "verifier.timeout_sec"),
+        ("[enviroment]\ncpus = 1", "enviroment", "environment"),
+        ("[environment]\ncpu = 1", "environment.cpu", "environment.cpus"),
+        ('docker_image = "x"', "docker_image", "environment.docker_image"),
+        (
+            '[environment.healthcheck]\ncomand = "x"',
+            "environment.healthcheck.comand",
+            "environment.healthcheck.command",
+        ),
+        ('[[steps]]\nname = "a"\n[[steps]]\nnam = "b"', "steps[1].nam", "steps[1].name"),
+        ('[metadata]\ndificulty = "easy"', "metadata.dificulty", "metadata.difficulty"),
+        ("[other]\na = 1", "other", None),
+        ('"a\\nb" = 1', r"'a\nb'", None),
+    ],
+)
+def test_a_key_without_a_meaning_is_noted(tmp_path: Path, toml: str, key: str, meant: str | None) -> None:
+    (note,) = read_task(write_task(tmp_path / "t", toml=toml)).notes
+    hint = "" if meant is None else f"; did you mean {meant}?"
+    assert note == f"task.toml: the key {key} is not known and has no effect{hint}"
+
+
+def test_authors_may_add_to_what_they_say_about_a_task(tmp_path: Path) -> None:
+    toml = '[metadata]\nauthor_name = "A"\ntag = "x"\ntags = []\n[verifier.env]\nANY = "x"\n'
+    assert read_task(write_task(tmp_path / "t", toml=toml)).notes == ()
 
 
 def test_what_a_task_asks_of_its_verifier(tmp_path: Path) -> None:
@@ -106,7 +226,6 @@ def test_what_a_task_asks_of_its_verifier(tmp_path: Path) -> None:
     assert asks.verifier == VerifierSpec(processes="keep", reward="exit_code")
     assert nothing.verifier == VerifierSpec() == VerifierSpec(processes=None, reward="file")
     materials = [task.metadata["material"] for task in (asks, nothing)]
-    assert [material.processes for material in materials] == ["keep", None]
     assert [material.exit_code_is_reward for material in materials] == [True, False]
     assert [material.tests().exit_code_is_reward for material in materials] == [True, False]
 

@@ -92,7 +92,7 @@ def test_a_hangup_that_is_ignored(bench: Bench, marker: str) -> None:
     assert process.returncode == pytest.ExitCode.INTERRUPTED
 
 
-@pytest.mark.parametrize(("pause", "arguments"), [(0.05, ()), (0.3, ()), (0.1, ("--hermes-procs=2",))])
+@pytest.mark.parametrize(("pause", "arguments"), [(0.05, ()), (0.2, ("--hermes-procs=2",))])
 def test_interrupted_twice(bench: Bench, marker: str, pause: float, arguments: tuple[str, ...]) -> None:
     """As a terminal does it: every process of the group gets the signal."""
     process = start(bench, *arguments)
@@ -108,6 +108,28 @@ def test_interrupted_twice(bench: Bench, marker: str, pause: float, arguments: t
     records = list(read_results(bench.path / "out" / "results.jsonl"))
     assert {record.error.kind for record in records if record.error} <= {"interrupted"}
     assert len({record.task for record in records}) == len(records) >= 4
+
+
+WHILE_WORKERS_START = """
+import os, pathlib, signal, threading, time
+
+def press():
+    while not any(path.read_text() for path in pathlib.Path("/proc/self/task").glob("*/children")):
+        time.sleep(0.001)
+    time.sleep(0.05)  # a Python that starts
+    os.killpg(0, signal.SIGINT)
+
+def pytest_xdist_setupnodes():
+    threading.Thread(target=press, daemon=True).start()
+"""
+
+
+def test_interrupted_while_workers_start(bench: Bench, marker: str) -> None:
+    bench.file("conftest.py", WHILE_WORKERS_START)
+    output, _ = (process := start(bench, "--hermes-procs=2")).communicate(timeout=60)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "Traceback" not in output
+    assert processes_with(marker) == []
 
 
 HANGS = """
