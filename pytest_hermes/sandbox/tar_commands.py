@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import BinaryIO
 
-from ..errors import InfrastructureError
+from ..errors import SandboxBroken
 from .protocol import ExecResult, Sandbox
 from .scripts import shell_script
 
@@ -18,8 +18,8 @@ _NO_SUCH_PATH = 44
 _CHANGED = re.compile(rb"changed as we read it|removed before we read it|shrank by \d+ bytes")
 
 
-class NoTar(InfrastructureError):
-    """There is no tar inside, or no shell."""
+class NoTar(SandboxBroken):
+    """There is no tar inside, or no shell: an agent has removed it, unless the image never had it."""
 
 
 async def unpack(sandbox: Sandbox, tar: BinaryIO, path: str, *, owners: bool = False, user: str = "") -> None:
@@ -58,5 +58,5 @@ def _fail(result: ExecResult, what: str) -> None:
     lines = result.stderr.decode(errors="replace").strip().splitlines()
     why = lines[0] if lines else f"exit code {result.exit_code}"
     if result.exit_code in (126, 127):
-        raise NoTar(f"{what}: {why}", kind="sandbox")
+        raise NoTar(f"{what}: {why}")
     raise OSError(f"{what}: {why}")

@@ -36,6 +36,12 @@ class WrappedCommand(RunningCommand):
         self._numbered = numbered
         self._marker = f"hermes:{secrets.token_hex(8)}:"
         self._number = random.randrange(*_NUMBERS)
+        self.renew_streams()
+
+    def renew_streams(self) -> None:
+        """Expect a wrapper's streams, the first or those of another try. Nothing of the command has run yet."""
+        #: Whether the wrapper has said that it begins.
+        self.wrapper_runs = False
         self._ends_to_come = 2
         self.marked = [
             MarkedStream(self._marker, functools.partial(self._take, sink), begun=self._begin, ended=self._end)
@@ -82,18 +88,21 @@ class WrappedCommand(RunningCommand):
         super().settle(outcome)
 
     def _take(self, output: Output, data: bytes) -> None:
-        if self.begun.done():
+        if self.wrapper_runs:
             output.feed(data)
         else:
             self._early.append((output, data))
 
     def _begin(self) -> None:
+        if self.wrapper_runs:
+            return
+        self.wrapper_runs = True
+        for output, data in self._early:
+            output.feed(data)
+        self._early.clear()
         if not self.begun.done():
             self.started = time.monotonic()
             self.begun.set_result(True)
-            for output, data in self._early:
-                output.feed(data)
-            self._early.clear()
 
     def _end(self, code: int) -> None:
         self._ends_to_come -= 1

@@ -39,9 +39,9 @@ ctypes.CDLL(None).pthread_exit(None)
 def processes(docker_engine: docker.APIClient, sandbox: Sandbox) -> list[str]:
     """State and name of all that is in a container, as its host sees it."""
     assert isinstance(sandbox, DockerSandbox)
-    assert sandbox._container is not None
+    assert sandbox._life is not None
     # The engine wants to see a process id, and puts all but the first columns into one.
-    rows = docker_engine.top(sandbox._container, ps_args="-o pid,stat,comm")["Processes"]
+    rows = docker_engine.top(sandbox._life.container, ps_args="-o pid,stat,comm")["Processes"]
     return [f"{row[1][0]} {row[2]}" for row in rows]
 
 
@@ -152,8 +152,8 @@ async def test_a_container_ends_with_its_lease_after_its_processes_were_ended(al
         seconds = marker()
         await sandbox.exec(f"sleep {seconds} &")
         assert await appeared(alive, seconds)
-        assert sandbox._lease is not None
-        sandbox._lease.stream.close()
+        assert sandbox._life is not None
+        sandbox._life.release()
         assert await vanished(alive, seconds)
 
 

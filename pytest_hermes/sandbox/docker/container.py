@@ -23,6 +23,17 @@ _REMOVAL_PAUSE = 0.02
 _logger = logging.getLogger(__name__)
 
 
+def check_needs(spec: SandboxSpec, facts: EngineFacts) -> None:
+    """Raise Unsupported for what an engine's machine does not have."""
+    if spec.cpus is not None and spec.cpus > facts.cpus:
+        raise Unsupported(f"the task needs {spec.cpus:g} cpus, the machine of this Docker engine has {facts.cpus}")
+    if spec.memory_bytes is not None and spec.memory_bytes > facts.memory > 0:
+        raise Unsupported(
+            f"the task needs {spec.memory_bytes >> 20} MiB of memory, "
+            f"the machine of this Docker engine has {facts.memory >> 20} MiB"
+        )
+
+
 def limited(spec: SandboxSpec, facts: EngineFacts) -> dict[str, Any]:
     """Return the host configuration of a sandbox's limits, as far as the engine can hold them.
 
@@ -83,6 +94,7 @@ def start_container(engine: Engine, container: str) -> None:
     """Start a container. Raises NotStarted."""
     import docker.errors
 
+    engine.deaths.watch(container)
     try:
         engine.client.start(container)
     except docker.errors.APIError as error:
@@ -111,27 +123,12 @@ def stop_container(engine: Engine, container: str) -> None:
         raise container_gone(engine, container) from error
 
 
-def pause_container(engine: Engine, container: str) -> bool:
-    """Let nothing in a container run any more; return whether the engine can. Raises ContainerGone."""
-    import docker.errors
-
-    try:
-        engine.client.pause(container)
-    except docker.errors.NotFound as error:
-        raise container_gone(engine, container) from error
-    except docker.errors.APIError as error:
-        if not engine.client.inspect_container(container)["State"]["Running"]:
-            return True  # it has ended already
-        _logger.warning("this Docker engine cannot pause a container: %s", first_line(str(error.explanation)))
-        return False
-    return True
-
-
 def remove_container(engine: Engine, container: str) -> None:
     """Remove a container, and return when it is gone."""
     import docker.errors
 
     client = engine.client
+    engine.deaths.forget(container)
     try:
         client.remove_container(container, force=True, v=True)
     except docker.errors.NotFound:

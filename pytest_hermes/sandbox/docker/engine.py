@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from ...background import at_exit
 from ...errors import InfrastructureError, UsageError
 from .address import Address, engine_address
+from .deaths import Deaths
 from .exec_stream import EngineRefused, Sink, Stream
 from .owner import current_owner, is_dead
 from .reap import remove_containers, remove_ended
@@ -27,11 +28,16 @@ _AT_ONCE = 16
 
 #: Seconds for the answer to one request.
 _REQUEST_TIMEOUT = 120
+_PING_TIMEOUT = 15.0
 _END_TIMEOUT = 5.0
 
 _WHAT_TO_DO = "start Docker, or set DOCKER_HOST to a running engine"
 
 _logger = logging.getLogger(__name__)
+
+
+class NoAnswer(InfrastructureError):
+    """The engine did not answer a request in time. It may be well, and wait for what the request is about."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class Engine:
                 f"there is no Docker engine at {address.url} ({root_cause(error)}); {_WHAT_TO_DO}"
             ) from error
         self.owner = current_owner()
+        self.deaths = Deaths(address, self.client, self.owner)
         self._threads = concurrent.futures.ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="hermes-docker")
         self._reaper = subprocess.Popen(
             [sys.executable, "-P", "-m", f"{__package__}.reap", self.owner],
@@ -105,11 +112,15 @@ class Engine:
                     raise
                 return stream
         except TimeoutError:
-            raise self.lost(OSError(f"no answer within {_REQUEST_TIMEOUT} seconds")) from None
+            raise self._no_answer() from None
         except EngineRefused as error:
             raise InfrastructureError(f"the Docker engine refused: {first_line(str(error))}", kind="sandbox") from error
         except OSError as error:
             raise self.lost(error) from error
+
+    async def answers(self) -> bool:
+        """Whether the engine answers a request that is about none of its containers."""
+        return await asyncio.to_thread(self._answers)
 
     def lost(self, error: BaseException) -> InfrastructureError:
         """Return what to raise when the engine does not answer any more."""
@@ -119,6 +130,7 @@ class Engine:
 
     def close(self) -> None:
         """End in order."""
+        self.deaths.close()
         self._threads.shutdown()
         with contextlib.suppress(OSError):
             assert self._reaper.stdin is not None
@@ -147,8 +159,21 @@ class Engine:
             ) from error
         except docker.errors.DockerException as error:
             raise InfrastructureError(f"Docker: {first_line(str(error))}", kind="sandbox") from error
+        except requests.ReadTimeout as error:
+            raise self._no_answer() from error
         except (requests.RequestException, OSError) as error:
             raise self.lost(error) from error
+
+    def _answers(self) -> bool:
+        import requests
+
+        with contextlib.suppress(requests.RequestException):
+            return self.client.get(f"{self.client.base_url}/_ping", timeout=_PING_TIMEOUT).ok
+        return False
+
+    def _no_answer(self) -> NoAnswer:
+        why = f"no answer within {_REQUEST_TIMEOUT} seconds"
+        return NoAnswer(f"the Docker engine at {self.address.url} does not answer ({why})", kind="sandbox")
 
     def _reap_the_dead(self) -> None:
         import docker.errors

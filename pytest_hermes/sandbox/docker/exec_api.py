@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import dataclass
 from typing import Any
 
-from ...errors import InfrastructureError
+from ...errors import InfrastructureError, SandboxBroken
 from ..output import HeadTail
 from .engine import Engine
 
@@ -25,6 +26,14 @@ class ContainerGone(InfrastructureError):
     """The container is not there any more, or does not run."""
 
 
+class OutOfControl(SandboxBroken):
+    """What runs in a container cannot be ended there any more."""
+
+
+class ContainerDied(SandboxBroken, ContainerGone):
+    """It ended because of what ran in it."""
+
+
 def create_exec(engine: Engine, container: str, argv: list[str], **options: Any) -> str:
     """Return the id of a new exec; `options` are the SDK's. Raises ContainerGone."""
     import docker.errors
@@ -35,8 +44,8 @@ def create_exec(engine: Engine, container: str, argv: list[str], **options: Any)
     except docker.errors.NotFound as error:
         raise container_gone(engine, container) from error
     except docker.errors.APIError as error:
-        if error.status_code == 409:  # it does not run
-            raise container_gone(engine, container) from error
+        if error.status_code == 409:
+            check_present(engine, container)  # or somebody has paused it
         raise
 
 
@@ -54,7 +63,7 @@ async def run_plainly(
     stream = await engine.stream(f"/exec/{exec_id}/start", start, stdout=said.feed, stderr=said.feed)
     try:
         ended, _ = await asyncio.wait([stream.ended], timeout=timeout)
-        code = await engine.call(exit_code, engine, container, exec_id) if ended else None
+        code = (await engine.call(exec_end, engine, container, exec_id)).code if ended else None
     finally:
         stream.close()
     return code, said.value().decode(errors="replace")
@@ -65,31 +74,47 @@ def is_about_the_shell(said: str) -> bool:
     return "/bin/sh" in said
 
 
-def exit_code(engine: Engine, container: str, exec_id: str) -> int | None:
-    """Return the exit code of an exec whose stream has ended, None when it still runs. Raises ContainerGone."""
+@dataclass(frozen=True)
+class ExecEnd:
+    """How an exec ended whose stream has ended."""
+
+    #: None while it still runs.
+    code: int | None
+    #: Whether its end was that of the stream: it ran no longer than an engine takes to notice.
+    at_once: bool
+
+
+def exec_end(engine: Engine, container: str, exec_id: str) -> ExecEnd:
+    """Return how an exec ended whose stream has ended. Raises ContainerGone."""
     import docker.errors
 
-    end = time.monotonic() + _PATIENCE
+    began = time.monotonic()
     try:
-        while (said := engine.client.exec_inspect(exec_id))["Running"] and time.monotonic() < end:
+        while (said := engine.client.exec_inspect(exec_id))["Running"] and time.monotonic() < began + _PATIENCE:
             time.sleep(_PAUSE)
     except docker.errors.NotFound as error:
         raise container_gone(engine, container) from error
-    if said["ExitCode"] == 0:
-        return 0
-    # It was killed along with its wrapper, and perhaps with all else.
-    wait_for_end(engine, container)
-    return None if said["Running"] else int(KILLED if said["ExitCode"] is None else said["ExitCode"])
+    at_once = not said["Running"] and time.monotonic() < began + _NOTICE_PATIENCE
+    if said["ExitCode"] != 0:
+        # It was killed along with its wrapper, and perhaps with all else.
+        wait_for_end(engine, container)
+    if said["Running"]:
+        return ExecEnd(None, at_once)
+    return ExecEnd(int(KILLED if said["ExitCode"] is None else said["ExitCode"]), at_once)
 
 
-def wait_for_start(engine: Engine, exec_id: str) -> None:
-    """Wait until an exec runs whose start may be on its way, or may never have reached the engine."""
+def wait_for_start(engine: Engine, exec_id: str) -> bool:
+    """Return whether an exec runs whose start may be on its way, or may never have reached the engine."""
     import docker.errors
 
     end = time.monotonic() + _LOOK_PATIENCE
     with contextlib.suppress(docker.errors.NotFound):
-        while time.monotonic() < end and not engine.client.exec_inspect(exec_id)["Pid"]:
+        while True:
+            said = engine.client.exec_inspect(exec_id)
+            if said["Pid"] or time.monotonic() > end:
+                return bool(said["Running"])
             time.sleep(_PAUSE)
+    return False
 
 
 def wait_for_end(engine: Engine, container: str) -> None:
@@ -121,7 +146,11 @@ def container_gone(engine: Engine, container: str) -> ContainerGone:
 
     try:
         state = engine.client.inspect_container(container)["State"]
-    except docker.errors.DockerException:
-        state = {}
-    why = "ran out of memory" if state.get("OOMKilled") else "ended, or all in it was killed"
-    return ContainerGone(f"the sandbox has died: its container {why}", kind="sandbox")
+    except docker.errors.NotFound:
+        return ContainerGone("the sandbox has died: its container was removed", kind="sandbox")
+    if state["Running"]:
+        return ContainerGone("the sandbox has died: its container was started anew", kind="sandbox")
+    if not engine.deaths.by_itself(container):
+        return ContainerGone("the sandbox has died: its container was ended from outside", kind="sandbox")
+    why = "ran out of memory" if state.get("OOMKilled") else "was ended by what ran in it"
+    return ContainerDied(f"the sandbox has died: its container {why}")

@@ -52,9 +52,13 @@ class Stream(asyncio.Protocol):
 
     async def write(self, data: bytes) -> None:
         """Send standard input. What the other side takes no more is lost, as in a pipe that nobody reads."""
+        self.send(data)
+        await self._may_write.wait()
+
+    def send(self, data: bytes) -> None:
+        """Send a little of it, without waiting."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
-        await self._may_write.wait()
 
     def write_eof(self) -> None:
         """End standard input, where the connection has a way to say so."""

@@ -12,6 +12,10 @@ from .exec_stream import Stream
 _LONGEST_ANSWER = 1 << 16
 _END = b"\0."
 
+#: What it ends at, whatever is missing of it, and seconds between two times.
+_ENDING = b"x\n" * 64
+_ENDING_PAUSE = 0.1
+
 
 class Lease:
     """The streams of a container's main process. Closing them lets the container end."""
@@ -52,6 +56,23 @@ class Lease:
         if not self._said.endswith(_END):
             return None
         return self._said.removesuffix(_END).decode(errors="surrogateescape").split("\0")
+
+    def ask_to_end(self) -> None:
+        """Tell the main process to end, and all in the container with it."""
+        self.stream.send(_ENDING)
+
+    async def end(self, timeout: float) -> None:
+        """End the container; return when it has ended, or after `timeout` seconds.
+
+        It needs no engine, which waits for some containers without end: for one that keeps what the engine starts in it
+        from running, say.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        while not self.stream.ended.done() and loop.time() < end:
+            # Again and again: what runs in the container can take some of it away.
+            self.ask_to_end()
+            await asyncio.wait([self.stream.ended], timeout=_ENDING_PAUSE)
 
     def _hear(self, data: bytes) -> None:
         if self._answered.done():

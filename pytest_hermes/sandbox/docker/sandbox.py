@@ -16,33 +16,22 @@ from typing import Any, BinaryIO, ClassVar
 from ...core.shielded import Shielded
 from ...errors import InfrastructureError, SandboxBroken, Unsupported
 from ...task import SandboxSpec
-from ..protocol import Capabilities
+from ..protocol import Capabilities, ExecResult, Process
 from ..running import Output
 from ..scripts import shell_script
 from ..shell_sandbox import ShellSandbox
 from .archive import changed_paths, copy_archive
 from .command import ContainerCommand
-from .container import (
-    NotStarted,
-    cannot_start,
-    create_container,
-    limited,
-    pause_container,
-    remove_container,
-    start_container,
-    stop_container,
-)
-from .engine import Engine, first_line, shared_engine
+from .container import NotStarted, cannot_start, check_needs, create_container, limited
+from .engine import Engine, shared_engine
 from .exec_api import KILLED
 from .images import Image, ImageGone, forget_image, ready_image
-from .lease import Lease
+from .life import ContainerLife
 from .namespaces.command import PrivateCommand
 from .namespaces.container import Confinement
 from .namespaces.probe import confinement_of
 from .owner import LABEL, NAME_LABEL
 from .run_options import RunOptions
-
-_START_TIMEOUT = 120.0  # seconds
 
 #: What is in memory in every container, and on no disk.
 _IN_MEMORY = ("/dev", "/proc", "/sys")
@@ -71,17 +60,14 @@ class DockerSandbox(ShellSandbox):
         unnamed = spec.image is None and spec.build_context is None
         self._spec = replace(spec, image=self.default_image) if unnamed else spec
         self._options = RunOptions.parse(options or {})
-        self._engine: Engine | None = None
-        self._container: str | None = None
-        self._lease: Lease | None = None
+        self._life: ContainerLife | None = None
         self._commands: set[ContainerCommand] = set()
         self._private_commands: set[PrivateCommand] = set()
         #: Or why commands cannot have folders of their own.
         self._confinement: Confinement | str = "the sandbox has not started"
         self._numbered = True
         self._root = True
-        self._open = self._closed = self._frozen = False
-        self._closing: asyncio.Future[None] | None = None
+        self._open = self._closed = False
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> None:
@@ -111,12 +97,11 @@ class DockerSandbox(ShellSandbox):
 
     async def start(self) -> None:
         """See `Sandbox.start`. Raises InfrastructureError of kind `image` when its image cannot be had."""
-        engine = self._engine = await asyncio.to_thread(shared_engine)
-        self._check_needs(engine)
+        engine = await asyncio.to_thread(shared_engine)
+        check_needs(self._spec, engine.facts)
         try:
             await self._create_from_image(engine)
-            await self._launch(engine)
-            self._confinement = await self._find_confinement(engine)
+            await self._launch()
             self._check_not_closed()
             self._open = True
         except BaseException:
@@ -130,20 +115,28 @@ class DockerSandbox(ShellSandbox):
         private = list(self._private_commands)
         for command in self._running():
             command.fail(InfrastructureError("the sandbox is closed", kind="sandbox"))
+        if (life := self._life) is None:
+            return
         shielded = Shielded()
-        if self._closing is None and self._engine is not None and self._container is not None:
-            self._closing = asyncio.wrap_future(self._engine.submit(remove_container, self._engine, self._container))
-        if self._closing is not None:
-            await shielded.wait(self._closing)
-            if (error := self._closing.exception()) is not None:
-                # It ends by itself all the same, as soon as nobody holds its standard input.
-                _logger.warning("the container of %s could not be removed: %s", self.name, error)
+        removal = life.remove()
+        await shielded.wait(removal)
+        if (error := removal.exception()) is not None:
+            # It ends by itself all the same, as soon as nobody holds its standard input.
+            _logger.warning("the container of %s could not be removed: %s", self.name, error)
         for one in private:
             await shielded.wait(one.gone)
-        if self._lease is not None:
-            self._lease.stream.close()
-            await shielded.wait(self._lease.stream.closed)
+        await shielded.wait(life.release())
         shielded.release()
+
+    async def exec(self, *arguments: Any, **options: Any) -> ExecResult:
+        """See `Sandbox.exec`."""
+        async with self._opened(running=True).blamed():
+            return await super().exec(*arguments, **options)
+
+    async def spawn(self, *arguments: Any, **options: Any) -> Process:
+        """See `Sandbox.spawn`."""
+        async with self._opened(running=True).blamed():
+            return await super().spawn(*arguments, **options)
 
     async def run(
         self,
@@ -156,10 +149,15 @@ class DockerSandbox(ShellSandbox):
         user: str,
     ) -> ContainerCommand:
         """See `ShellSandbox.run`."""
-        engine, container = self._opened()
-        if self._frozen:
-            raise InfrastructureError("the sandbox is frozen", kind="sandbox")
-        running = ContainerCommand(engine, container, stdout, stderr, numbered=self._numbered)
+        life = self._opened(running=True)
+        running = ContainerCommand(
+            life.engine,
+            life.container,
+            stdout,
+            stderr,
+            numbered=self._numbered,
+            alone=lambda: len(self._running()) <= 1,
+        )
         self._commands.add(running)
         running.exited.add_done_callback(lambda _: self._commands.discard(running))
         try:
@@ -182,12 +180,10 @@ class DockerSandbox(ShellSandbox):
         user: str,
     ) -> PrivateCommand:
         """See `ShellSandbox.run_private`."""
-        engine, container = self._opened()
-        if self._frozen:
-            raise InfrastructureError("the sandbox is frozen", kind="sandbox")
+        life = self._opened(running=True)
         if isinstance(self._confinement, str):
             raise Unsupported(f"a command cannot have folders of its own: {self._confinement}")
-        running = PrivateCommand(engine, container, stdout, stderr)
+        running = PrivateCommand(life.engine, life.container, stdout, stderr)
         self._private_commands.add(running)
         running.gone.add_done_callback(lambda _: self._private_commands.discard(running))
         try:
@@ -206,37 +202,30 @@ class DockerSandbox(ShellSandbox):
         """
         if not self.capabilities.own_processes:
             return
-        engine, container = self._opened()
-        for command in self._running():
-            command.settle(KILLED)
-            command.close()
-        await engine.call(stop_container, engine, container)
-        try:
-            await self._begin(engine, container)
-        except NotStarted as error:
-            raise SandboxBroken(f"the sandbox's container does not start again: {first_line(str(error))}") from error
+        life = self._opened()
+        self._let_go()
+        async with life.blamed():
+            await life.begin_again()
 
     async def freeze(self) -> None:
-        """See `Sandbox.freeze`. Where the engine cannot pause a container, its processes are ended."""
-        engine, container = self._opened()
-        if self._frozen:
-            return
-        if await engine.call(pause_container, engine, container):
-            self._frozen = True
-        else:
-            await self.end_processes()
+        """See `Sandbox.freeze`: the container ends, and its files stay. What is in memory is lost."""
+        life = self._opened()
+        self._let_go()
+        async with life.blamed():
+            await life.end()
 
     async def pull(self, path: str, tar: BinaryIO) -> None:
         """See `Sandbox.pull`: the engine reads the files. It does not see what is in memory (tmpfs).
 
         Raises OSError when not all of it can be read, or it has more than 4 GiB.
         """
-        engine, container = self._opened()
+        life = self._opened()
         if (mount := self._in_memory(posixpath.normpath(path))) is not None:
             raise Unsupported(f"a Docker engine cannot read {path!r} from a container: {mount!r} is in memory")
         abandoned = threading.Event()
         try:
-            error = await engine.call(copy_archive, engine, container, path, tar, abandoned)
+            async with life.blamed():
+                error = await life.engine.call(copy_archive, life.engine, life.container, path, tar, abandoned)
         finally:
             abandoned.set()
         if error is not None:
@@ -244,18 +233,25 @@ class DockerSandbox(ShellSandbox):
 
     async def changed_files(self) -> tuple[str, ...] | None:
         """See `Sandbox.changed_files`: what the engine tells."""
-        engine, container = self._opened()
-        return await engine.call(changed_paths, engine, container)
+        life = self._opened()
+        async with life.blamed():
+            return await life.engine.call(changed_paths, life.engine, life.container)
 
-    def _opened(self) -> tuple[Engine, str]:
-        """Return what the container is reached by. Raises InfrastructureError when it is not open."""
-        if self._engine is None or self._container is None or not self._open:
+    def _opened(self, *, running: bool = False) -> ContainerLife:
+        """Return the open container, neither frozen nor broken if it is to be `running`. Raises InfrastructureError."""
+        if self._life is None or not self._open:
             raise InfrastructureError("the sandbox is not open", kind="sandbox")
-        return self._engine, self._container
+        if running and self._life.ended:
+            raise InfrastructureError("the sandbox is frozen", kind="sandbox")
+        if running and self._life.broken:
+            raise SandboxBroken(self._life.broken)
+        return self._life
 
-    async def _find_confinement(self, engine: Engine) -> Confinement | str:
-        assert self._container is not None
-        return await confinement_of(engine, self._container, self.scratch, str(self._options))
+    def _let_go(self) -> None:
+        """Expect nothing any more of the commands that run: they are about to be killed."""
+        for command in self._running():
+            command.settle(KILLED)
+            command.close()
 
     def _running(self) -> list[ContainerCommand | PrivateCommand]:
         return [*self._commands, *self._private_commands]
@@ -270,18 +266,7 @@ class DockerSandbox(ShellSandbox):
 
         Raises UsageError when there is no engine.
         """
-        self._check_needs(await asyncio.to_thread(shared_engine))
-
-    def _check_needs(self, engine: Engine) -> None:
-        """Raise Unsupported for what this engine's machine does not have."""
-        spec, facts = self._spec, engine.facts
-        if spec.cpus is not None and spec.cpus > facts.cpus:
-            raise Unsupported(f"the task needs {spec.cpus:g} cpus, the machine of this Docker engine has {facts.cpus}")
-        if spec.memory_bytes is not None and spec.memory_bytes > facts.memory > 0:
-            raise Unsupported(
-                f"the task needs {spec.memory_bytes >> 20} MiB of memory, "
-                f"the machine of this Docker engine has {facts.memory >> 20} MiB"
-            )
+        check_needs(self._spec, (await asyncio.to_thread(shared_engine)).facts)
 
     def _check_not_closed(self) -> None:
         if self._closed:
@@ -329,29 +314,20 @@ class DockerSandbox(ShellSandbox):
         making = asyncio.wrap_future(engine.submit(create_container, engine, config, host, limits))
         await shielded.wait(making)
         if making.exception() is None:
-            self._container = making.result()
+            self._life = ContainerLife(engine, making.result())
         shielded.release()
         making.result()
 
-    async def _launch(self, engine: Engine) -> None:
-        assert self._container is not None
+    async def _launch(self) -> None:
+        assert self._life is not None
         try:
-            said = await self._begin(engine, self._container)
+            self.home, self.workdir, bash, numbered, user = await self._life.begin()
         except NotStarted as error:
             name = self._spec.image or f"built from {str(self._spec.build_context)!r}"
             raise cannot_start(str(error), name) from error
-        self.home, self.workdir, bash, numbered, user = said
         self.shell = "bash" if bash else "sh"
         self._numbered = bool(numbered)
         self._root = user == "0"
-
-    async def _begin(self, engine: Engine, container: str) -> list[str]:
-        """Start the container, and return what its main process says of itself. Raises NotStarted."""
-        if self._lease is not None:
-            self._lease.stream.close()
-        # Attached before it starts: its standard input, which this process holds, is what it lives by.
-        lease = self._lease = await Lease.attach(engine, container)
-        await engine.call(start_container, engine, container)
-        if (said := await lease.answer(_START_TIMEOUT)) is None:
-            raise NotStarted(lease.complaints or "its shell, /bin/sh, does not answer")
-        return said
+        self._confinement = await confinement_of(
+            self._life.engine, self._life.container, self.scratch, str(self._options)
+        )

@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC3045
-# The main process of a container, which nothing in the container can kill. It answers each line of its stdin by saying
-# where it is, and ends when nobody holds its stdin any more. Arguments: the folder to start in, which may be relative
-# to the home folder, and the scratch folder.
+# The main process of a container, which nothing in the container can kill. It answers an empty line on its stdin by
+# saying where it is, and ends at any other line, and when nobody holds its stdin any more. Arguments: the folder to start
+# in, which may be relative to the home folder, and the scratch folder.
 #
 # It starts no process: there may be no room for one, and a child could be killed. What is left behind by others becomes
 # its child, though. Shells take note of children that have ended while `jobs` runs, if not by themselves. A signal
@@ -21,7 +21,8 @@ user=
 while read -r key _ effective _; do [ "$key" = Uid: ] && user=$effective; done <"/proc/$$/status"
 trap 'jobs >/dev/null; orphan=1' CHLD
 while orphan=; do
-    if read -r _; then
+    if read -r line; then
+        [ -z "$line" ] || exit
         printf '%s\0%s\0%s\0%s\0%s\0.' "$HOME" "$PWD" "$bash" "$numbered" "$user"
     elif [ -z "$orphan" ]; then
         exit
