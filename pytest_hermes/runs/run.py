@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from ..background import BackgroundLoop, BorrowedLoop
+from ..core.open_files import raise_limit
 from ..errors import InfrastructureError
 from ..judging import Judging
 from ..models.protocol import Adapting, ModelSource
@@ -109,6 +110,7 @@ class Run:
         if self._engine is not None:
             return
         plan = self.plan
+        raise_limit()
         if plan.folder is not None:
             plan.folder.begin()
             self.results = ResultsFile(plan.folder.path, plan.redactor)

@@ -50,6 +50,7 @@ class LocalSandbox(ShellSandbox):
 
     backend = "local"
     shell = "bash"
+    descriptors = 8
 
     def __init__(
         self,
