@@ -26,6 +26,7 @@ from ..rollout.plan import AttemptPlan, PlannedTask
 from ..rollout.rendered_tokens import PLACEHOLDER, ConversationTokens, tokenise
 from ..rollout.watchdog import Watchdog
 from ..runs.folder import RunFolder
+from ..runs.in_flight import within_open_files
 from ..runs.plan import RunPlan
 from ..runs.run import Run
 from ..tools.bridge import install_bridge
@@ -116,12 +117,16 @@ class RolloutRunner:
 
     async def _new_run(self, folder: Path | None) -> Run:
         self.prepare_loop()
+        wanted = self._config.max_eval_workers if folder else self.groups_at_once * self._config.group_size
+        in_flight, fewer = within_open_files(wanted, [self._config])
+        for line in fewer:
+            self._tell_once(line, about="in_flight")
         plan = RunPlan(
             # What an endpoint or a sandbox did to one rollout should not cost the others of its group.
             options=Options(infra_retries=1),
             run_id=self._run_id,
             folder=None if folder is None else RunFolder(self._run_id, folder),
-            in_flight=self._config.max_eval_workers if folder else self.groups_at_once * self._config.group_size,
+            in_flight=in_flight,
             redactor=self._redactor,
         )
         run = Run(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ..runs.refuge import refuge_of
 from ..runs.run_id import RUNS_DIR, new_run_id
 from .options import read_options
 
@@ -49,19 +50,19 @@ class _AgentReport:
         self._run_dir = agent_run_dir(config)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if not self._run_dir.exists():  # of most sessions, which then need nothing of what follows
+        # Of most sessions neither is there, which then need nothing of what follows.
+        if not self._run_dir.exists() and not refuge_of(self._run_id).exists():
             return
         from ..report.summary import summary_lines
-        from ..runs.results_file import FILE_NAME
         from ..runs.results_follower import ResultsFollower
         from .reporting import shortest
 
-        path = self._run_dir / FILE_NAME
-        records = ResultsFollower(path, self._run_id).new()
+        follower = ResultsFollower(self._run_dir, self._run_id)
+        records = follower.new()
         for model in dict.fromkeys(record.model for record in records):
             of_model = [record for record in records if record.model == model]
             terminalreporter.write_sep("=", f"tests with hermes_agent, {model}", bold=True)
             for line in summary_lines(of_model, len(of_model)):
                 terminalreporter.write_line(line)
         if records:
-            terminalreporter.write_line(f"results   {shortest(path)}")
+            terminalreporter.write_line(f"results   {shortest(follower.path)}")

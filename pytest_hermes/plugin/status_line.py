@@ -45,7 +45,7 @@ class StatusLine:
         self._started = time.monotonic()
         self._last_plain = self._started
         self._erase = ""
-        self._blocked = 0
+        self._noticed = 0
         self._drawn = ""
         self._at_once = at_once or run.plan.in_flight
         self._captured = terminal is not None
@@ -60,7 +60,7 @@ class StatusLine:
             return
         self._run.refresh()
         if not self._captured:
-            self._show_blocked(self._reporter)
+            self._show_notices(self._reporter)
         if self._file is None:
             self._show_plain()
             return
@@ -85,18 +85,18 @@ class StatusLine:
             self._file.flush()
         self._drawn = ""
 
-    def _show_blocked(self, reporter: pytest.TerminalReporter) -> None:
-        """Write each line about code that blocks the event loop once, at once: the run stands still meanwhile."""
-        lines = self._run.progress.blocked
-        if lines[self._blocked :]:
+    def _show_notices(self, reporter: pytest.TerminalReporter) -> None:
+        """Write each notice once, at once."""
+        lines = self._run.progress.notices
+        if lines[self._noticed :]:
             self.hide()
             reporter.ensure_newline()
             writer = reporter.config.get_terminal_writer()
             if writer.width_of_current_line:  # with -q there are only dots, which a new line says nothing about
                 writer.line()
-        for line in lines[self._blocked :]:
+        for line in lines[self._noticed :]:
             reporter.write_line(f"hermes: {line}", yellow=True)
-        self._blocked = len(lines)
+        self._noticed = len(lines)
 
     def _show_plain(self) -> None:
         now = time.monotonic()

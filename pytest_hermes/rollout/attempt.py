@@ -23,7 +23,6 @@ from ..task import SandboxSpec
 from ..tools.context import ToolContext
 from ..tools.dispatch import ToolOutcome, dispatch
 from ..tools.session import SandboxSession
-from ..tools.tool import Tool
 from ..verdict import Verdict
 from .agent import AgentModel, AgentTask, AgentTools, BuiltinAgent, NoWork
 from .boundary import Ending, unrecordable
@@ -217,7 +216,7 @@ class Attempt:
 
     async def _run_tool(self, name: str, arguments: str) -> ToolOutcome:
         call = partial(dispatch, self.plan.tools, name, arguments, self.session)
-        if all(_is_builtin(tool) for tool in self.plan.tools if tool.name == name):
+        if all(tool.is_builtin for tool in self.plan.tools if tool.name == name):
             return await call()
         outcome: ToolOutcome = await self._user_code.call(
             "tool", call, seconds=self._limits.agent_seconds, name=f"tool {name}"
@@ -333,10 +332,6 @@ def bare_record(plan: AttemptPlan, run_id: str, ending: Ending, started: datetim
         started=started,
         ended=datetime.now(UTC),
     )
-
-
-def _is_builtin(tool: Tool) -> bool:
-    return str(getattr(tool.run, "__module__", "")).startswith("pytest_hermes.")
 
 
 def _tail(text: str) -> str:

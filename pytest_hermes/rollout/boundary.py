@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from ..core.one_line import described, text_of
+from ..core.open_files import is_exhaustion
 from ..dataset.rows import DatasetError
 from ..errors import FatalError, HermesError, InfrastructureError, Status, Unsupported
 from .budget import BudgetSpent
@@ -120,6 +121,8 @@ def ending_of(error: BaseException, classify: Classify = no_meaning) -> Ending |
         case asyncio.CancelledError():
             text = "the attempt was cancelled by code that does not belong to it"
             return _error("internal", text, traceback_of(error))
+    if is_exhaustion(error):
+        return _error("sandbox", f"this machine has nothing left: {text_of(error)}", restartable=True)
     return _error("internal", described(error), traceback_of(error))
 
 

@@ -176,7 +176,7 @@ class Engine:
                 if handle.future.done():
                     self._tell_problem(handle, fault.error)
                 elif isinstance(ending, RunEnded):
-                    self._abort(ending.kind, ending.message)
+                    self.abort(ending.kind, ending.message)
                 else:
                     self._publish(handle, handle.rollout(ending, self._run_id))
         finally:
@@ -221,7 +221,7 @@ class Engine:
     async def _settle(self, handle: Handle, ending: Ending | RunEnded) -> bool:
         """Write down how the attempt ended, and hold its sandbox if it is to be; return whether it starts afresh."""
         if isinstance(ending, RunEnded):
-            self._abort(ending.kind, ending.message)
+            self.abort(ending.kind, ending.message)
             return False
         assert handle.attempt is not None
         rollout = handle.attempt.rollout(ending, handle.captured)
@@ -279,7 +279,7 @@ class Engine:
             results.append(rollout.record)
         except OSError as error:
             # Whatever runs on would be paid for and lost.
-            self._abort("results", f"cannot write results to {results.path}: {error.strerror}")
+            self.abort("results", f"cannot write results to {results.path}: {error.strerror}")
         except Exception as error:  # what the agent left is nothing that JSON can hold, say
             rollout = handle.rollout(unrecordable(error), self._run_id)
             results.append(rollout.record)
@@ -297,8 +297,8 @@ class Engine:
         self.fatal, self.fatal_kind = self.budget.exhausted, "budget"
         self._stopping = True
 
-    def _abort(self, kind: FatalKind, message: str) -> None:
-        """Let nothing more start, and cancel what has no result yet; it leaves no record."""
+    def abort(self, kind: FatalKind, message: str) -> None:
+        """Let nothing more start, and cancel what has no result yet; it leaves no record. On the engine's loop."""
         if self._stopping:
             return
         self.fatal, self.fatal_kind = message, kind

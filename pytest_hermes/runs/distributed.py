@@ -13,7 +13,6 @@ from ..rollout.boundary import Classify
 from ..rollout.record import AttemptRecord
 from .plan import PlannedAttempt, RunPlan
 from .progress import Progress, read_progress, total, write_progress
-from .results_file import FILE_NAME
 from .results_follower import ResultsFollower
 from .resume import AttemptKey, key_of
 from .run import Handle, Run
@@ -42,9 +41,7 @@ class DistributedRun:
         self._processes = processes
         self._progress: dict[str, Progress] = {}
         self._ended: set[str] = set()
-        self._follower = ResultsFollower(
-            self._folder.path / FILE_NAME, self._folder.run_id, self._folder.results_before
-        )
+        self._follower = ResultsFollower(self._folder.path, self._folder.run_id, self._folder.results_before)
         self._crashes: Counter[str] = Counter()
 
     @property
@@ -53,12 +50,14 @@ class DistributedRun:
 
     @property
     def results_path(self) -> Path | None:
-        path = self._folder.path / FILE_NAME
+        path = self._follower.path
         return path if path.exists() else None
 
     def refresh(self) -> None:
         """Read what the workers wrote since the last time."""
         self.records += self._follower.new()
+        if self._follower.path.parent != self._folder.path:
+            self._folder.move(self._follower.path.parent)
         for worker, path in self._shared.progresses():
             progress = read_progress(path)
             if worker in self._ended:
@@ -97,7 +96,7 @@ class WorkerRun:
         self._path = shared.progress_of(worker)
         self._written: Progress | None = None
         assert plan.folder is not None
-        self._follower = ResultsFollower(plan.folder.path / FILE_NAME, plan.run_id, plan.folder.results_before)
+        self._follower = ResultsFollower(plan.folder.path, plan.run_id, plan.folder.results_before)
         self._own: set[AttemptKey] = set()
         self._elsewhere: dict[AttemptKey, AttemptRecord] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,6 +81,15 @@ class RunFolder:
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
+    def move(self, path: Path) -> None:
+        """Go on in another folder, where the results are now, as far as that can be written to."""
+        self.path = path
+        if self.fingerprint is not None:
+            with suppress(Busy, OSError):
+                self._lock.take(path, patience=0)
+            with suppress(OSError):
+                Manifest.of(self.run_id, self.fingerprint).write(path)
+
     def release(self) -> None:
         """Let another process run here."""
         self._lock.release()
@@ -90,3 +100,8 @@ class SharedRunFolder(RunFolder):
 
     def begin(self) -> None:
         self._lock.join(self.path)
+
+    def move(self, path: Path) -> None:
+        self.path = path
+        with suppress(Busy, OSError):
+            self._lock.join(path)

@@ -24,6 +24,7 @@ from .catalog import load_benchmark
 from .configuration import Configuration, judge_source, model_source, sandbox_of, tools_of
 from .fingerprint import fingerprint
 from .folder import RunFolder, SharedRunFolder
+from .in_flight import within_open_files
 from .manifest import Fingerprint
 from .plan import LoadedBenchmark, RunPlan
 from .run_id import RUNS_DIR, new_run_id
@@ -69,6 +70,8 @@ def load_run(
     configs = [configuration.configure(benchmark) for benchmark in benchmarks]
     isolation = ", ".join(dict.fromkeys(sandbox_of(config).describe() for config in configs))
     tools = [tools_of(config) for config in configs]
+    processes = (options.procs or 1) if index is None else 1
+    in_flight, fewer = within_open_files(in_flight, [config.env for config in configs], processes=processes)
     # The model first: a missing key should not cost the minutes that a dataset takes to load.
     sources = _sources(options, benchmarks, configs, in_flight)
     judge = judge_source(options, CallLimiter(in_flight))
@@ -105,7 +108,7 @@ def load_run(
         redactor=redactor,
         selections=selections,
         isolation=isolation,
-        notes=configuration.header([(each.config, each.benchmark) for each in loaded]),
+        notes=[*fewer, *configuration.header([(each.config, each.benchmark) for each in loaded])],
         began=time.monotonic() if known is None else known.began,
     )
 

@@ -27,8 +27,8 @@ class Progress:
     statuses: tuple[str, ...] = ()
     #: What all answers of the judge used.
     spent_by_judge: Usage = field(default_factory=Usage)
-    #: Lines about code that blocked the event loop, and what went wrong with attempts beside their records.
-    blocked: tuple[str, ...] = ()
+    #: What people should hear of at once, and what went wrong with attempts beside their records, a line each.
+    notices: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     #: What is sent to endpoints otherwise than it was configured, because they refuse it, a line each.
     adaptations: tuple[str, ...] = ()
@@ -50,9 +50,9 @@ def total(parts: Iterable[Progress]) -> Progress:
             sum_.calls_at_most + one.calls_at_most,
             (*sum_.statuses, *one.statuses),
             sum_.spent_by_judge + one.spent_by_judge,
-            (*sum_.blocked, *one.blocked),
-            (*sum_.problems, *one.problems),
-            # Each process learns the same.
+            # Some of it each process learns.
+            tuple(dict.fromkeys((*sum_.notices, *one.notices))),
+            tuple(dict.fromkeys((*sum_.problems, *one.problems))),
             tuple(dict.fromkeys((*sum_.adaptations, *one.adaptations))),
         )
     return sum_
@@ -71,6 +71,6 @@ def read_progress(path: Path) -> Progress:
     for name in ("spent", "spent_by_judge"):
         cost = values[name]["cost"]
         values[name] = Usage(**{**values[name], "cost": None if cost is None else Decimal(cost)})
-    for name in ("statuses", "blocked", "problems", "adaptations"):
+    for name in ("statuses", "notices", "problems", "adaptations"):
         values[name] = tuple(values[name])
     return Progress(**values)

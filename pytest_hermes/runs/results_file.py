@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ..errors import UsageError
 from ..rollout.record import AttemptRecord
 from ..sandbox.privacy import keep_private
 from .record_lines import RecordLines
+from .refuge import has_name, moved_to, new_name
 
 FILE_NAME = "results.jsonl"
 
@@ -25,11 +27,19 @@ class ResultsFile:
     """Appends records. Each is one write to a file opened for appending, so a process that is killed leaves whole
     lines, and several processes may share the file."""
 
-    def __init__(self, run_dir: Path, redactor: Redactor) -> None:
-        """Make `run_dir` and open the file in it. Raises UsageError when that is not possible."""
+    def __init__(self, run_dir: Path, redactor: Redactor, refuge: Path | None = None) -> None:
+        """Make `run_dir` and open the file in it. Raises UsageError when that is not possible.
+
+        Should `run_dir` be deleted later, the file goes on in the folder `refuge`, where there is one.
+        """
         self.path = run_dir / FILE_NAME
         self._redactor = redactor
-        keep_private(str(run_dir.absolute()))
+        self._refuge = refuge
+        #: Held by who writes, or looks where to.
+        self._writing = threading.Lock()
+        for folder in (run_dir, refuge):
+            if folder is not None:
+                keep_private(str(folder.absolute()))
         try:
             run_dir.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -47,7 +57,25 @@ class ResultsFile:
     def append(self, record: AttemptRecord) -> None:
         """Write one record. Raises OSError when the disk does not take it whole."""
         line = _as_line(self._redactor.value(record.model_dump(mode="json")))
-        append_whole(self._file, line)
+        with self._writing:
+            self._follow()
+            append_whole(self._file, line)
+
+    def follow(self) -> None:
+        """Go on in the refuge if the file has been deleted, and under its new name if it was moved. Raises OSError."""
+        with self._writing:
+            self._follow()
+
+    def _follow(self) -> None:
+        if self._refuge is None or self._file < 0 or has_name(self._file, self.path):
+            return
+        if (moved := new_name(self._file)) is not None:
+            self.path = moved
+            return
+        path = self._refuge / FILE_NAME
+        new = moved_to(path, self._file)
+        os.close(self._file)
+        self._file, self.path = new, path
 
     def keep_files(self, record: AttemptRecord, files: Mapping[str, bytes]) -> None:
         """Write what a verifier left to a folder of the attempt's own, beside the results.
@@ -57,6 +85,8 @@ class ResultsFile:
         """
         folder = self.path.parent / files_of(record)
         try:
+            self.follow()
+            folder = self.path.parent / files_of(record)
             for name, content in files.items():
                 path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +97,12 @@ class ResultsFile:
 
     def sync(self) -> None:
         """Wait until what was appended is on the disk."""
-        os.fsync(self._file)
+        with self._writing:
+            file = os.dup(self._file)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
 
     def close(self) -> None:
         if self._file >= 0:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from ..background import BackgroundLoop, BorrowedLoop
+from ..core.open_files import raise_limit
 from ..errors import InfrastructureError
 from ..judging import Judging
 from ..models.protocol import Adapting, ModelSource
@@ -24,7 +25,9 @@ from ..sandbox.status import statuses
 from .finished import FinishedHandle
 from .plan import PlannedAttempt, RunPlan
 from .progress import Progress
+from .refuge import refuge_of
 from .results_file import ResultsFile
+from .results_watch import ResultsWatch
 from .shared_folder import SharedFolder
 
 
@@ -47,7 +50,7 @@ class Run:
     With a `shared` folder, its budgets hold for all runs that note there what they spend. `classify`, `watchdog`,
     `make_judging` and `on_undeclared_reward` are the engine's. `on_record` gets each record instead of `records`, of a
     run that has no end. `on_blocked` is called, in another thread, with a line about code that blocks the loop, once
-    it is in `blocked`.
+    it is in `notices`.
     """
 
     def __init__(
@@ -67,8 +70,8 @@ class Run:
         self.budget = new_budget(plan.budget_limits, plan.began, shared.ledger if shared else None)
         #: Finished attempts, without their conversations, in the order they ended.
         self.records: list[AttemptRecord] = []
-        #: Calls of benchmarks' code that blocked the event loop, a line each.
-        self.blocked: list[str] = []
+        #: What people should hear of at once, a line each: calls of benchmarks' code that blocked the event loop.
+        self.notices: list[str] = []
         self.results: ResultsFile | None = None
         self.judge: JudgeModel | None = None
         if plan.judge is not None:
@@ -83,6 +86,11 @@ class Run:
         self._on_record = on_record or self.records.append
         self._on_blocked = on_blocked
         self._engine: Engine | None = None
+        self._watch: ResultsWatch | None = None
+        self._watching: Future[None] | None = None
+        #: Where results went on when their folder was gone, and why they could not.
+        self._moves: list[str] = []
+        self._lost: str | None = None
         self._closed = False
         self._iterated = False
 
@@ -109,9 +117,13 @@ class Run:
         if self._engine is not None:
             return
         plan = self.plan
+        raise_limit()
         if plan.folder is not None:
             plan.folder.begin()
-            self.results = ResultsFile(plan.folder.path, plan.redactor)
+            self.results = ResultsFile(plan.folder.path, plan.redactor, refuge_of(plan.run_id))
+            self._watch = ResultsWatch(
+                self.results, plan.folder, moved=self._tell_moved, lost=self._end_without_results
+            )
         self._engine = Engine(
             limit=plan.in_flight,
             run_id=plan.run_id,
@@ -127,9 +139,20 @@ class Run:
             on_undeclared_reward=self._on_undeclared_reward,
             make_judging=self._make_judging,
         )
+        if self._watch is not None:
+            self._watching = self.loop.submit(self._watch.keep_looking())
+
+    def _tell_moved(self, line: str) -> None:
+        self._moves.append(line)
+        self.notices.append(line)
+
+    def _end_without_results(self, line: str) -> None:
+        self._lost = line
+        if self._engine is not None:
+            self._engine.abort("results", line)
 
     def _tell_blocked(self, line: str) -> None:
-        self.blocked.append(line)
+        self.notices.append(line)
         self._on_blocked(line)
 
     def _new_judging(self) -> Judging:
@@ -203,8 +226,8 @@ class Run:
             calls_at_most=calls.maximum if calls is not None else 0,
             statuses=(*self._waits(), *statuses()),
             **({} if self.judge is None else {"spent_by_judge": self.judge.budget.spent_here}),
-            blocked=tuple(self.blocked),
-            problems=tuple(self._engine.problems),
+            notices=tuple(self.notices),
+            problems=(*self._moves, *self._engine.problems),
             adaptations=tuple(
                 dict.fromkeys(
                     line for source in self._sources() if isinstance(source, Adapting) for line in source.adaptations
@@ -229,6 +252,8 @@ class Run:
     def abort_reason(self) -> tuple[str, str] | None:
         """The kind and the message of what kept this run from being done to its end, None when nothing did."""
         engine = self._engine
+        if self._lost is not None:
+            return "results", self._lost
         if engine is None or engine.fatal is None or engine.fatal_kind is None:
             return None
         cut = engine.cancelled or any(record.error and record.error.kind == "budget" for record in self.records)
@@ -259,6 +284,8 @@ class Run:
         self._closed = True
         abandoned = False
         try:
+            if self._watching is not None:
+                self._watching.cancel()
             if self._engine is not None:
                 self._engine.stop()
                 abandoned = self._engine.abandoned  # nothing there can be waited for
@@ -276,6 +303,8 @@ class Run:
             return
         self._closed = True
         try:
+            if self._watching is not None:
+                self._watching.cancel()
             if self._engine is not None:
                 await self._engine.end()
             for source in self._sources():
@@ -288,6 +317,8 @@ class Run:
         return [*(loaded.source for loaded in self.plan.benchmarks), *judge]
 
     def _close_files(self) -> None:
+        if self._watch is not None:
+            self._watch.look()
         if self.plan.folder is not None:
             self.plan.folder.release()
         if self.results is not None:

@@ -11,6 +11,9 @@ from ..task import SandboxSpec
 from .protocol import Sandbox
 from .registry import SandboxClass, sandbox_class
 
+#: Of backends that do not say how many they take.
+_DESCRIPTORS = 12
+
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxChoice:
@@ -49,6 +52,11 @@ class SandboxChoice:
         if self.options and hasattr(backend, "describe_options"):
             text += f", {backend.describe_options(self.options)}"
         return text + (", no network" if self.network is False else "")
+
+    @property
+    def descriptors(self) -> int:
+        """How many file descriptors of this process a sandbox takes at most, with a command at work."""
+        return int(getattr(sandbox_class(self.backend), "descriptors", _DESCRIPTORS))
 
     def make(self, spec: SandboxSpec, *, name: str) -> Sandbox:
         """Return a sandbox, not started, for a task that needs `spec`; `name` is unique among those of a run."""

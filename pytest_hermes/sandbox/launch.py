@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..core.open_files import restoring_code
 from . import supervisor
 from .memory_file import memory_file
 from .supervisor.processes import children
@@ -114,7 +115,7 @@ def supervisor_program() -> bytes:
     """
     folder = Path(supervisor.__file__).parent
     modules = [(f"{_PACKAGE}.{name}", _compiled((folder / f"{name}.py").read_bytes(), name)) for name in _MODULES]
-    source = f"modules = {modules!r}\n{_BOOT.strip()}\n"
+    source = f"{restoring_code()}modules = {modules!r}\n{_BOOT.strip()}\n"
     return importlib.util.MAGIC_NUMBER + bytes(12) + _compiled(source.encode(), "boot")
 
 

@@ -51,6 +51,7 @@ class LocalSandbox(ShellSandbox):
 
     backend = "local"
     shell = "bash"
+    descriptors = 8
 
     def __init__(
         self,

@@ -21,7 +21,8 @@ class SandboxClass(Protocol):
     """What a backend's entry point names.
 
     Where it runs images, it has a `default_image`; where it takes options of its own, `check_options(options)`,
-    which raises UsageError for those that are none, and perhaps `describe_options(options)`, for the header. Where a
+    which raises UsageError for those that are none, and perhaps `describe_options(options)`, for the header.
+    `descriptors` is how many file descriptors of this process a sandbox takes at most, with a command at work. Where a
     sandbox can tell before its start that it cannot meet its task's needs, it has `async check_needs()`, which raises
     Unsupported.
     """

@@ -101,9 +101,12 @@ class ShellSandbox(Sandbox, ABC):
     ) -> RunningCommand:
         argv = [self.shell, "-c", command] if isinstance(command, str) else command
         where = argv, posixpath.join(self.workdir, cwd or "."), env or {}
-        if private:
-            return await self.run_private(private, *where, *more)
-        return await self.run(*where, *more)
+        try:
+            if private:
+                return await self.run_private(private, *where, *more)
+            return await self.run(*where, *more)
+        except OSError as error:  # of this machine: what a command meets, it says itself
+            raise InfrastructureError(f"a command cannot be started: {error}", kind="sandbox") from error
 
     async def upload(self, tar: BinaryIO, path: str) -> None:
         """See `Sandbox.upload`. Raises OSError when `path` cannot be written."""

@@ -124,8 +124,12 @@ class SupervisorClient:
                 self._pipes.add(pipe)
                 command.pipes.append(pipe)
                 command.fds.insert(index, pipe.write_fd)
-        except BaseException:
+        except BaseException as error:
             command.release()
+            for pipe in command.pipes:
+                pipe.close()
+            if isinstance(error, OSError):
+                raise InfrastructureError(f"a command cannot be started: {error}", kind="sandbox") from error
             raise
         self._subreapers.run(command)
         return command

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from ..background import on_loop
+from ..core.open_files import is_exhaustion
 from ..core.suggest import unknown
-from ..errors import HermesError
+from ..errors import HermesError, InfrastructureError
 from .content import as_content
 from .tool import Tool, ToolProblem
 
@@ -59,7 +60,11 @@ async def dispatch(tools: Iterable[Tool], name: str, arguments: str, session: Sa
 
 
 async def run_tool(tool: Tool, arguments: BaseModel, session: SandboxSession) -> ToolOutcome:
-    """Run a tool with arguments that were checked. Raises HermesError like `dispatch`."""
+    """Run a tool with arguments that were checked. Raises HermesError like `dispatch`.
+
+    A tool of this package that meets an OSError has met it outside of the sandbox, on this machine, as has any tool
+    for which there is nothing left: then it raises InfrastructureError, since the model can do nothing about it.
+    """
 
     async def run() -> dict[str, Any]:
         function: Callable[..., Any] = tool.run
@@ -80,6 +85,8 @@ async def run_tool(tool: Tool, arguments: BaseModel, session: SandboxSession) ->
     except (HermesError, asyncio.CancelledError, GeneratorExit):
         raise
     except BaseException as error:  # sys.exit() in a tool is no more than another way to fail
+        if isinstance(error, OSError) and (tool.is_builtin or is_exhaustion(error)):
+            raise InfrastructureError(f"{tool.name} cannot work on this machine: {error}", kind="sandbox") from error
         return _failed(f"{tool.name} failed: {type(error).__name__}: {error}")
     return ToolOutcome(content, None, result)
 

@@ -50,6 +50,11 @@ class Tool:
     #: function runs on the session's loop, any other in a thread, so that it holds up nobody.
     run: Callable[[SandboxSession, Any], Awaitable[dict[str, Any]] | dict[str, Any]]
 
+    @property
+    def is_builtin(self) -> bool:
+        """Whether it comes with this package."""
+        return str(getattr(self.run, "__module__", "")).startswith("pytest_hermes.")
+
     @cached_property
     def schema(self) -> dict[str, Any]:
         """The tool in the form of OpenAI's `tools` parameter, the same object for all who send it."""

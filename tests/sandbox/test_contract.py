@@ -427,6 +427,40 @@ async def test_a_session_survives_a_timeout(shell: Shell) -> None:
     assert (await shell.run("pwd; echo $KEPT")).stdout == b"/usr\n1\n"
 
 
+@pytest.mark.parametrize("kind", ["bash", "sh"])
+async def test_a_session_survives_that_its_folders_are_deleted(sandbox: Sandbox, kind: str) -> None:
+    """It says so once, keeps what was exported, and starts commands in no other place than before."""
+    sandbox.shell = kind
+    shell = Shell(sandbox)
+    home = sandbox.home
+
+    async def stdout(command: str) -> str:
+        return (await shell.run(command, timeout=20)).stdout.decode()
+
+    # Where sandboxes are not isolated, /tmp is everybody's.
+    temporary = "/tmp" if sandbox.capabilities.own_processes else sandbox.scratch
+    for number, deed in enumerate((f"rm -rf {sandbox.scratch}", f'rm -rf "$HOME" {temporary}', 'rm -rf "$HOME"')):
+        await stdout(f"cd; export N{number}={number}; {deed} 2>/dev/null; true")
+        notice = f"hermes: the folder {home} was deleted; it is there again, and empty\n" if "HOME" in deed else ""
+        assert await stdout("true") == notice
+        assert (
+            await stdout(f"echo $N0 $N{number}; pwd; echo kept > ~/file; cat ~/file") == f"0 {number}\n{home}\nkept\n"
+        )
+        assert (await shell.script("mktemp -d >/dev/null && pwd")).stdout.decode() == f"{home}\n"
+    # By something else than a command of the session, which then has nothing to keep.
+    await sandbox.exec(f"rm -rf {sandbox.scratch}")
+    lost = "hermes: the state of this shell was deleted: exported variables"
+    assert (await stdout("echo on; export AGAIN=1")).startswith(lost)
+    assert await stdout("echo $AGAIN") == "1\n"
+
+
+async def test_a_session_goes_on_where_its_folder_cannot_be_made(shell: Shell, sandbox: Sandbox) -> None:
+    await sandbox.exec(f"rm -rf {sandbox.scratch}; touch {sandbox.scratch}")
+    cannot = f"hermes: {sandbox.scratch} cannot be made anew; the next command starts as this one did\n"
+    for _ in range(2):
+        assert (await shell.run("echo on")).stdout.decode() == f"on\n{cannot}"
+
+
 def resident() -> int:
     """Bytes of memory that this process has."""
     with open("/proc/self/statm") as file:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import threading
 import time
 from typing import Any
@@ -105,6 +107,35 @@ class TestGoodCalls:
         outcome = await dispatch([Tool("where", "", Nothing, where)], "where", "{}", session)
         assert outcome.result == {"home": True}
         assert background.close()
+
+
+@pytest.mark.asyncio
+class TestThisMachine:
+    """What fails outside of the sandbox is nothing that a model could mend."""
+
+    @staticmethod
+    async def fail(error: OSError, *, builtin: bool) -> ToolOutcome:
+        async def run(session: SandboxSession, arguments: Nothing) -> dict[str, Any]:
+            raise error
+
+        if builtin:
+            run.__module__ = "pytest_hermes.tools.terminal"
+        return await dispatch([Tool("run", "", Nothing, run)], "run", "{}", make_session())
+
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ENOENT, errno.EACCES])
+    async def test_a_tool_of_this_package_ends_the_attempt(self, number: int) -> None:
+        with pytest.raises(InfrastructureError, match="run cannot work on this machine: ") as raised:
+            await self.fail(OSError(number, os.strerror(number)), builtin=True)
+        assert raised.value.kind == "sandbox"
+
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENOMEM])
+    async def test_so_does_any_tool_for_which_nothing_is_left(self, number: int) -> None:
+        with pytest.raises(InfrastructureError):
+            await self.fail(OSError(number, os.strerror(number)), builtin=False)
+
+    async def test_what_a_users_own_tool_does_not_find_is_told_to_the_model(self) -> None:
+        outcome = await self.fail(FileNotFoundError(errno.ENOENT, "No such file or directory"), builtin=False)
+        assert told(outcome) == "run failed: FileNotFoundError: [Errno 2] No such file or directory"
 
 
 @pytest.mark.asyncio

@@ -47,6 +47,7 @@ class DockerSandbox(ShellSandbox):
     """
 
     backend = "docker"
+    descriptors = 6
     #: Of tasks that name none, when the user names none either.
     default_image: ClassVar[str] = "debian:stable-slim"
 

@@ -21,14 +21,31 @@ set --
 LC_ALL=C IFS= read -r -d '' __hermes_command
 exec 0</dev/null 2>&1
 
+# Enters the first of these folders that is there. The last one, the home folder, is made anew if it comes to that: the
+# root folder, where the command would start otherwise, may be that of the host.
 __hermes_go() {
     local folder gone=
     for folder in "$@"; do
-        [[ -n $folder ]] && builtin cd -- "$folder" 2>/dev/null && break
+        [[ -n $folder ]] && builtin cd -- "$folder" && break
         gone=1
-    done
-    [[ -z $gone ]] || printf 'hermes: the folder %s is gone; this command starts in %s\n' "$1" "$PWD"
+        [[ $folder == "${!#}" ]] && command -p mkdir -p -- "$folder" && builtin cd -- "$folder" && break
+    done 2>/dev/null
+    [[ -z $gone ]] && return
+    __hermes_moved=1
+    if [[ $folder == "$1" ]]; then
+        printf 'hermes: the folder %s was deleted; it is there again, and empty\n' "$1"
+    else
+        printf 'hermes: the folder %s is gone; this command starts in %s\n' "$1" "$PWD"
+    fi
 }
+
+# The folder of the state may have been deleted, along with all of /tmp. Called in a trap, a bare `return` would return
+# what came before that.
+__hermes_make_folder() {
+    builtin test -d "${__hermes_new%/*}" && return 0
+    [[ $__hermes_new != /tmp/* ]] || builtin test -d /tmp || builtin command -p mkdir -m 1777 /tmp
+    (builtin umask 077 && builtin command -p mkdir -p -- "${__hermes_new%/*}")
+} 2>/dev/null
 
 __hermes_dump() {
     builtin local IFS=$'\n'
@@ -95,6 +112,13 @@ else
     __hermes_go "${__hermes_folders[@]}"
     unset OLDPWD
     export OLDPWD
+    if [[ -n $__hermes_new && ! -d ${__hermes_new%/*} ]]; then
+        if __hermes_make_folder; then
+            printf 'hermes: the state of this shell was deleted: exported variables and functions are gone\n'
+        else
+            __hermes_new=
+        fi
+    fi
     if [[ -n $__hermes_new ]]; then
         # Not in the file for the new state, which nobody else may read.
         { compgen -e && printf '\0'; } 1<>"$__hermes_new.born"
@@ -103,9 +127,11 @@ else
         __hermes_dump "$__hermes_new.born"
         __hermes_born=$__hermes_text
     fi
+    # What was said of a folder that is gone should be said once: then the state differs from what it began with.
+    [[ -z $__hermes_moved ]] || __hermes_born=
 fi
 builtin unset -f __hermes_go
-builtin unset __hermes_folders
+builtin unset __hermes_folders __hermes_moved
 
 __hermes_watch() {
     __hermes_status=0 __hermes_saved='' __hermes_handler='' __hermes_trap='' __hermes_user_trap=''
@@ -141,6 +167,10 @@ __hermes_save() {
     builtin trap - DEBUG ERR RETURN
     [[ -n $__hermes_user_trap ]] && builtin eval "__hermes_handler=(${__hermes_user_trap#trap -- })"
     [[ -n $__hermes_trap ]] && builtin unset -f trap
+    if builtin test -z "$__hermes_new" || ! __hermes_make_folder; then
+        builtin printf 'hermes: %s cannot be made anew; the next command starts as this one did\n' "${__hermes_state%/*}"
+        return 0
+    fi
     builtin umask 077
     __hermes_dump "$__hermes_new"
     if ! builtin test "$__hermes_end" = "$$"; then

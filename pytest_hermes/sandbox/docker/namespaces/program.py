@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from importlib import resources
 
+from ....core.open_files import restoring_code
 from ...launch import interpreter
 from ...memory_file import memory_file
 
@@ -79,5 +80,6 @@ def _bundle(modules: tuple[str, ...]) -> bytes:
     for name in modules:
         source = resources.files(__package__).joinpath(f"{name}.py").read_bytes()
         codes.append((name, compile(source, f"<hermes {name}>", "exec", dont_inherit=True)))
-    start = compile(_START.format(modules=marshal.dumps(codes)), "<hermes start>", "exec", dont_inherit=True)
+    boot = restoring_code() + _START.format(modules=marshal.dumps(codes))
+    start = compile(boot, "<hermes start>", "exec", dont_inherit=True)
     return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(start)
