@@ -204,7 +204,7 @@ def test_a_budget_does_not_wait_for_a_tool(bench: Bench, model_server: ModelServ
     result = run(bench, model_server, "--hermes-max-tokens=500", "-n", "2", tasks=2)
     result.assert_outcomes(errors=2)
     records = {record["task"]: record for record in bench.records()}
-    assert records["t0"]["messages"][-1]["content"] == "not finished: the run's budget is spent"
+    assert records["t0"]["messages"][-1]["content"] == "the call did not finish: the budget of the run is spent"
     assert records["t0"]["seconds"]["total"] < 100
 
 
@@ -270,7 +270,7 @@ def test_the_end_of_a_run_s_time_ends_whatever_is_in_flight(bench: Bench, model_
         "tool": 2,
         "verifier": 1,
     }
-    assert records["tool"]["messages"][-1]["content"] == "not finished: the run's budget is spent"
+    assert records["tool"]["messages"][-1]["content"] == "the call did not finish: the budget of the run is spent"
     assert records["verifier"]["stop_reason"] == "finished"
     assert processes_with(marker) == []
 
