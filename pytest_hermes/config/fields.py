@@ -58,7 +58,7 @@ Name = Annotated[str, Field(min_length=1, pattern=r"\S"), MustBe("a name")]
 Names = Annotated[
     list[Annotated[str, Field(min_length=1)]],
     BeforeValidator(_name_list),
-    MustBe("a list of names, or names with commas between"),
+    MustBe("a list of names, or names separated by commas"),
 ]
 
 

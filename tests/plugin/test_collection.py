@@ -206,7 +206,7 @@ CASES: dict[str, tuple[str, str]] = {
     "system_prompt": (TASKS + "    system_prompt = 3\n", "benchmark m: env.system_prompt must be a text, not 3"),
     "default_toolsets": (
         TASKS + "    default_toolsets = 3\n",
-        "benchmark m: env.enabled_toolsets must be a list of names, or names with commas between, not 3",
+        "benchmark m: env.enabled_toolsets must be a list of names, or names separated by commas, not 3",
     ),
     "terminal_timeout": (
         TASKS + "    terminal_timeout = None\n",
