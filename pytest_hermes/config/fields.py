@@ -53,7 +53,7 @@ def _by_option(key: str) -> Any:
 
 #: A whole number that counts something or says how many seconds.
 Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1), MustBe("a whole number of at least 1")]
-Text = Annotated[str, MustBe("a text")]
+Text = Annotated[str, MustBe("a string")]
 Name = Annotated[str, Field(min_length=1, pattern=r"\S"), MustBe("a name")]
 Names = Annotated[
     list[Annotated[str, Field(min_length=1)]],
@@ -133,7 +133,7 @@ class OpenAIConfig(_Section):
 
     base_url: Annotated[Name | None, MustBe("an http(s) address")] = _by_option("openai.base_url")
     model_name: Name | None = _by_option("openai.model_name")
-    api_key: Annotated[SecretStr | None, MustBe("a text")] = Field(
+    api_key: Annotated[SecretStr | None, MustBe("a string")] = Field(
         None, description="Key of `base_url`; accepted only in the file that also sets `base_url`."
     )
 

@@ -119,7 +119,7 @@ class Option:
                 value = ",".join(map(str, value))  # type: ignore[call-overload]
             return self.parse(str(value.value if isinstance(value, Enum) else value))
         except TypeError:
-            raise ValueError(f"{given}: must be a text, or a list of texts") from None
+            raise ValueError(f"{given}: must be a string, or a list of strings") from None
         except ValueError as error:
             raise ValueError(f"{given}: {error}") from None
 

@@ -182,7 +182,7 @@ class HermesAgentLoop:
             return None
         if result.usage.cost is None:
             raise BudgetSpent(
-                f"the task's limit of {dollars(self.cost_budget)} cannot be kept: the price of an answer is unknown"
+                f"the task's limit of {dollars(self.cost_budget)} cannot be enforced: the price of an answer is unknown"
             )
         if result.usage.cost >= self.cost_budget:
             self._leave_unanswered(calls, "the call was not run: the cost budget of this task is spent")

@@ -117,7 +117,7 @@ def test_an_environment_is_a_benchmark_of_the_pytest_door(user: Bench, model_ser
     user.env(OPENROUTER_API_KEY=KEY)
     result = user.run_inside(*asked)
     assert result.ret == 4
-    result.stderr.fnmatch_lines("*'my-env' has no end of tasks: set a limit with --hermes-limit=N")
+    result.stderr.fnmatch_lines("*'my-env' has endless tasks: set a limit with --hermes-limit=N")
 
     # The judge is the environment's own server, which is not to be reached here.
     text = (user.path / "guide_env.py").read_text().replace("https://openrouter.ai/api/v1", model_server.url)

@@ -143,7 +143,7 @@ def test_a_task_s_limit_on_unknown_costs_is_an_error(bench: Bench, model_server:
     result = run(bench, model_server, limits="cost=1")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["budget error: the task's limit of $1.00 cannot be kept: the price of an answer is unknown"]
+        ["budget error: the task's limit of $1.00 cannot be enforced: the price of an answer is unknown"]
     )
     assert len(model_server.requests) == 1
 
@@ -296,7 +296,7 @@ def test_a_budget_in_dollars_needs_prices(bench: Bench, model_server: ModelServe
     result = run(bench, model_server, "--hermes-max-cost=1", "-n1", tasks=5)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(
-        ["hermes: stopped: --hermes-max-cost=1 cannot be kept: the price of an answer is unknown; *--hermes-max-t*"]
+        ["hermes: stopped: --hermes-max-cost=1 cannot be enforced: the price of an answer is unknown; *--hermes-max-t*"]
     )
     assert len(model_server.requests) == 1
 

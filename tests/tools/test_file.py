@@ -357,7 +357,10 @@ async def test_what_a_system_refuses_is_one_line(programs: str, request: pytest.
         unreadable = {"error": f"'{memory}': it cannot be read: Input/output error"}
         assert await call(session, "read_file", path=memory) == unreadable
         assert await call(session, "patch", path=memory, old_string="a", new_string="b") == unreadable
-        for path, what in (("/proc/none/x", "its directory cannot be created"), ("/proc/version", "it cannot be written")):
+        for path, what in (
+            ("/proc/none/x", "its directory cannot be created"),
+            ("/proc/version", "it cannot be written"),
+        ):
             (said,) = (await call(session, "write_file", path=path, content="x")).values()
             assert re.fullmatch(f"'{path}': {what}: [A-Z][a-z/]+( [a-z]+)*", said), said
         (said,) = (await call(session, "search_files", pattern="[")).values()
