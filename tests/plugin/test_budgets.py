@@ -305,7 +305,7 @@ def test_a_budget_in_tokens_needs_counts(bench: Bench, model_server: ModelServer
     model_server.play({**answer("true"), "usage": None})
     result = run(bench, model_server, "--hermes-max-tokens=1000", "-n1", tasks=5)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["hermes: stopped: --hermes-max-tokens=1000 cannot be kept: *"])
+    result.stdout.fnmatch_lines(["hermes: stopped: --hermes-max-tokens=1000 cannot be enforced: *"])
     assert len(model_server.requests) == 1
 
 
