@@ -85,7 +85,7 @@ ERROR_KINDS: Final[dict[str, str]] = {
     "results": "the whole run: its results cannot be written (`hermes-env`)",
     "stopped": "the whole run: it was stopped (`hermes-env`)",
     "skipped": "nothing: the task cannot run here (`hermes-env`)",
-    "usage": "a setting or argument: what it names does not exist or does not fit",
+    "usage": "a setting or an argument: it is invalid, or names something that does not exist",
     "test": "one of your own tests, before it reached its end",
     "internal": "pytest-hermes itself: please report it, unless the traceback shows your own code",
 }

@@ -25,7 +25,7 @@ _SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 def parse_size(value: object, what: str = "a size") -> int:
-    """Return `value` in bytes: a number, or a text such as `512m`, `2g`, `1.5 GiB` (powers of 1024).
+    """Return `value` in bytes: a number, or a string such as `512m`, `2g`, `1.5 GiB` (powers of 1024).
 
     `what` names it in an error.
 
@@ -37,15 +37,15 @@ def parse_size(value: object, what: str = "a size") -> int:
     else:
         size = None if isinstance(value, bool) else checks.number(value)
     if size is None or not math.isfinite(size):
-        raise ValueError(f"{what} {shown(value)} is not a size; write bytes or a text such as '512m' or '2g'")
+        raise ValueError(f"{what} {shown(value)} is not a size; write bytes or a string such as '512m' or '2g'")
     if size < 1:
         raise ValueError(f"{what} must be at least one byte, not {shown(value)}")
     return int(size)
 
 
 _BYTES = Kind("a size", parse_size)
-_ENV = mapping("a mapping of texts to texts", checks.VARIABLE, checks.TEXT)
-_FILES = mapping("a mapping of paths to texts", checks.NAME, checks.TEXT, key="path")
+_ENV = mapping("a mapping of strings to strings", checks.VARIABLE, checks.TEXT)
+_FILES = mapping("a mapping of paths to strings", checks.NAME, checks.TEXT, key="path")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +60,9 @@ class SandboxSpec:
     force_build: Annotated[bool, checks.TRUTH] = False
     #: CPU cores, may be a fraction.
     cpus: Annotated[float | None, checks.FINITE_AMOUNT.or_none] = None
-    #: Bytes, or a text such as `2g`.
+    #: Bytes, or a string such as `2g`.
     memory: Annotated[int | str | None, _BYTES.or_none] = None
-    #: What may be written to the sandbox's own file system: bytes, or a text such as `10g`.
+    #: What may be written to the sandbox's own file system: bytes, or a string such as `10g`.
     storage: Annotated[int | str | None, _BYTES.or_none] = None
     #: Processes and threads at once.
     pids: Annotated[int | None, checks.COUNT.or_none] = None
@@ -130,7 +130,7 @@ class VerifierSpec:
         check_fields(self, VerifierSpec, "VerifierSpec.")
 
 
-_SOLUTION = instance_of("a shell script as a text, a Solution", str, Solution).or_none
+_SOLUTION = instance_of("a shell script as a string, a Solution", str, Solution).or_none
 
 
 @dataclass(frozen=True)

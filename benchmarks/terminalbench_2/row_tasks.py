@@ -99,7 +99,7 @@ def _task(row: Row) -> Task:
         raise DatasetError(f"{row.ref.label}: column 'test_sh': there are no tests")
     script = row.values["test_sh"]
     if not isinstance(script, str):
-        raise DatasetError(f"{row.ref.label}: column 'test_sh' is not a text")
+        raise DatasetError(f"{row.ref.label}: column 'test_sh' is not a string")
     if columns.docker_image is None and "environment_tar" not in row.present:
         raise DatasetError(f"{row.ref.label}: columns 'docker_image' and 'environment_tar' are both empty")
     try:
@@ -167,4 +167,4 @@ class RowMaterial(Material):
         except ArchiveError as problem:
             raise DatasetError(f"{self.ref.label}: column {name!r}: {problem}") from problem
         except (TypeError, AttributeError) as problem:
-            raise DatasetError(f"{self.ref.label}: column {name!r} is not a text") from problem
+            raise DatasetError(f"{self.ref.label}: column {name!r} is not a string") from problem

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from atroposlib.envs.base import BaseEnvConfig
 from pydantic import BaseModel, SecretStr
 
-from ..config.fields import EnvConfig, Schema, types_of
+from ..config.fields import EnvConfig, Schema, choices_of, types_of
 from ..config.options import comma_list, plain
 from ..config.settings import Config, Layer, Origin, Setting, check_key, resolve
 from ..config.yaml_text import parse_value, read_settings
@@ -240,7 +240,8 @@ def _metavar(annotation: Any) -> str:
     for kind, name in ((bool, "BOOL"), (list, "LIST"), (dict, "JSON"), (int, "N"), (float, "X")):
         if kind in kinds:
             return name
-    return "TEXT"
+    choices = choices_of(annotation)
+    return f"{{{','.join(choices)}}}" if choices else "TEXT"
 
 
 def _value(model: type[BaseModel], name: str, text: str, flag: str) -> object:

@@ -62,7 +62,7 @@ async def _prepare(env: HermesAgentBaseEnv) -> None:
     name = env.name or type(env).__name__
     log.info("%s: model %s%s, sandbox %s", name, source.name, address, sandbox.describe())
     for dialect in await source.prepare():
-        log.info("requests by token ids (%s); the sampled tokens are trained on", dialect)
+        log.info("token-exact requests (%s): training uses the sampled tokens", dialect)
 
 
 async def serve(env: HermesAgentBaseEnv) -> None:
@@ -183,9 +183,9 @@ class _Processing:
     def _tell(self, written: int) -> None:
         if not written:
             self._empty += 1
-            self.why_nothing = "no group gave a trajectory, see above"
+            self.why_nothing = "no group produced a trajectory; see above"
             if self._empty >= _EMPTY_GROUPS and not self._rewards:
-                self._env.ending.stop(RunFailed(f"none of the first {self._empty} groups gave a trajectory"))
+                self._env.ending.stop(RunFailed(f"none of the first {self._empty} groups produced a trajectory"))
         mean = f", mean reward {sum(self._rewards) / len(self._rewards):.3f}" if self._rewards else ""
         by_heuristic = self._env.runner.rewards_by_heuristic
         log.info(

@@ -136,7 +136,7 @@ class RolloutRunner:
             make_judging=self.judging,
             on_record=lambda record: None,
             on_undeclared_reward=lambda message: self._tell_once(
-                f"{message}; such rewards are sent as they are (reward_range declares them)", about="reward_range"
+                f"{message}; such rewards are sent unchanged (declare them with reward_range)", about="reward_range"
             ),
         )
         await asyncio.to_thread(run.start)
@@ -210,7 +210,7 @@ class RolloutRunner:
             common, _ = Counter(self._failures).most_common(1)[0]
             self._stop(
                 RunFailed(
-                    f"the last {len(self._failures)} rollouts all failed, for other reasons than the model: {common}"
+                    f"the last {len(self._failures)} rollouts all failed, for reasons other than the model: {common}"
                 )
             )
         return cause

@@ -55,7 +55,7 @@ class EnvTokenizer:
         """Return the tokenizer. Raises UsageError when there is none."""
         tokenizer, problem = self._find()
         if tokenizer is None:
-            raise UsageError(f"a model that is asked by token ids needs a tokenizer: {problem}")
+            raise UsageError(f"token-exact training needs a tokenizer: {problem}")
         return tokenizer
 
     @property

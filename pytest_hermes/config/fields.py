@@ -53,12 +53,12 @@ def _by_option(key: str) -> Any:
 
 #: A whole number that counts something or says how many seconds.
 Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1), MustBe("a whole number of at least 1")]
-Text = Annotated[str, MustBe("a text")]
+Text = Annotated[str, MustBe("a string")]
 Name = Annotated[str, Field(min_length=1, pattern=r"\S"), MustBe("a name")]
 Names = Annotated[
     list[Annotated[str, Field(min_length=1)]],
     BeforeValidator(_name_list),
-    MustBe("a list of names, or names with commas between"),
+    MustBe("a list of names, or names separated by commas"),
 ]
 
 
@@ -99,7 +99,7 @@ class EnvConfig(_Section):
     )
     terminal_lifetime: Count = Field(
         3600,
-        description="Seconds that a sandbox may serve an agent; if you set it, it caps the agent's time for each task.",
+        description="Time limit of an agent in its sandbox in seconds; it has an effect only if you set it.",
     )
     dataset_name: Name | None = _by_option("env.dataset_name")
     dataset_split: Name = Field("train", description="Split of a Hugging Face dataset.")
@@ -113,7 +113,9 @@ class EnvConfig(_Section):
         None, description="Further parameters of every request, such as preferences for a provider."
     )
     eval_handling: EvalHandling = Field(
-        EvalHandling.STOP_TRAIN, description="What happens to training while an evaluation runs."
+        EvalHandling.STOP_TRAIN,
+        description="What happens to training while an evaluation runs: it stops (`STOP_TRAIN`), continues with fewer "
+        "workers (`LIMIT_TRAIN`), or continues as before (`NONE`).",
     )
     max_token_length: Count | None = Field(
         None,
@@ -131,7 +133,7 @@ class OpenAIConfig(_Section):
 
     base_url: Annotated[Name | None, MustBe("an http(s) address")] = _by_option("openai.base_url")
     model_name: Name | None = _by_option("openai.model_name")
-    api_key: Annotated[SecretStr | None, MustBe("a text")] = Field(
+    api_key: Annotated[SecretStr | None, MustBe("a string")] = Field(
         None, description="Key of `base_url`; accepted only in the file that also sets `base_url`."
     )
 
@@ -205,9 +207,14 @@ def must_be(section: type[BaseModel], name: str) -> str | None:
     entries = [*(entry for part in parts for entry in getattr(part, "__metadata__", ())), *field.metadata]
     if texts := [entry.text for entry in entries if isinstance(entry, MustBe)]:
         return texts[-1]
-    choices = [_choices(kind) for kind in types_of(field.annotation) if kind is not NoneType]
-    words = [word for some in choices for word in some]
-    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if all(choices) and words else None
+    words = choices_of(field.annotation)
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else None
+
+
+def choices_of(annotation: Any) -> list[str]:
+    """Return the values that a field's annotation accepts, as texts; nothing when there are more than a few."""
+    choices = [_choices(kind) for kind in types_of(annotation) if kind is not NoneType]
+    return [word for some in choices for word in some] if all(choices) else []
 
 
 def _choices(kind: Any) -> list[str]:

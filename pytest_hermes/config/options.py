@@ -90,6 +90,8 @@ class Option:
     default: Any = None
     #: The same in words, where it is no value.
     otherwise: str = ""
+    #: What it takes beyond the values of the field that it sets.
+    further: str = ""
     #: The field of the configuration that it sets, as `section.field`.
     sets: str = ""
     #: For a switch: what a number says that may follow it, as in `--hermes-validate=5`. Its value is then that number,
@@ -117,7 +119,7 @@ class Option:
                 value = ",".join(map(str, value))  # type: ignore[call-overload]
             return self.parse(str(value.value if isinstance(value, Enum) else value))
         except TypeError:
-            raise ValueError(f"{given}: must be a text, or a list of texts") from None
+            raise ValueError(f"{given}: must be a string, or a list of strings") from None
         except ValueError as error:
             raise ValueError(f"{given}: {error}") from None
 
@@ -148,7 +150,8 @@ class Option:
     @property
     def meaning(self) -> str:
         """What it is for, and how often it may be given."""
-        return f"{self.about}; may be repeated, or given as a comma list" if self.parse is _names else self.about
+        repeated = "may be repeated, or given as a comma list" if self.parse is _names else ""
+        return "; ".join(filter(None, (self.about, self.further, repeated)))
 
     @property
     def help(self) -> str:
@@ -204,11 +207,11 @@ class Options:
         _names, "ID", "ids or globs of the tasks to run", otherwise="all", sets="env.task_filter"
     )
     skip_task: Names | None = _option(
-        _names, "ID", "ids or globs of tasks to leave out, or `@FILE`: a file with one of them a line",
+        _names, "ID", "ids or globs of tasks to leave out, or `@FILE`, a file with one of them per line",
         sets="env.skip_tasks"
     )
     limit: int | None = _option(
-        _count, "N", "number of tasks to run of each benchmark: the first N that no filter leaves out", otherwise="all"
+        _count, "N", "maximum number of tasks of each benchmark: the first N that the filters leave", otherwise="all"
     )
     model: str | None = _option(
         _text, "NAME",
@@ -242,8 +245,9 @@ class Options:
     verifier: str | None = _option(
         _one_of(*get_args(Verifier), "all"), "MODE",
         "where a task's tests run: in the agent's sandbox as the agent left it (`same`) or with its processes ended "
-        "(`strict`), in a new one to which the agent's files are copied (`fresh`), or in `same` and, when the attempt "
-        "passes, in `strict` too, to report what differs (`both`); with `--hermes-validate` also `all`",
+        "(`strict`), in a new sandbox to which the agent's files are copied (`fresh`), or in `same` and, when the "
+        "attempt passes, in `strict` too, to report what differs (`both`)",
+        further="with `--hermes-validate` also `all`",
         otherwise="what the task asks for, else `same`", sets="env.verifier",
     )
     sandbox: str | None = _option(
@@ -263,8 +267,8 @@ class Options:
     )
     concurrency: int | None = _option(
         _count, "N",
-        "rollouts in flight at once; with pytest-xdist, `-n N` means the same, `-n auto` means four for each core, and "
-        "`-n 0` means one",
+        "maximum number of rollouts in flight; with pytest-xdist, `-n N` means the same, `-n auto` means four for each "
+        "core, and `-n 0` means one",
         otherwise=f"`{DEFAULT_IN_FLIGHT}`",
     )
     procs: int = _option(
@@ -274,7 +278,7 @@ class Options:
         _count, "K", "attempts of each task; each is a separate pytest item: `task@1` … `task@K`", default=1
     )
     task_timeout: float | None = _option(
-        _seconds, "SECONDS", "cap on the agent's time for one task; a shorter limit of the task still holds",
+        _seconds, "SECONDS", "upper limit on the agent's time for one task; a shorter limit of the task still applies",
         otherwise="the task's own limit",
     )
     max_cost: Decimal | None = _option(
@@ -297,8 +301,8 @@ class Options:
     )
     max_seconds: float | None = _option(
         _seconds, "SECONDS",
-        "limit on the wall time of the run, counted from when its tasks are known. When it is over, attempts in flight "
-        "end at once",
+        "limit on the wall time of the run, from the moment when its tasks are known. When it is over, attempts in "
+        "flight end at once",
         **_NO_LIMIT,
     )
     infra_retries: int = _option(
@@ -317,8 +321,8 @@ class Options:
     )
     resume: str | None = _option(
         _text, "RUN_DIR",
-        "continue the run in this folder: attempts that have a line in its results are reported from there, the others "
-        "run",
+        "continue the run in this folder: an attempt that has a line in its results is reported from there, and the "
+        "others run",
     )
     retry_errors: bool = _switch("with `--hermes-resume`: run the attempts that ended in an error again")
     resume_force: bool = _switch(
@@ -326,7 +330,7 @@ class Options:
     )
     validate: int = _switch(
         "check that a benchmark works on this machine: run each task with `oracle`, which must pass, and with `nop`, "
-        "which must not; `--hermes-validate=5` does it five times, and lists the tasks that disagree with themselves",
+        "which must not; `--hermes-validate=5` does it five times, and lists the tasks whose outcomes differ",
         times="how often each task runs",
     )
     config: str | None = _option(

@@ -1,4 +1,4 @@
-"""Kinds of values that authors enter, and messages that say which one was expected: `must be a text, not 2`."""
+"""Kinds of values that authors enter, and messages that say which one was expected: `must be a string, not 2`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 K = TypeVar("K")
 V = TypeVar("V")
 
-_TEXTS = 'texts such as ("a", "b")'
+_TEXTS = 'strings such as ("a", "b")'
 
 
 class _Unfit(Exception):
@@ -117,7 +117,7 @@ def _read_text(value: object, what: str) -> str:
 def _read_texts(value: object, what: str) -> tuple[str, ...]:
     if isinstance(value, str):
         # Of which Python would make its letters.
-        raise ValueError(f"{what} must be {_TEXTS}, not the text {shown(value)}")
+        raise ValueError(f"{what} must be {_TEXTS}, not the string {shown(value)}")
     if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
         raise _Unfit
     texts = tuple(value)
@@ -205,9 +205,9 @@ def _is_path_within(path: str) -> bool:
     return True
 
 
-TEXT = Kind("a text", _read_text)
+TEXT = Kind("a string", _read_text)
 #: Not empty.
-NAME = TEXT.where(lambda text: bool(text.strip()) and "\0" not in text, "a text that is not empty")
+NAME = TEXT.where(lambda text: bool(text.strip()) and "\0" not in text, "a non-empty string")
 #: Of the environment.
 VARIABLE = NAME.where(lambda name: "=" not in name, "a name without '='")
 TEXTS = Kind(_TEXTS, _read_texts)

@@ -141,7 +141,7 @@ def read_task(folder: Path) -> HarborTask:
 
 def _no_task_file(folder: Path) -> str:
     similar = nearest(TASK_FILE, (entry.name for entry in folder.iterdir()), _LIKENESS)
-    return f"there is no {TASK_FILE}, so that the defaults hold" + (f" ({similar} is not read)" if similar else "")
+    return f"there is no {TASK_FILE}, so the defaults apply" + (f" ({similar} is not read)" if similar else "")
 
 
 def parse_task(document: Mapping[str, Any]) -> HarborTask:

@@ -17,7 +17,7 @@ from ..task import parse_size
 
 T = TypeVar("T")
 
-_TAGS = 'a list of texts such as ["a", "b"]'
+_TAGS = 'a list of strings such as ["a", "b"]'
 
 
 def optional(kind: Kind[T]) -> Kind[T | None]:
@@ -37,7 +37,7 @@ def _number_in(value: object) -> object:
 def _read_tags(value: object, what: str) -> tuple[str, ...]:
     if isinstance(value, str):
         words = [word for word in re.split(r"[\s,;]+", value) if word]
-        raise ValueError(f"{what} must be {_TAGS}, not the text {shown(value)}; write {json.dumps(words)}")
+        raise ValueError(f"{what} must be {_TAGS}, not the string {shown(value)}; write {json.dumps(words)}")
     return tuple(_TEXTS.read(value, what))
 
 
@@ -70,7 +70,7 @@ MEGABYTES = _WHOLE.where(lambda size: size >= 1, "a whole number of at least 1")
 SIZE = Kind("a size", parse_size)
 NETWORK = one_of("no-network", "public", "allowlist")
 USER = Kind("a user's name or number", _read_user)
-ENV = mapping("a table of texts", checks.VARIABLE, TEXT.where(lambda text: "\0" not in text))
+ENV = mapping("a table of strings", checks.VARIABLE, TEXT.where(lambda text: "\0" not in text))
 _ABSOLUTE = TEXT.where(lambda path: path.startswith("/") and "\0" not in path, "an absolute path such as '/app'")
 WORKDIR = Kind(_ABSOLUTE.phrase, lambda value, what: None if value == "" else _ABSOLUTE.read(value, what))
 #: In the sandbox: relative ones count from the working directory.

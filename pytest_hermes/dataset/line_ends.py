@@ -19,7 +19,7 @@ def mended(script: bytes) -> bytes:
 def line_end_notes(name: str, script: bytes) -> list[str]:
     """Return what people should know about the line ends of the script that they know as `name`: a line, or none."""
     if mended(script) != script:
-        return [f"{name} was saved with Windows line ends or a byte order mark; this is mended"]
+        return [f"{name} was saved with Windows line ends or a byte order mark; pytest-hermes corrects this"]
     if b"\r\n" in script:
         return [f"some lines of {name} end in CRLF, unlike its first; they are left as they are"]
     return []

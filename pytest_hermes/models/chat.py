@@ -134,7 +134,7 @@ class Chat:
 def _request(model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of a request. Raises UsageError for a parameter that is none of the API."""
     if foreign := _OF_THE_CLIENT & parameters.keys():
-        raise UsageError(f"chat_completion does not take {min(foreign)!r}, which is no parameter of the API")
+        raise UsageError(f"chat_completion does not take {min(foreign)!r}, which is not a parameter of the API")
     rest = {name: value for name, value in parameters.items() if value is not None and name != "extra_body"}
     # One answer is what there is without it, and not all endpoints know it.
     if rest.get("n") == 1:

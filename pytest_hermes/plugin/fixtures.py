@@ -123,7 +123,7 @@ def hermes_score(request: pytest.FixtureRequest) -> Callable[[float], None]:
     def give(value: float) -> None:
         score = None if isinstance(value, bool) else number(value)
         if score is None or not math.isfinite(score):
-            raise TypeError(f"a score is a finite number, not {shown(value)}")
+            raise TypeError(f"a score must be a finite number, not {shown(value)}")
         properties = request.node.user_properties
         properties[:] = [(name, old) for name, old in properties if name != "reward"]
         properties.append(("reward", score))

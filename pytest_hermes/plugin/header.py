@@ -76,7 +76,7 @@ def _mode_lines(loaded: LoadedBenchmark) -> Iterator[str]:
         yield f"--hermes-verifier={chosen} overrides what {counted(overridden, 'task')} of {name} asked for"
     if exempt := loaded.modes.exempt:
         tasks = counted(len(exempt), "task")
-        yield f"mode same alone for {tasks} of {name}, of which the own solution does not survive {chosen}"
+        yield f"mode same alone for {tasks} of {name}, whose own solution fails in {chosen}"
 
 
 def _in_words(limits: BudgetLimits) -> str:

@@ -23,7 +23,7 @@ from ..background import at_exit
 #: Seconds that a session has for its end before a further Ctrl-C leaves it at once.
 _PATIENCE = 10.0
 
-_TOLD = f"hermes: the run is ending and its sandboxes close; Ctrl-C after {_PATIENCE:g} seconds leaves at once"
+_TOLD = f"hermes: the run ends and its sandboxes close; after {_PATIENCE:g} seconds, Ctrl-C leaves at once"
 
 
 class Interrupts:

@@ -92,7 +92,7 @@ def _with_endings(loaded: LoadedBenchmark, forecast: Forecast) -> list[str]:
     name = loaded.benchmark.name
     lines = [f"{name}: {counted(len(loaded.tasks), 'task')}" + (f", {counts}" if counts else "")]
     if forecast.unasked is not None:
-        lines.append(f"  what the sandbox cannot give is not known: {forecast.unasked}")
+        lines.append(f"  what the sandbox lacks is not known: {forecast.unasked}")
     return lines + _rows(loaded, forecast.endings)
 
 

@@ -177,7 +177,7 @@ class Attempt:
                     raise InfrastructureError(f"the model's files cannot be copied: {error}", kind="sandbox") from error
             prompt = await self._set_up(benchmark.format_prompt, item)
             if not isinstance(prompt, str | list):
-                raise BenchmarkFault(f"format_prompt returned {shown(prompt)}; it must return a text", kind="setup")
+                raise BenchmarkFault(f"format_prompt returned {shown(prompt)}; it must return a string", kind="setup")
         self._model = AgentModel.configured(model, config, budget=self._budget, priced=self.plan.source.priced)
         agent = self.plan.agent or BuiltinAgent()
         asked = AgentTask(task.id, prompt, config.system_prompt)

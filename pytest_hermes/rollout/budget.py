@@ -99,7 +99,7 @@ class Budget:
         # A limit that silently did not hold would be worse than a run that ends.
         if limits.tokens is not None:
             if not last.total_tokens and last.cost is None:
-                return f"--hermes-max-tokens={limits.tokens} cannot be kept: the endpoint reports no token usage"
+                return f"--hermes-max-tokens={limits.tokens} cannot be enforced: the endpoint reports no token usage"
             if self.spent.total_tokens >= limits.tokens:
                 used = self.spent.total_tokens
                 tokens = "1 token" if limits.tokens == 1 else f"{limits.tokens:,} tokens"
@@ -108,7 +108,7 @@ class Budget:
             if self.spent.cost is None:
                 other = "" if limits.of_judge else ", or use --hermes-max-tokens, which needs no prices"
                 return (
-                    f"{option}={limits.cost} cannot be kept: the price of an answer is unknown; "
+                    f"{option}={limits.cost} cannot be enforced: the price of an answer is unknown; "
                     f"pip install 'pytest-hermes[prices]' for more prices{other}"
                 )
             if self.spent.cost >= limits.cost:

@@ -19,8 +19,8 @@ from .conversation import Conversation
 
 ToolRunner = Callable[[str, str], Awaitable[ToolOutcome]]
 
-INTERRUPTED = "not finished: the time for this task is over"
-RUN_IS_OVER = "not finished: the run's budget is spent"
+INTERRUPTED = "the call did not finish: the time for this task is over"
+RUN_IS_OVER = "the call did not finish: the budget of the run is spent"
 
 #: Answers that cannot be used, by stop reason, and how many of them in a row end the agent. A call that its endpoint
 #: cannot read is mostly a slip of the model, which it does not repeat.
@@ -176,16 +176,16 @@ class HermesAgentLoop:
             self._leave_unanswered(calls, RUN_IS_OVER)
             self.budget.check()
         if self.token_budget is not None and result.usage.total_tokens >= self.token_budget:
-            self._leave_unanswered(calls, "not run: the tokens for this task are spent")
+            self._leave_unanswered(calls, "the call was not run: the token budget of this task is spent")
             return "tokens"
         if self.cost_budget is None:
             return None
         if result.usage.cost is None:
             raise BudgetSpent(
-                f"the task's limit of {dollars(self.cost_budget)} cannot be kept: the price of an answer is unknown"
+                f"the task's limit of {dollars(self.cost_budget)} cannot be enforced: the price of an answer is unknown"
             )
         if result.usage.cost >= self.cost_budget:
-            self._leave_unanswered(calls, "not run: the money for this task is spent")
+            self._leave_unanswered(calls, "the call was not run: the cost budget of this task is spent")
             return "cost"
         return None
 

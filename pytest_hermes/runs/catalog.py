@@ -142,7 +142,7 @@ def _checked(cls: object, spec: str) -> type[Benchmark]:
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UsageError(
-            f"{spec}: its `name` is {name!r}; it must be a text of letters, digits and _ . - that starts with a letter"
+            f"{spec}: its `name` is {name!r}; it must start with a letter, and have only letters, digits and _ . -"
         )
     for method in ("tasks", "compute_reward"):
         if getattr(cls, method) is getattr(Benchmark, method):

@@ -55,7 +55,7 @@ async def set_up(benchmark: Benchmark, limit: int | None = None) -> None:
     Raises UsageError, naming the benchmark, when that fails, and for an endless one without a limit.
     """
     if benchmark.endless and limit is None:
-        raise UsageError(f"benchmark {benchmark.name!r} has no end of tasks: set a limit with --hermes-limit=N")
+        raise UsageError(f"benchmark {benchmark.name!r} has endless tasks: set a limit with --hermes-limit=N")
     with _blaming(benchmark, "setup"):
         await awaited(benchmark.setup())
     # It may set some, the revision of a dataset for one.
@@ -143,7 +143,7 @@ def select(planned: Iterable[PlannedTask], wanted: Sequence[str], skipped: Seque
         task for task in tasks if (not wanted or _matches(task.task.id, wanted)) and not _matches(task.task.id, skipped)
     ]
     if not left:
-        raise UsageError("no task is left: --hermes-task and --hermes-skip-task exclude each other")
+        raise UsageError("no task is left: --hermes-task and --hermes-skip-task together exclude all of them")
     return left
 
 
@@ -160,7 +160,7 @@ def read_patterns(patterns: Sequence[str], ids: Sequence[str], cwd: Path) -> lis
         try:
             lines = (cwd / pattern[1:]).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not a text"
+            why = error.strerror if isinstance(error, OSError) else "it is not a UTF-8 text file"
             raise UsageError(f"cannot read the tasks in {pattern[1:]}: {why}") from error
         listed = [line.strip() for line in lines if not line.lstrip().startswith("#")]
         # It may be of a larger benchmark, or of several.

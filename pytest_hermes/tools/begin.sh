@@ -7,7 +7,7 @@ LC_ALL=C
 export LC_ALL
 refuse() { printf '\000%s' "$1" >&2; exit 90; }
 refuse_call() { printf '\000%s' "$1" >&2; exit 91; }
-# What a program said, without its own name and what it was about: `head: x: Input/output error`.
+# The reason in a message of a program, without the names before it: `head: x: Input/output error`.
 reason() {
     first=${1%%"$newline"*}
     printf '%s' "${first##*: }"

@@ -22,7 +22,10 @@ def as_content(result: dict[str, Any], limit: int = LIMIT) -> str:
         text = _dump(_shorten(result, keep))
     if len(text) > limit:  # many small parts
         text = _dump(
-            {"error": f"the result is too long: {len(_dump(result))} characters", "beginning": text[: limit // 8]}
+            {
+                "error": f"the result is too long: {len(_dump(result))} characters",
+                "beginning": text[: limit // 8],
+            }
         )
     return text
 

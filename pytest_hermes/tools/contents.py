@@ -43,7 +43,7 @@ async def read_whole(session: SandboxSession, path: str, limit: int = WHOLE_LIMI
     """Return all of a file. Raises ToolProblem, also when it has more than `limit` bytes."""
     data = await run_script(session, "read_whole", path, limit + 1, max_output=limit + 2)
     if len(data) > limit:
-        raise ToolProblem(f"{path!r}: it has more than {limit} bytes")
+        raise ToolProblem(f"{path!r}: the file has more than {limit} bytes")
     return data
 
 

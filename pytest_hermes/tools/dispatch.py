@@ -92,7 +92,7 @@ async def run_tool(tool: Tool, arguments: BaseModel, session: SandboxSession) ->
 
 
 def parse_arguments(tool: Tool, text: str) -> dict[str, Any]:
-    """Return the object that `text` is. Raises BadCall with the session where its JSON breaks.
+    """Return the object that `text` is. Raises BadCall with the position at which its JSON breaks.
 
     Empty text counts as `{}` for a tool that requires nothing: many models write no arguments that way.
     """
@@ -115,7 +115,7 @@ def parse_arguments(tool: Tool, text: str) -> dict[str, Any]:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise BadCall(
-            f"the arguments of {tool.name} contain half a character: a \\ud8xx escape without its second half"
+            f"the arguments of {tool.name} contain half of a surrogate pair: a \\ud8xx escape without its second half"
         ) from None
     return value
 
@@ -126,7 +126,7 @@ def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> BaseModel:
         return tool.arguments.model_validate(dict(arguments), strict=True)
     except ValidationError as invalid:
         problems = [_problem(tool, error) for error in invalid.errors(include_url=False)]
-    raise BadCall(f"the arguments of {tool.name} do not fit:\n" + "\n".join(problems))
+    raise BadCall(f"the arguments of {tool.name} are not valid:\n" + "\n".join(problems))
 
 
 def _problem(tool: Tool, error: Any) -> str:
@@ -158,7 +158,7 @@ def _example(tool: Tool) -> str:
 def _around(text: str, position: int) -> str:
     before = text[max(0, position - _SHOWN) : position]
     after = text[position : position + _SHOWN]
-    return f"{before!r} <<here>> {after!r}" if after else f"{before!r} <<the text ends here>>"
+    return f"{before!r} <<here>> {after!r}" if after else f"{before!r} <<end of the text>>"
 
 
 def _shown(value: object) -> str:

@@ -14,13 +14,16 @@ from .tool import Tool, ToolArguments, Toolset, Word
 
 
 def _path(description: str) -> Any:
-    return Field(min_length=1, description=f"{description}; relative to the terminal's current directory. ~ is home.")
+    return Field(
+        min_length=1,
+        description=f"{description}: absolute, relative to the terminal's current directory, or with ~ for the home.",
+    )
 
 
 class ReadArguments(ToolArguments):
-    path: Word = _path("The file")
-    offset: int = Field(default=1, ge=1, le=2**53, description="The first line to read, from 1.")
-    limit: int = Field(default=500, ge=1, le=100_000, description="How many lines to read at most.")
+    path: Word = _path("Path of the file")
+    offset: int = Field(default=1, ge=1, le=2**53, description="Number of the first line to read, from 1.")
+    limit: int = Field(default=500, ge=1, le=100_000, description="Maximum number of lines to read.")
 
 
 async def read_file(session: SandboxSession, arguments: ReadArguments) -> dict[str, Any]:
@@ -33,19 +36,19 @@ async def read_file(session: SandboxSession, arguments: ReadArguments) -> dict[s
     last = arguments.offset + window.lines - 1
     if window.cut:
         result["hint"] = (
-            f"cut in line {last} after {session.output_limit} bytes, of {window.total_bytes} in the file; "
+            f"cut off in line {last}, after {session.output_limit} of the file's {window.total_bytes} bytes; "
             "read fewer lines at a time, or parts of a long line with cut -c in the terminal"
         )
     elif window.total_lines and not window.data:
-        result["hint"] = f"the file has only {window.total_lines} lines"
+        result["hint"] = f"line {arguments.offset} is after the end of the file, line {window.total_lines}"
     elif last < window.total_lines:
-        result["hint"] = f"lines {arguments.offset}–{last} of {window.total_lines}; go on with offset={last + 1}"
+        result["hint"] = f"lines {arguments.offset}–{last} of {window.total_lines}; continue with offset={last + 1}"
     return result
 
 
 class WriteArguments(ToolArguments):
-    path: Word = _path("The file")
-    content: str = Field(description="The whole new content.")
+    path: Word = _path("Path of the file")
+    content: str = Field(description="The complete new content of the file.")
 
 
 async def write_file(session: SandboxSession, arguments: WriteArguments) -> dict[str, Any]:
@@ -56,12 +59,12 @@ async def write_file(session: SandboxSession, arguments: WriteArguments) -> dict
 
 
 class PatchArguments(ToolArguments):
-    path: Word = _path("The file")
+    path: Word = _path("Path of the file")
     old_string: str = Field(
-        min_length=1, description="The text to replace, exactly as in the file, with its indentation."
+        min_length=1, description="The text to replace, exactly as it is in the file, including its indentation."
     )
-    new_string: str = Field(description="What to put there instead; empty to delete.")
-    replace_all: bool = Field(default=False, description="Replace every occurrence instead of the only one.")
+    new_string: str = Field(description="The new text; an empty string deletes old_string.")
+    replace_all: bool = Field(default=False, description="Replace all occurrences, where there may be several.")
 
 
 async def patch(session: SandboxSession, arguments: PatchArguments) -> dict[str, Any]:
@@ -76,16 +79,18 @@ class SearchArguments(ToolArguments):
     pattern: Word = Field(
         min_length=1,
         description=(
-            "For content a regular expression as grep -E takes it (write [0-9] for \\d); "
-            "for files a glob such as *.py, or a part of the name."
+            "With target=content, an extended regular expression, as for grep -E (write [0-9] for \\d). "
+            "With target=files, a glob such as *.py, or a part of the name."
         ),
     )
     path: Word = Field(default=".", min_length=1, description="The directory or file to search.")
     target: Literal["content", "files"] = Field(
-        default="content", description="Search lines of files, or names of files."
+        default="content", description="Whether to search the content of files or their names."
     )
-    file_glob: Word | None = Field(default=None, description="Only files whose name matches, such as *.py.")
-    limit: int = Field(default=50, ge=1, le=1000, description="How many matches to return at most.")
+    file_glob: Word | None = Field(
+        default=None, description="Search only files with a name like this glob, such as *.py."
+    )
+    limit: int = Field(default=50, ge=1, le=1000, description="Maximum number of matches to return.")
 
 
 async def search_files(session: SandboxSession, arguments: SearchArguments) -> dict[str, Any]:
@@ -94,7 +99,7 @@ async def search_files(session: SandboxSession, arguments: SearchArguments) -> d
     found = await find(session, arguments.pattern, arguments.path, arguments.file_glob, arguments.limit)
     result: dict[str, Any] = {key: found.matches}
     if found.more:
-        result["hint"] = f"only the first {len(found.matches)} are shown; narrow the search by path or file_glob"
+        result["hint"] = "there are more; raise limit, or narrow the search with path or file_glob"
     return result
 
 
@@ -104,30 +109,32 @@ TOOLSET = Toolset(
         Tool(
             "read_file",
             (
-                "Read a text file, or a window of its lines. Prefer it to cat: the content comes exactly as it is "
-                "in the file, with the number of lines."
+                "Read a text file, or some of its lines. Prefer this tool to cat: it returns the content exactly as it "
+                "is in the file, and the number of lines."
             ),
             ReadArguments,
             read_file,
         ),
         Tool(
             "write_file",
-            "Write a whole text file, replacing what is there; makes missing folders. To change a part, use patch.",
+            "Write a complete text file. Replaces an existing file, and creates missing directories. To change a part "
+            "of a file, use patch.",
             WriteArguments,
             write_file,
         ),
         Tool(
             "patch",
             (
-                "Change a part of a text file: replaces old_string by new_string. old_string must be in the file "
-                "exactly once, so take some lines around the change with it. Read the file first."
+                "Change a part of a text file: replace old_string with new_string. old_string must occur exactly once "
+                "in the file, so include some lines around the change. Read the file first."
             ),
             PatchArguments,
             patch,
         ),
         Tool(
             "search_files",
-            "Search below a directory: lines by regular expression, or files by name. Skips binary files and .git.",
+            "Search a directory and everything below it, for lines by a regular expression or for files by name. Skips "
+            "binary files and .git.",
             SearchArguments,
             search_files,
         ),

@@ -26,7 +26,7 @@ def replace(data: bytes, old: str, new: str, *, replace_all: bool) -> Patched:
     with plain ones matches as well. Raises ToolProblem when there is no match, or more than one to choose from.
     """
     if old == new:
-        raise ToolProblem("old_string and new_string are the same; nothing to do")
+        raise ToolProblem("old_string and new_string are the same, so there is nothing to change")
     find, put = old.encode(), new.encode()
     if find not in data and b"\r\n" in data:
         find, put = _with_crlf(find), _with_crlf(put)
@@ -40,7 +40,7 @@ def replace(data: bytes, old: str, new: str, *, replace_all: bool) -> Patched:
         shown = ", ".join(lines[:10]) + (", …" if len(lines) > 10 else "")
         raise ToolProblem(
             f"old_string is in the file {len(lines)} times (lines {shown}); "
-            "add lines around it until it is unique, or set replace_all"
+            "include more lines until it is unique, or set replace_all=true"
         )
     return Patched(data[:first] + put + data[first + len(find) :], 1, _line(data, first))
 

@@ -46,7 +46,7 @@ async def run_script(
         max_output=max_output,
     )
     if result.timed_out:
-        raise ToolProblem(f"{_named(target, path)}: not done within {TIMEOUT:g} s")
+        raise ToolProblem(f"{_named(target, path)}: the operation did not finish within {TIMEOUT:g} s")
     if result.exit_code:
         refusal = result.stderr.rpartition(b"\0")[2].decode("utf-8", "replace").strip()
         if result.exit_code == _CALL_REFUSED:

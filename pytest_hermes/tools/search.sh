@@ -30,8 +30,8 @@ if [ $# -eq 0 ]; then
     exit
 fi
 # A line to look at, because busybox reads the pattern no sooner.
-said=$(echo | grep -E -e "$2" 2>&1 >/dev/null)
-[ $? -le 1 ] || refuse_call "the pattern is not a regular expression for grep -E: $(reason "$said")"
+message=$(echo | grep -E -e "$2" 2>&1 >/dev/null)
+[ $? -le 1 ] || refuse_call "the pattern is not a regular expression for grep -E: $(reason "$message")"
 look=$1
 shift
 # Files are looked at in batches, so that those without a match cost little.

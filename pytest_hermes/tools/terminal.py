@@ -12,7 +12,7 @@ from .tool import Tool, ToolArguments, Toolset, Word
 
 
 class TerminalArguments(ToolArguments):
-    command: Word = Field(min_length=1, description="The bash command to run; it may have several lines.")
+    command: Word = Field(min_length=1, description="The bash command to run. It may have several lines.")
     timeout: float | None = Field(
         default=None,
         gt=0,
@@ -20,7 +20,7 @@ class TerminalArguments(ToolArguments):
     )
     background: bool = Field(
         default=False,
-        description="Start the command and return at once with a session_id for the process tool.",
+        description="Start the command in the background, and return immediately with a session_id for process.",
     )
 
 
@@ -49,12 +49,12 @@ def describe(result: ExecResult, timeout: float) -> dict[str, Any]:
     }
     if result.timed_out:
         report["error"] = (
-            f"the command was killed after {timeout:g} s; give a longer timeout, or run it with background=true"
+            f"the command was killed after {timeout:g} s; set a longer timeout, or run it with background=true"
         )
     if result.truncated:
         report["truncated"] = {
             "total_bytes": result.stdout_total + result.stderr_total,
-            "hint": "the middle is left out; write the output to a file and search that for what you need",
+            "hint": "the middle of the output is left out; write the output to a file and search the file",
         }
     return report
 
@@ -62,25 +62,26 @@ def describe(result: ExecResult, timeout: float) -> dict[str, Any]:
 class ProcessArguments(ToolArguments):
     action: Literal["list", "poll", "read", "wait", "kill"] = Field(
         description=(
-            "list: all background commands. poll: does it still run? read: what it wrote since the last read. "
-            "wait: until it ends or the timeout is over. kill: end it and its children."
+            "list: show all background commands. poll: show whether a command is still running. read: return its "
+            "output since the last read. wait: wait until it exits or the timeout is over. kill: kill it and its "
+            "child processes."
         )
     )
     session_id: str | None = Field(
-        default=None, description="Which one, as terminal returned it; every action but list needs it."
+        default=None, description="The session_id that terminal returned. Required for every action except list."
     )
-    timeout: float | None = Field(default=None, gt=0, description="Seconds to wait at most, for action wait.")
+    timeout: float | None = Field(default=None, gt=0, description="Maximum number of seconds for the action wait.")
 
 
 async def manage_process(session: SandboxSession, arguments: ProcessArguments) -> dict[str, Any]:
-    """Look after one background command: `session_id`, `status`, `exit_code`, and `output` where it was asked for."""
+    """Manage one background command: `session_id`, `status`, `exit_code`, and `output` where it was asked for."""
     known = session.background
     if arguments.action == "list":
         return {"processes": [{**_status(each), "command": each.command} for each in known.values()]}
     if arguments.session_id is None:
         return {"error": f"action {arguments.action!r} needs a session_id; known: {', '.join(known) or 'none'}"}
     if arguments.session_id not in known:
-        return {"error": f"no session {arguments.session_id!r}; known: {', '.join(known) or 'none'}"}
+        return {"error": f"there is no session_id {arguments.session_id!r}; known: {', '.join(known) or 'none'}"}
     background = known[arguments.session_id]
     if arguments.action == "poll":
         return _status(background)
@@ -88,7 +89,7 @@ async def manage_process(session: SandboxSession, arguments: ProcessArguments) -
     if arguments.action == "wait":
         timeout = arguments.timeout if arguments.timeout is not None else session.terminal_timeout
         if await background.process.wait(timeout) is None:
-            result["error"] = f"still running after {timeout:g} s"
+            result["error"] = f"the command is still running after {timeout:g} s"
     elif arguments.action == "kill":
         await background.process.kill()
     stdout, stderr = background.process.read()
@@ -114,17 +115,17 @@ TOOLSET = Toolset(
         Tool(
             "terminal",
             (
-                "Run a bash command and get its output (stdout and stderr together) and exit code. The current "
-                "directory, exported variables and functions stay as they are for the next command. There is no "
-                "keyboard: answer questions of programs by flags such as -y, or by a pipe. Long output loses its "
-                "middle. Start servers and other commands that do not end with background=true."
+                "Run a bash command and get its output (stdout and stderr together) and its exit code. The current "
+                "directory, exported variables and functions are kept for the next command. There is no keyboard "
+                "input: answer the prompts of programs with flags such as -y, or through a pipe. The middle of a "
+                "long output is left out. Use background=true for servers and other commands that do not end."
             ),
             TerminalArguments,
             run_command,
         ),
         Tool(
             "process",
-            "Look after the commands that terminal started with background=true: list, poll, read, wait, kill.",
+            "Manage the commands that terminal started with background=true: list, poll, read, wait for or kill them.",
             ProcessArguments,
             manage_process,
         ),

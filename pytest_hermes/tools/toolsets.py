@@ -74,7 +74,7 @@ def resolve_toolsets(enabled: Sequence[str] | None = None, disabled: Sequence[st
 
 def _names(which: str, names: Iterable[str]) -> Iterable[str]:
     if isinstance(names, str):
-        raise UsageError(f"{which} toolsets must be a list of names, not the text {names!r}; write [{names!r}]")
+        raise UsageError(f"{which} toolsets must be a list of names, not the string {names!r}; write [{names!r}]")
     return names
 
 

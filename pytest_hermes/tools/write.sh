@@ -10,8 +10,8 @@ if [ -e "$1" ]; then
     [ -f "$1" ] || refuse 'it is a device, pipe or socket, not a regular file'
 fi
 folder=${1%/*}/
-[ -d "$folder" ] || said=$(mkdir -p "$folder" 2>&1) || refuse "its folder cannot be made: $(reason "$said")"
+[ -d "$folder" ] || message=$(mkdir -p "$folder" 2>&1) || refuse "its directory cannot be created: $(reason "$message")"
 # The file keeps its mode and its links: it is written in place.
-said=$( { cat >"$1"; } 2>&1 ) || refuse "it cannot be written: $(reason "$said")"
-[ "$(wc -c <"$1")" -eq "$2" ] || refuse 'not all of it was written'
+message=$( { cat >"$1"; } 2>&1 ) || refuse "it cannot be written: $(reason "$message")"
+[ "$(wc -c <"$1")" -eq "$2" ] || refuse 'only a part of it was written'
 echo "$created"

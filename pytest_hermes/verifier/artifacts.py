@@ -73,7 +73,7 @@ async def _pull(source: Sandbox, path: str, tar: BinaryIO) -> bool:
         if error.errno is not None:
             raise  # of this machine's own file, such as a full disk
         why = f"not within {_COPYING:g} seconds" if isinstance(error, TimeoutError) else str(error)
-        raise Spoiled(f"{path!r} cannot be had from the agent's sandbox: {why}") from error
+        raise Spoiled(f"{path!r} cannot be copied from the agent's sandbox: {why}") from error
     return True
 
 

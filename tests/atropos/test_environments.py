@@ -117,7 +117,7 @@ def test_an_environment_is_a_benchmark_of_the_pytest_door(user: Bench, model_ser
     user.env(OPENROUTER_API_KEY=KEY)
     result = user.run_inside(*asked)
     assert result.ret == 4
-    result.stderr.fnmatch_lines("*'my-env' has no end of tasks: set a limit with --hermes-limit=N")
+    result.stderr.fnmatch_lines("*'my-env' has endless tasks: set a limit with --hermes-limit=N")
 
     # The judge is the environment's own server, which is not to be reached here.
     text = (user.path / "guide_env.py").read_text().replace("https://openrouter.ai/api/v1", model_server.url)
@@ -130,6 +130,29 @@ def test_an_environment_is_a_benchmark_of_the_pytest_door(user: Bench, model_ser
     assert [record["reward"] for record in records] == [0.75] * 3
     assert all(record["benchmark"] == "my-env" and record["task"].startswith("item-") for record in records)
     assert records[0]["messages"][0] == {"role": "system", "content": "Answer."}
+
+
+def test_help_shows_the_values_of_every_field_that_has_few(capsys: pytest.CaptureFixture[str]) -> None:
+    from pytest_hermes.atropos.command_line import main
+    from pytest_hermes.atropos.env_config import schema_of
+    from pytest_hermes.config.fields import choices_of
+    from tests.atropos.environments.guide_env import MyEnv, MyEnvConfig
+
+    with pytest.raises(SystemExit) as ended:
+        main(MyEnv, ["--help"], "my_env.py")
+    text = capsys.readouterr().out
+    assert ended.value.code == 0
+    fields = {
+        f"{section}.{name}": choices_of(field.annotation)
+        for section, model in schema_of(MyEnvConfig).sections.items()
+        for name, field in model.model_fields.items()
+    }
+    assert fields["env.eval_handling"] == ["STOP_TRAIN", "LIMIT_TRAIN", "NONE"]
+    for key, values in fields.items():
+        if values and values != ["true", "false"]:
+            assert f"  --{key} {{{','.join(values)}}}\n" in text, key
+    # The other door's options mean nothing here.
+    assert "--hermes-" not in text
 
 
 def test_bad_input_is_one_line(user: Bench, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,7 @@ def test_validation_says_in_which_modes_each_solution_passes_and_later_runs_know
     result = bench.run_inside(*BENCH, "--hermes-model=oracle", "--hermes-verifier=both")
     result.assert_outcomes(passed=3, skipped=1)
     result.stdout.fnmatch_lines(
-        ["hermes: mode same alone for 1 task of terminalbench_2, of which the own solution does not survive both"]
+        ["hermes: mode same alone for 1 task of terminalbench_2, whose own solution fails in both"]
     )
     records = [record for record in bench.records() if record["verifier"] and record["status"] == "passed"]
     modes = {record["task"]: record["verifier"]["mode"] for record in records if record["model"] == "oracle"}

@@ -143,7 +143,7 @@ def test_a_task_s_limit_on_unknown_costs_is_an_error(bench: Bench, model_server:
     result = run(bench, model_server, limits="cost=1")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["budget error: the task's limit of $1.00 cannot be kept: the price of an answer is unknown"]
+        ["budget error: the task's limit of $1.00 cannot be enforced: the price of an answer is unknown"]
     )
     assert len(model_server.requests) == 1
 
@@ -204,7 +204,7 @@ def test_a_budget_does_not_wait_for_a_tool(bench: Bench, model_server: ModelServ
     result = run(bench, model_server, "--hermes-max-tokens=500", "-n", "2", tasks=2)
     result.assert_outcomes(errors=2)
     records = {record["task"]: record for record in bench.records()}
-    assert records["t0"]["messages"][-1]["content"] == "not finished: the run's budget is spent"
+    assert records["t0"]["messages"][-1]["content"] == "the call did not finish: the budget of the run is spent"
     assert records["t0"]["seconds"]["total"] < 100
 
 
@@ -270,7 +270,7 @@ def test_the_end_of_a_run_s_time_ends_whatever_is_in_flight(bench: Bench, model_
         "tool": 2,
         "verifier": 1,
     }
-    assert records["tool"]["messages"][-1]["content"] == "not finished: the run's budget is spent"
+    assert records["tool"]["messages"][-1]["content"] == "the call did not finish: the budget of the run is spent"
     assert records["verifier"]["stop_reason"] == "finished"
     assert processes_with(marker) == []
 
@@ -296,7 +296,7 @@ def test_a_budget_in_dollars_needs_prices(bench: Bench, model_server: ModelServe
     result = run(bench, model_server, "--hermes-max-cost=1", "-n1", tasks=5)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(
-        ["hermes: stopped: --hermes-max-cost=1 cannot be kept: the price of an answer is unknown; *--hermes-max-t*"]
+        ["hermes: stopped: --hermes-max-cost=1 cannot be enforced: the price of an answer is unknown; *--hermes-max-t*"]
     )
     assert len(model_server.requests) == 1
 
@@ -305,7 +305,7 @@ def test_a_budget_in_tokens_needs_counts(bench: Bench, model_server: ModelServer
     model_server.play({**answer("true"), "usage": None})
     result = run(bench, model_server, "--hermes-max-tokens=1000", "-n1", tasks=5)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["hermes: stopped: --hermes-max-tokens=1000 cannot be kept: *"])
+    result.stdout.fnmatch_lines(["hermes: stopped: --hermes-max-tokens=1000 cannot be enforced: *"])
     assert len(model_server.requests) == 1
 
 

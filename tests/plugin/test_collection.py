@@ -47,13 +47,13 @@ def method(head: str, *lines: str) -> str:
 
 #: What a value of a task is, and what is said of it.
 VALUES = {
-    "difficulty=2": "task 'odd': difficulty must be a text or None, not 2",
-    "category=3": "task 'odd': category must be a text or None, not 3",
-    "tags=(1,)": 'task \'odd\': tags must be texts such as ("a", "b"), not (1,)',
-    "tags='a b'": "task 'odd': tags must be texts such as (\"a\", \"b\"), not the text 'a b'",
+    "difficulty=2": "task 'odd': difficulty must be a string or None, not 2",
+    "category=3": "task 'odd': category must be a string or None, not 3",
+    "tags=(1,)": 'task \'odd\': tags must be strings such as ("a", "b"), not (1,)',
+    "tags='a b'": "task 'odd': tags must be strings such as (\"a\", \"b\"), not the string 'a b'",
     "threshold='high'": "task 'odd': threshold must be a finite number, not 'high'",
     "limits=Limits(turns='5')": "Limits.turns must be a whole number of at least 1 or None, not '5'",
-    "sandbox=SandboxSpec(env={'A': 1})": "SandboxSpec.env['A'] must be a text, not 1",
+    "sandbox=SandboxSpec(env={'A': 1})": "SandboxSpec.env['A'] must be a string, not 1",
 }
 
 RETURNS = "M.tasks() (m.py:7) returned {}; it must return Task objects or dicts"
@@ -137,7 +137,7 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "format_prompt returns None": (
         returns("[{'id': 'a'}]") + tasks("pass", head="def format_prompt(self, item):"),
-        "benchmark 'm': item 1 of M.tasks() (m.py:7): task 'a': prompt must be a text, not None",
+        "benchmark 'm': item 1 of M.tasks() (m.py:7): task 'a': prompt must be a string, not None",
     ),
     "setup raises": (
         method("async def setup(self):", "await asyncio.sleep(0)", "open('/no/such/file')"),
@@ -193,7 +193,7 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "revision": (
         method("async def setup(self):", "self.revision = 7"),
-        "benchmark 'm': M.revision (m.py:5) must be a text that is not empty or None, not 7",
+        "benchmark 'm': M.revision (m.py:5) must be a non-empty string or None, not 7",
     ),
     "a revision that is computed": (
         method("@property\n    def revision(self):", "return self.rows.commit"),
@@ -203,10 +203,10 @@ CASES: dict[str, tuple[str, str]] = {
         TASKS + "    max_agent_turns = 'many'\n",
         "benchmark m: env.max_agent_turns must be a whole number of at least 1, not 'many'",
     ),
-    "system_prompt": (TASKS + "    system_prompt = 3\n", "benchmark m: env.system_prompt must be a text, not 3"),
+    "system_prompt": (TASKS + "    system_prompt = 3\n", "benchmark m: env.system_prompt must be a string, not 3"),
     "default_toolsets": (
         TASKS + "    default_toolsets = 3\n",
-        "benchmark m: env.enabled_toolsets must be a list of names, or names with commas between, not 3",
+        "benchmark m: env.enabled_toolsets must be a list of names, or names separated by commas, not 3",
     ),
     "terminal_timeout": (
         TASKS + "    terminal_timeout = None\n",

@@ -186,7 +186,7 @@ def test_whose_the_time_was_shows_when_a_request_ends(bench: Bench, model_server
     assert [by[f"t{i}"]["stop_reason"] for i in range(4)] == [None, None, "finished", "time"]
     assert [by[f"t{i}"]["turns_used"] for i in range(4)] == [0, 1, 2, 2]
     assert by["t1"]["error"]["kind"] == "endpoint"
-    assert by["t3"]["messages"][-1]["content"] == "not finished: the time for this task is over"
+    assert by["t3"]["messages"][-1]["content"] == "the call did not finish: the time for this task is over"
     assert by["t3"]["seconds"]["model"] > 2
     assert by["t3"]["seconds"]["backoff"] == 0
 

@@ -252,7 +252,7 @@ def test_a_price_that_is_not_known_cannot_be_held(
 ) -> None:
     result = run(bench, model_server, judge_server, "--hermes-judge-max-cost=1", "-n1", tasks=3)
     result.stdout.fnmatch_lines(
-        ["hermes: stopped: --hermes-judge-max-cost=1 cannot be kept: the price of an answer is unknown; *"]
+        ["hermes: stopped: --hermes-judge-max-cost=1 cannot be enforced: the price of an answer is unknown; *"]
     )
 
 

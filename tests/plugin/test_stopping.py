@@ -159,7 +159,7 @@ def test_what_hangs_while_a_session_ends_can_be_left(bench: Bench, marker: str) 
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=10)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
-    assert "hermes: the run is ending and its sandboxes close; Ctrl-C after 10 seconds leaves at once" in output
+    assert "hermes: the run ends and its sandboxes close; after 10 seconds, Ctrl-C leaves at once" in output
     assert "Traceback" not in output
     assert wait_for(lambda: processes_with(marker) == [], 5)
     assert finished(bench) >= 4

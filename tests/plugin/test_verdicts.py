@@ -97,7 +97,7 @@ class Odd(Benchmark):
 SAID = {
     "speed": "Verdict.metrics['a'] must be a finite number, not 'fast'",
     "nothing": "Verdict.metrics['a'] must be a finite number, not None",
-    "names": 'Verdict.failed_tests must be texts such as ("a", "b"), not [1]',
+    "names": 'Verdict.failed_tests must be strings such as ("a", "b"), not [1]',
     "text": "Verdict.files['x'] must be bytes, not 'text'; encode it",
     "outside": "Verdict.files: each path must be relative, such as logs/x.txt, and without '.' and '..', not '../x'",
     "neither": "Verdict needs exactly one of reward and error, but neither is given",

@@ -121,7 +121,7 @@ async def test_tasks_are_chosen_by_ids_and_globs(tmp_path: Path) -> None:
         ids(["create-fil"], [])
     with pytest.raises(UsageError, match="unknown task 'nope\\*'"):
         ids([], ["nope*"])
-    with pytest.raises(UsageError, match="exclude each other"):
+    with pytest.raises(UsageError, match="together exclude all of them"):
         ids(["create-file"], ["create-*"])
 
 

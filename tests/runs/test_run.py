@@ -121,7 +121,7 @@ async def test_what_it_spends_is_told_while_it_goes_on(tmp_path: Path, model_ser
         ({"max_cost": "much"}, "Options.max_cost='much': must be an amount of dollars"),
         ({"max_tokens": float("nan")}, "Options.max_tokens=nan: must be a whole number of at least 1"),
         ({"infra_retries": -1}, "Options.infra_retries=-1: must be a whole number, 0 or more"),
-        ({"bench": 123}, "Options.bench=123: must be a text, or a list of texts"),
+        ({"bench": 123}, "Options.bench=123: must be a string, or a list of strings"),
         ({"bench": None}, "Options.bench must name at least one benchmark"),
         ({"validate": "yes"}, "Options.validate='yes': must be True, False or a number of times"),
     ],

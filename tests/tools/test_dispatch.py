@@ -153,7 +153,7 @@ class TestBadCalls:
 
     async def test_text_that_was_cut_off(self) -> None:
         message = told(await call("greet", '{"name": "a", '))
-        assert message.endswith("<<the text ends here>>")
+        assert message.endswith("<<end of the text>>")
 
     async def test_no_text_where_arguments_are_needed(self) -> None:
         assert "not valid JSON" in told(await call("greet", ""))
@@ -170,7 +170,7 @@ class TestBadCalls:
     async def test_every_problem_has_a_line_that_names_the_field(self) -> None:
         message = told(await call("greet", '{"nmae": "a", "times": "3", "loud": 1}'))
         assert message.splitlines() == [
-            "the arguments of greet do not fit:",
+            "the arguments of greet are not valid:",
             "'name' is missing: Whom to greet.",
             "'times' should be a valid integer, not \"3\"",
             "'loud' should be a valid boolean, not 1",
@@ -182,7 +182,7 @@ class TestBadCalls:
         assert message.endswith("'times' should be greater than or equal to 1, not 0")
 
     async def test_half_a_character(self) -> None:
-        assert "half a character" in told(await call("greet", r'{"name": "\ud800"}'))
+        assert "half of a surrogate pair" in told(await call("greet", r'{"name": "\ud800"}'))
 
     async def test_a_tool_that_raises(self) -> None:
         assert told(await call("explode", "{}")) == "explode failed: LookupError: nothing there"

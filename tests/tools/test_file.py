@@ -64,10 +64,10 @@ class TestReadFile:
         assert await call(plain_session, "read_file", path="file", offset=3, limit=2) == {
             "content": "3\n4\n",
             "total_lines": 1000,
-            "hint": "lines 3–4 of 1000; go on with offset=5",
+            "hint": "lines 3–4 of 1000; continue with offset=5",
         }
         said = await call(plain_session, "read_file", path="file")
-        assert said["hint"] == "lines 1–500 of 1000; go on with offset=501"
+        assert said["hint"] == "lines 1–500 of 1000; continue with offset=501"
         said = await call(plain_session, "read_file", path="file", offset=501)
         assert said["content"].startswith("501\n")
         assert said["content"].endswith("\n1000\n")
@@ -76,7 +76,7 @@ class TestReadFile:
     async def test_beyond_the_end(self, plain_session: SandboxSession) -> None:
         await bash(plain_session, "seq 3 > file; : > empty")
         said = await call(plain_session, "read_file", path="file", offset=9)
-        assert said == {"content": "", "total_lines": 3, "hint": "the file has only 3 lines"}
+        assert said == {"content": "", "total_lines": 3, "hint": "line 9 is after the end of the file, line 3"}
         assert await call(plain_session, "read_file", path="empty") == {"content": "", "total_lines": 0}
 
     async def test_long_lines_are_cut_by_bytes_between_characters(self, plain_session: SandboxSession) -> None:
@@ -84,7 +84,7 @@ class TestReadFile:
         said = await call(plain_session, "read_file", path="file")
         assert said["content"] == "x" + "é" * 24_999
         assert said["total_lines"] == 2
-        assert said["hint"].startswith("cut in line 1 after 50000 bytes, of 80007 in the file")
+        assert said["hint"].startswith("cut off in line 1, after 50000 of the file's 80007 bytes")
 
     async def test_what_is_not_utf_8_is_shown_as_such(self, plain_session: SandboxSession) -> None:
         await bash(plain_session, r"printf 'a\377b\303' > file")
@@ -164,7 +164,7 @@ class TestWriteFile:
             "sub": "it is a directory",
             "new/": "it ends with a slash, so it names a directory",
             "pipe": "it is a device, pipe or socket, not a regular file",
-            "file/below": "its folder cannot be made: ",
+            "file/below": "its directory cannot be created: ",
             "/proc/version": "it cannot be written: ",
             "x" * 300: "it cannot be written: ",
         }
@@ -205,7 +205,7 @@ class TestPatch:
     async def test_files_that_are_too_large_are_refused(self, plain_session: SandboxSession) -> None:
         await bash(plain_session, "head -c 10000001 /dev/zero > file")
         said = await call(plain_session, "patch", path="file", old_string="x", new_string="y")
-        assert said == {"error": "'file': it has more than 10000000 bytes"}
+        assert said == {"error": "'file': the file has more than 10000000 bytes"}
 
 
 class TestSearchContent:
@@ -242,7 +242,7 @@ class TestSearchContent:
         await bash(plain_session, "seq 100 > a; seq 100 > b")
         said = await call(plain_session, "search_files", pattern=".", limit=3)
         assert [match["text"] for match in said["matches"]] == ["1", "2", "3"]
-        assert said["hint"].startswith("only the first 3 are shown")
+        assert said["hint"].startswith("there are more; ")
         said = await call(plain_session, "search_files", pattern="^100$", limit=2)
         assert len(said["matches"]) == 2
         assert "hint" not in said
@@ -306,7 +306,7 @@ class TestSearchFiles:
         said = await call(plain_session, "search_files", target="files", pattern="*", limit=2)
         assert said == {
             "files": ["1", "10"],
-            "hint": "only the first 2 are shown; narrow the search by path or file_glob",
+            "hint": "there are more; raise limit, or narrow the search with path or file_glob",
         }
 
     async def test_the_whole_machine_can_be_searched(self, plain_session: SandboxSession) -> None:
@@ -357,7 +357,10 @@ async def test_what_a_system_refuses_is_one_line(programs: str, request: pytest.
         unreadable = {"error": f"'{memory}': it cannot be read: Input/output error"}
         assert await call(session, "read_file", path=memory) == unreadable
         assert await call(session, "patch", path=memory, old_string="a", new_string="b") == unreadable
-        for path, what in (("/proc/none/x", "its folder cannot be made"), ("/proc/version", "it cannot be written")):
+        for path, what in (
+            ("/proc/none/x", "its directory cannot be created"),
+            ("/proc/version", "it cannot be written"),
+        ):
             (said,) = (await call(session, "write_file", path=path, content="x")).values()
             assert re.fullmatch(f"'{path}': {what}: [A-Z][a-z/]+( [a-z]+)*", said), said
         (said,) = (await call(session, "search_files", pattern="[")).values()

@@ -74,5 +74,5 @@ def test_no_line_is_named_when_none_is_close() -> None:
 
 
 def test_the_same_text_is_refused() -> None:
-    with pytest.raises(ToolProblem, match="nothing to do"):
+    with pytest.raises(ToolProblem, match="nothing to change"):
         replace(b"a", "a", "a", replace_all=False)

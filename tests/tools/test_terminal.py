@@ -134,7 +134,7 @@ class TestBackground:
         started = await self.start(plain_session, "sleep 60")
         said = await call(plain_session, "process", action="wait", session_id=started, timeout=0.05)
         assert said["status"] == "running"
-        assert said["error"] == "still running after 0.05 s"
+        assert said["error"] == "the command is still running after 0.05 s"
 
     async def test_kill_ends_it_and_its_children(self, session: SandboxSession) -> None:
         started = await self.start(session, "(sleep 0.5; touch late) & touch begun; wait")
@@ -159,5 +159,5 @@ class TestBackground:
         }
         started = await self.start(plain_session, "true")
         assert await call(plain_session, "process", action="read", session_id="x") == {
-            "error": f"no session 'x'; known: {started}"
+            "error": f"there is no session_id 'x'; known: {started}"
         }

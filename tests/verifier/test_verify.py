@@ -238,7 +238,7 @@ class TestFresh:
         verdict = await agent.scored(mode="fresh")
         assert verdict.reward == 0.0
         assert verdict.tampered is not None
-        assert verdict.tampered.startswith("'/app' cannot be had from the agent's sandbox: ")
+        assert verdict.tampered.startswith("'/app' cannot be copied from the agent's sandbox: ")
 
     async def test_without_artifacts_the_working_directory_must_not_be_the_root(self) -> None:
         async with session_with(workdir="/") as session:

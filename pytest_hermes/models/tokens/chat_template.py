@@ -58,7 +58,7 @@ class ChatTemplate:
             name = getattr(tokenizer, "name_or_path", "")
             raise TemplateError(
                 f"the tokenizer {name!r} does not reproduce its input ({_PROBE!r} becomes {back!r}), so prompts and "
-                "calls would differ from the messages: a model with such a tokenizer cannot be asked by token ids"
+                "calls would differ from the messages: token-exact training needs another tokenizer"
             )
         self.special = frozenset(self._text.special_ids.values())
         self._arguments_as_text = False
