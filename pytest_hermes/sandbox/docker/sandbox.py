@@ -41,7 +41,9 @@ from .namespaces.probe import confinement_of
 from .owner import LABEL, NAME_LABEL
 from .run_options import RunOptions
 
-_START_TIMEOUT = 120.0  # seconds
+#: Seconds.
+_START_TIMEOUT = 120.0
+_END_TIMEOUT = 60.0
 
 #: What is in memory in every container, and on no disk.
 _IN_MEMORY = ("/dev", "/proc", "/sys")
@@ -138,7 +140,7 @@ class DockerSandbox(ShellSandbox):
                 # It ends by itself all the same, as soon as nobody holds its standard input.
                 _logger.warning("the container of %s could not be removed: %s", self.name, error)
         for one in private:
-            await shielded.wait(one.gone)
+            await shielded.wait(one.gone, _END_TIMEOUT)
         if self._lease is not None:
             self._lease.stream.close()
             await shielded.wait(self._lease.stream.closed)
