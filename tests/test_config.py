@@ -165,7 +165,10 @@ def test_values_as_people_write_them(file: Path, text: str, field: str, value: A
         ("env: {max_agent_turns: ~}", "*env.max_agent_turns must be a whole number of at least 1, not null"),
         ("env: {agent_temperature: -1}", "*env.agent_temperature must be a number of at least 0, or null*, not -1"),
         ("env: {agent_temperature: .nan}", "*env.agent_temperature must be a number of at least 0, or null*, not nan"),
-        ("env: {enabled_toolsets: 3}", "*env.enabled_toolsets must be a list of names, or names separated by commas, not 3"),
+        (
+            "env: {enabled_toolsets: 3}",
+            "*env.enabled_toolsets must be a list of names, or names separated by commas, not 3",
+        ),
         ("env: {enabled_toolsets: ''}", "*env.enabled_toolsets must be a list of names*, not ''"),
         ("env: {task_filter: [007]}", "*env.task_filter must be a list of names*, not [[]7]"),
         ("env: {extra_body: [1]}", "*env.extra_body must be a mapping of names to JSON values, not [[]1]"),

@@ -27,8 +27,9 @@ from .container import Confinement, Container, OutOfReach, find_container
 from .order import Order
 from .program import MONITOR, start_program
 
-#: Bytes that each folder may hold, unless that is more than half of the machine's memory.
-_FOLDER_SIZE = 4 << 30
+#: Bytes that each folder may hold, unless that makes them more than half of the memory: what they hold counts as used
+#: by the container, and killing processes does not free it.
+_LARGEST_FOLDER = 4 << 30
 
 _CHUNK = 1 << 18  # bytes
 _LONGEST_MESSAGE = 1 << 16
@@ -265,14 +266,14 @@ def _order(
     env: Mapping[str, str],
     user: str,
 ) -> Order:
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = container.memory or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Order(
         argv=list(argv),
         env={**container.env, **env},
         cwd=posixpath.normpath(cwd),
         user=user or container.user,
         folders=list(folders),
-        folder_size=min(_FOLDER_SIZE, memory // 2),
+        folder_size=min(_LARGEST_FOLDER, memory // 2 // len(folders)),
         init=container.init,
         init_started=container.init_started,
         namespaces=list(container.namespaces),

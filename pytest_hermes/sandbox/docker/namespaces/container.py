@@ -6,9 +6,9 @@ import contextlib
 import marshal
 import os
 import posixpath
-import resource
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ _LOOK_INTO_OTHERS = {_SYS_MODULE, _SYS_RAWIO, _SYS_PTRACE, _SYS_ADMIN, _PERFMON,
 _MARKS = (_WAKE_ALARM, _BLOCK_SUSPEND)
 
 _NAMESPACES = ("mnt", "pid", "net", "uts", "ipc", "cgroup")
+<<<<<<< HEAD
 #: By their names in /proc/PID/limits (proc(5)).
 _RESOURCES = {
     "Max cpu time": resource.RLIMIT_CPU,
@@ -47,6 +48,9 @@ _RESOURCES = {
     "Max realtime priority": resource.RLIMIT_RTPRIO,
     "Max realtime timeout": resource.RLIMIT_RTTIME,
 }
+=======
+_LIMITS = re.compile(r"(?<= )(?:unlimited|\d+)(?= )")
+>>>>>>> private
 _TIMEOUT = 30.0  # seconds
 
 #: What engines give a process that is told nothing else.
@@ -69,6 +73,8 @@ class Container:
     namespaces: tuple[str, ...]
     control_groups: tuple[str, ...]
     oom_score_adj: int
+    #: Bytes that all in it may use; 0 when there is no limit.
+    memory: int
     #: Variables and user of what an engine executes in it.
     env: Mapping[str, str]
     user: str
@@ -94,14 +100,15 @@ def find_container(engine: Engine, container: str) -> Container:
     started, groups = start_of(pid), _read(f"/proc/{pid}/cgroup")
     if said["Id"] not in groups:
         raise OutOfReach("the engine is on another machine, or numbers its processes otherwise")
-    config = said["Config"]
+    config, host = said["Config"], said["HostConfig"]
     variables = [f"PATH={_DEFAULT_PATH}", f"HOSTNAME={config.get('Hostname', '')}", *(config.get("Env") or [])]
     return Container(
         init=pid,
         init_started=started,
         namespaces=tuple(name for name in _NAMESPACES if _namespace(pid, name) != _namespace("self", name)),
         control_groups=tuple(_control_group_files(groups)),
-        oom_score_adj=int(said["HostConfig"].get("OomScoreAdj") or 0),
+        oom_score_adj=int(host.get("OomScoreAdj") or 0),
+        memory=int(host.get("Memory") or 0),
         env=dict(variable.partition("=")[::2] for variable in variables),
         user=config.get("User") or "",
     )
@@ -129,7 +136,11 @@ def find_confinement(pid: int) -> Confinement:
         no_new_privileges=status.get("NoNewPrivs") == "1",
         filters=_filters(pid) if status.get("Seccomp") == "2" else (),
         profile=_profile(pid),
+<<<<<<< HEAD
         limits=_limits(pid),
+=======
+        limits=tuple(_limits(pid)),
+>>>>>>> private
     )
 
 
@@ -148,6 +159,13 @@ def _limits(pid: int) -> tuple[tuple[int, int, int], ...]:
 
 def _status(pid: int | str) -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in _read(f"/proc/{pid}/status").splitlines() if ":\t" in line)
+
+
+def _limits(pid: int) -> Iterator[tuple[int, int, int]]:
+    """Yield number, soft and hard limit of each resource: /proc has them in the order of their numbers."""
+    for number, line in enumerate(_read(f"/proc/{pid}/limits").splitlines()[1:]):
+        soft, hard = (-1 if limit == "unlimited" else int(limit) for limit in _LIMITS.findall(line)[:2])
+        yield number, soft, hard
 
 
 def _filters(pid: int) -> tuple[bytes, ...]:

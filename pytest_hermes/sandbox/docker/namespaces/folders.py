@@ -58,9 +58,9 @@ class Folders:
             *above, last = [name for name in path.split("/") if name]
             for name in (*above, last):
                 if make:
+                    _make(name, here, replace=name is last)
                     os.fchdir(here)
                     self._guarded.add((watch_names(self.watch, b"."), name))
-                    _make(name, here, replace=name is last)
                 here, before = os.open(name, _FOLDER, dir_fd=here), here
                 os.close(before)
         except OSError as error:

@@ -15,6 +15,7 @@ from .linux import (
     PR_SET_PDEATHSIG,
     add_seccomp_filter,
     drop_from_bounding_set,
+    enter_namespace,
     new_session_keyring,
     prctl,
     raise_ambient,
@@ -30,14 +31,25 @@ if TYPE_CHECKING:
 _CANNOT_EXECUTE, _NOT_FOUND = 126, 127
 
 
-def lead(host: int, control_groups: list[int], order: Order, user: User, streams: list[int], report: int) -> NoReturn:
+def lead(
+    host: int,
+    control_groups: list[int],
+    cgroup_namespace: list[int],
+    order: Order,
+    user: User,
+    streams: list[int],
+    report: int,
+) -> NoReturn:
     """Become the command. Tells `report` why it does not get as far as executing it.
 
-    `host` is a descriptor of the machine's /proc, `control_groups` are some of files `cgroup.procs`.
+    `host` is a descriptor of the machine's /proc, `control_groups` are some of files `cgroup.procs`, and
+    `cgroup_namespace` holds one of a namespace that is entered after these groups, if any.
     """
     try:
         for fd in control_groups:
             os.write(fd, b"0")
+        for fd in cgroup_namespace:
+            enter_namespace(fd)
         _write(host, "self/oom_score_adj", str(order.oom_score_adj))
         if order.profile:
             _set_profile(host, order.profile)

@@ -66,15 +66,15 @@ def monitor(engine: socket.socket, order: Order, streams: list[int]) -> None:
     """Start the leader, tell the engine what becomes of it, and end what it leaves."""
     host = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)  # the container's shows what is in the container
     control_groups = [os.open(path, os.O_WRONLY) for path in order.control_groups]
-    _enter(host, order)
+    cgroup_namespace = _enter(host, order)
     namespace = os.readlink("self/ns/mnt", dir_fd=host)
     user = look_up(order.user)
     folders = Folders(order.folders, order.folder_size, user.uid, user.gid)
     report, report_end = os.pipe()
     leader = os.fork()
     if leader == 0:
-        lead(host, control_groups, order, user, streams, report_end)
-    for fd in (report_end, *streams, *control_groups):
+        lead(host, control_groups, cgroup_namespace, order, user, streams, report_end)
+    for fd in (report_end, *streams, *control_groups, *cgroup_namespace):
         os.close(fd)
     problem, changed = _watch_over(engine, leader, report, folders)
     if not end_all(host, namespace):
@@ -89,19 +89,24 @@ def monitor(engine: socket.socket, order: Order, streams: list[int]) -> None:
         _say(engine, f"X{code if code >= 0 else _SIGNALLED - code}")
 
 
-def _enter(host: int, order: Order) -> None:
-    """Enter the container's namespaces, and a mount namespace below its own."""
+def _enter(host: int, order: Order) -> list[int]:
+    """Enter the container's namespaces, and a mount namespace below its own.
+
+    Return a descriptor of its cgroup namespace, where it has one: from inside, older kernels let nobody join a group.
+    """
     init = os.open(str(order.init), os.O_RDONLY | os.O_DIRECTORY, dir_fd=host)
     with open(os.open("stat", os.O_RDONLY, dir_fd=init), "rb") as file:
         if file.read().rpartition(b")")[2].split()[19] != order.init_started.encode():
             raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
-    namespaces = [os.open(f"ns/{name}", os.O_RDONLY, dir_fd=init) for name in order.namespaces]
+    namespaces = [os.open(f"ns/{name}", os.O_RDONLY, dir_fd=init) for name in order.namespaces if name != "cgroup"]
+    cgroup_namespace = [os.open("ns/cgroup", os.O_RDONLY, dir_fd=init)] if "cgroup" in order.namespaces else []
     sys.meta_path.clear()  # nothing can be imported any more
     for namespace in namespaces:
         enter_namespace(namespace)
     for fd in (init, *namespaces):
         os.close(fd)
     unshare_mounts()
+    return cgroup_namespace
 
 
 def _watch_over(engine: socket.socket, leader: int, report: int, folders: Folders) -> tuple[str, str]:

@@ -40,7 +40,8 @@ def look_up(wanted: str) -> User:
         groups = [_number(row[2]) for row in rows if name in row[3].split(b",")]
     if min(uid, gid) < 0:
         raise OSError(errno.EINVAL, f"there is no user {wanted!r} in the container")
-    return User(uid, gid, groups, os.fsdecode(home))
+    # The first one among the others, too, as engines have it: else a program that changes its group would be rid of it.
+    return User(uid, gid, [gid, *(number for number in groups if number != gid)], os.fsdecode(home))
 
 
 def _number(text: bytes) -> int:
