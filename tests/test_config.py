@@ -167,7 +167,7 @@ def test_values_as_people_write_them(file: Path, text: str, field: str, value: A
         ("env: {agent_temperature: .nan}", "*env.agent_temperature must be a number of at least 0, or null*, not nan"),
         (
             "env: {enabled_toolsets: 3}",
-            "*env.enabled_toolsets must be a list of names, or names separated by commas, not 3",
+            "*env.enabled_toolsets must be a list of names, or names separated by commas*",
         ),
         ("env: {enabled_toolsets: ''}", "*env.enabled_toolsets must be a list of names*, not ''"),
         ("env: {task_filter: [007]}", "*env.task_filter must be a list of names*, not [[]7]"),

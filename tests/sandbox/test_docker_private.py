@@ -281,10 +281,10 @@ async def test_an_image_with_busybox_only_and_a_user_of_its_own(tmp_path: Path) 
 async def test_the_end_of_the_container_is_told_from_that_of_the_command(docker_engine: docker.APIClient) -> None:
     async with opened("docker") as sandbox:
         assert isinstance(sandbox, DockerSandbox)
-        assert sandbox._container is not None
+        assert sandbox._life is not None
         running = asyncio.create_task(private(sandbox, "touch /tmp/begun; sleep 60"))
         await output(sandbox, "until [ -e /tmp/begun ]; do sleep 0.05; done")
-        docker_engine.kill(sandbox._container)
+        docker_engine.kill(sandbox._life.container)
         with pytest.raises(InfrastructureError, match="the sandbox has died"):
             await running
         with pytest.raises(InfrastructureError, match="the sandbox has died"):

@@ -33,13 +33,9 @@ from .namespaces.probe import confinement_of
 from .owner import LABEL, NAME_LABEL
 from .run_options import RunOptions
 
-<<<<<<< HEAD
-=======
-#: Seconds.
-_START_TIMEOUT = 120.0
+#: Seconds that the processes of a private command have for their end.
 _END_TIMEOUT = 60.0
 
->>>>>>> private
 #: What is in memory in every container, and on no disk.
 _IN_MEMORY = ("/dev", "/proc", "/sys")
 
@@ -132,15 +128,8 @@ class DockerSandbox(ShellSandbox):
             # It ends by itself all the same, as soon as nobody holds its standard input.
             _logger.warning("the container of %s could not be removed: %s", self.name, error)
         for one in private:
-<<<<<<< HEAD
-            await shielded.wait(one.gone)
-        await shielded.wait(life.release())
-=======
             await shielded.wait(one.gone, _END_TIMEOUT)
-        if self._lease is not None:
-            self._lease.stream.close()
-            await shielded.wait(self._lease.stream.closed)
->>>>>>> private
+        await shielded.wait(life.release())
         shielded.release()
 
     async def exec(self, *arguments: Any, **options: Any) -> ExecResult:

@@ -29,28 +29,7 @@ _LOOK_INTO_OTHERS = {_SYS_MODULE, _SYS_RAWIO, _SYS_PTRACE, _SYS_ADMIN, _PERFMON,
 _MARKS = (_WAKE_ALARM, _BLOCK_SUSPEND)
 
 _NAMESPACES = ("mnt", "pid", "net", "uts", "ipc", "cgroup")
-<<<<<<< HEAD
-#: By their names in /proc/PID/limits (proc(5)).
-_RESOURCES = {
-    "Max cpu time": resource.RLIMIT_CPU,
-    "Max file size": resource.RLIMIT_FSIZE,
-    "Max data size": resource.RLIMIT_DATA,
-    "Max stack size": resource.RLIMIT_STACK,
-    "Max core file size": resource.RLIMIT_CORE,
-    "Max resident set": resource.RLIMIT_RSS,
-    "Max processes": resource.RLIMIT_NPROC,
-    "Max open files": resource.RLIMIT_NOFILE,
-    "Max locked memory": resource.RLIMIT_MEMLOCK,
-    "Max address space": resource.RLIMIT_AS,
-    "Max pending signals": resource.RLIMIT_SIGPENDING,
-    "Max msgqueue size": resource.RLIMIT_MSGQUEUE,
-    "Max nice priority": resource.RLIMIT_NICE,
-    "Max realtime priority": resource.RLIMIT_RTPRIO,
-    "Max realtime timeout": resource.RLIMIT_RTTIME,
-}
-=======
 _LIMITS = re.compile(r"(?<= )(?:unlimited|\d+)(?= )")
->>>>>>> private
 _TIMEOUT = 30.0  # seconds
 
 #: What engines give a process that is told nothing else.
@@ -136,25 +115,8 @@ def find_confinement(pid: int) -> Confinement:
         no_new_privileges=status.get("NoNewPrivs") == "1",
         filters=_filters(pid) if status.get("Seccomp") == "2" else (),
         profile=_profile(pid),
-<<<<<<< HEAD
-        limits=_limits(pid),
-=======
         limits=tuple(_limits(pid)),
->>>>>>> private
     )
-
-
-def _limits(pid: int) -> tuple[tuple[int, int, int], ...]:
-    """Return number, soft and hard limit of each resource. `prlimit` asks for a capability that root may lack."""
-    limits = []
-    for line in _read(f"/proc/{pid}/limits").splitlines()[1:]:
-        number = _RESOURCES.get(line[:26].strip())
-        if number is not None:
-            soft, hard = (
-                resource.RLIM_INFINITY if word == "unlimited" else int(word) for word in line[26:].split()[:2]
-            )
-            limits.append((number, soft, hard))
-    return tuple(limits)
 
 
 def _status(pid: int | str) -> dict[str, str]:
