@@ -51,7 +51,7 @@ SPECIAL = {
     "task-12": ('[[steps]]\nname = "a"\n', "*skipped: the task has several steps, which is not supported"),
     "task-40": ('os = "windows"\n', "*skipped: the task needs windows, which is not supported"),
 }
-MENDED = "was saved with Windows line ends or a byte order mark; this is mended"
+MENDED = "was saved with Windows line ends or a byte order mark; pytest-hermes corrects this"
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_every_directory_is_listed_with_its_reason(bench: Bench, directories: Pa
             assert re.fullmatch(r"software-engineering, (easy|medium|hard), coding, c", said)
     # What only the engine knows is not guessed.
     assert unknown.startswith(
-        "what the sandbox cannot give is not known: there is no Docker engine at unix:///nowhere/"
+        "what the sandbox lacks is not known: there is no Docker engine at unix:///nowhere/"
     )
     assert notes == [
         "note: there is no task in 'shared'",
@@ -211,4 +211,4 @@ def test_notes_are_texts(bench: Bench) -> None:
     module = MODULE.replace("CASES", "").replace("NAMES", "['a']")
     bench.file("m.py", module.replace('("beware",)', '"beware"'))
     result = bench.run_inside("--hermes-bench=m.py:M", "--hermes-list")
-    result.stderr.fnmatch_lines(["ERROR: benchmark 'm': M.notes (m.py:5) must be texts *, not the text 'beware'"])
+    result.stderr.fnmatch_lines(["ERROR: benchmark 'm': M.notes (m.py:5) must be strings *, not the string 'beware'"])

@@ -30,7 +30,7 @@ def test_an_instruction_and_tests_make_a_task(tmp_path: Path) -> None:
     assert names(tmp_path) == (["with", "without"], ["docs", "lost"])
     tasks, notes = folder_tasks(tmp_path)
     assert notes == ["there is no task in 'docs', 'lost'"]
-    assert [task.notes for task in tasks] == [(), ("there is no task.toml, so that the defaults hold",)]
+    assert [task.notes for task in tasks] == [(), ("there is no task.toml, so the defaults apply",)]
     assert {task.prompt for task in tasks} == {"Do it.\n"}
 
 
@@ -40,7 +40,7 @@ def test_one_task_without_a_file_of_its_own(tmp_path: Path) -> None:
     assert names(folder) == (["only"], [])
     (task,), notes = folder_tasks(folder)
     assert (task.id, notes) == ("only", [])
-    assert task.notes == ("there is no task.toml, so that the defaults hold (Task.toml is not read)",)
+    assert task.notes == ("there is no task.toml, so the defaults apply (Task.toml is not read)",)
     assert open_dataset(str(folder)).folder == folder
 
 

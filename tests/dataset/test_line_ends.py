@@ -31,7 +31,7 @@ def test_a_system_can_run_them(tmp_path: Path, script: bytes) -> None:
     path.write_bytes(mended(script))
     assert subprocess.run([path], capture_output=True, check=True).stdout == b"ok\n"
     (note,) = line_end_notes("test.sh", script)
-    assert note == "test.sh was saved with Windows line ends or a byte order mark; this is mended"
+    assert note == "test.sh was saved with Windows line ends or a byte order mark; pytest-hermes corrects this"
 
 
 def test_lines_below_an_intact_first_one_are_left(tmp_path: Path) -> None:
