@@ -105,7 +105,7 @@ def test_a_missing_image_ends_the_run_with_one_line(bench: Bench, docker_image: 
         (["--hermes-sandbox-network=nne"], "--hermes-sandbox-network='nne': must be 'none' or 'default'"),
         (
             ["--hermes-set", "env.terminal_options={shm_size: 1g}"],
-            "--hermes-set: the sandbox 'local' has no options (terminal_options)",
+            "--hermes-set: unknown option of the local sandbox 'shm_size'; known: bind, ro_bind",
         ),
     ],
 )
