@@ -9,8 +9,8 @@ raised                whose doing             becomes                           
 `InfrastructureError` not the agent's         an `error` record of the error's kind    by `--hermes-infra-retries`,
                                                                                        but for spent budgets, damaged
                                                                                        rows and the author's mistakes
-`FatalError`             the user's key, model,  the end of the run, with one line;       no
-                      image or credit         attempts in flight leave no record
+`FatalError`          the user's key, model,  the end of the run, with one line;       no
+                      address, image, credit  attempts in flight leave no record
 `Unsupported`         nobody's                a `skipped` record with the reason       no
 `UsageError`          the user's              one line before the run; within an       no
                                               attempt an `error` of kind `usage`
@@ -122,7 +122,10 @@ class SandboxBroken(InfrastructureError):
 
 
 class FatalError(InfrastructureError):
-    """What every attempt needs is refused: a key, credit, a model, an image. The whole run cannot go on."""
+    """What every attempt needs is refused, or has never worked: a key, credit, a model, its endpoint, an image.
+
+    The whole run cannot go on.
+    """
 
     def __init__(self, message: str, *, kind: str = "endpoint") -> None:
         super().__init__(message, kind=kind)

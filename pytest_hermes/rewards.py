@@ -147,8 +147,8 @@ async def llm_judge(
     a `heuristic`, `heuristic(answer, reference)` scores in its stead, clamped to 0 to 1, and the judgement, the log and
     the attempt's record say so. In `hermes-env` that is `keyword_overlap` unless another is given.
 
-    A refused key or model raises FatalError, which ends the run, with or without a heuristic; in `hermes-env` the
-    heuristic scores.
+    A refused key or model, or an endpoint that has never worked, raises FatalError, which ends the run, with or without
+    a heuristic; in `hermes-env` the heuristic scores.
     """
     judging = judge.judging if isinstance(judge, RunJudge) else current_judging()
     told = [f"Question:\n{question}", f"Answer:\n{answer or '(none)'}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..models.trust import check_key_log
 from ..runs.catalog import installed_benchmarks, load_class
 
 _USAGE = """\
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_USAGE.format(names=", ".join(installed_benchmarks()) or "none"))
         return 0 if given else 2
     try:
+        check_key_log(os.environ)  # atroposlib's own client looks at it while it is imported
         cls = _environment(given[0])
         from .command_line import main as run
     except UsageError as error:

@@ -38,6 +38,13 @@ def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
     return context
 
 
+def check_key_log(environ: Mapping[str, str]) -> None:
+    """Raise UsageError where SSLKEYLOGFILE cannot be written: packages that look at it cannot be imported then."""
+    path = environ.get(KEY_LOG)
+    if path and not can_be_written(path):
+        raise UsageError(f"{KEY_LOG}: cannot write {path}: name another file, or unset it")
+
+
 def can_be_written(path: str) -> bool:
     """Return whether a file can be appended to; it is made, as OpenSSL makes it."""
     try:

@@ -186,6 +186,12 @@ def test_bad_input_is_one_line(user: Bench, capsys: pytest.CaptureFixture[str]) 
         assert fnmatch(capsys.readouterr().err.splitlines()[-1], f"hermes-env: {message}".replace("[", "[[]"))
 
 
+def test_a_key_log_that_cannot_be_written_is_one_line(user: Bench) -> None:
+    user.env(SSLKEYLOGFILE="/missing/keys.txt")
+    said = "hermes-env: SSLKEYLOGFILE: cannot write /missing/keys.txt: name another file, or unset it\n"
+    assert user.python("-m", "pytest_hermes.atropos", "terminal_test", "process") == (2, said)
+
+
 def test_a_hub_that_is_not_there_is_asked_once(user: Bench) -> None:
     user.env(HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9")
     code, said = user.python(

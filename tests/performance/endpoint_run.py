@@ -1,12 +1,13 @@
 """What a run against an endpoint costs, beside a bare event loop that does the same work.
 
-    python tests/performance/endpoint_run.py [--rounds 3] [--quick]
+    python tests/performance/endpoint_run.py [--rounds 3] [--quick | --requests] [--before COMMIT]
 
 Each task is five tool turns, an answer and one verifier command, in local sandboxes without bubblewrap. The endpoint
-is scripted and runs in a process of its own, whose CPU is not counted. The bare loop has the same `openai` client and
-a `bash -c` for each command. Both are measured as whole processes, from their start to their end: wall seconds,
+is scripted and runs in a process of its own, whose CPU is not counted. The bare loop has the `openai` client and a
+`bash -c` for each command. Both are measured as whole processes, from their start to their end: wall seconds,
 seconds until the endpoint is asked first, CPU milliseconds a task (children included), and the largest resident set.
-Figures are medians; the ratios are medians of the rounds' ratios.
+Figures are medians; the ratios are medians of the rounds' ratios. In the end, `request_time.py` shows what a request
+costs; `--requests` shows only that.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tests.performance import request_time
     from tests.performance.cpu_time import CpuTime
 else:
+    import request_time
     from cpu_time import CpuTime
 
 HERE = Path(__file__).parent
@@ -174,18 +177,25 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="one round of the two extremes: for CI, where only the magnitude counts"
     )
+    parser.add_argument("--requests", action="store_true", help="show only what a request costs")
+    parser.add_argument("--before", default="", metavar="COMMIT", help="compare a request with one at this commit")
     args = parser.parse_args()
-    print(AIMS)
     with scripted_endpoint() as endpoint:
+        if args.requests:
+            request_time.show(endpoint, args.in_flight, args.rounds, requests=3000, before=args.before)
+            return
+        print(AIMS)
         once(bare, endpoint, 1, 1, 0)
         once(plugin, endpoint, 1, 1, 0)  # so that all modules are compiled
         if args.quick:
             compare(endpoint, tasks=64, in_flight=32, milliseconds=0, rounds=1)
             compare(endpoint, tasks=256, in_flight=256, milliseconds=50, rounds=1)
+            request_time.show(endpoint, args.in_flight, rounds=1, requests=1000, before=args.before)
             return
         for in_flight in args.in_flight:
             for milliseconds in args.latency:
                 compare(endpoint, max(args.tasks, in_flight), in_flight, milliseconds, args.rounds)
+        request_time.show(endpoint, args.in_flight, args.rounds, requests=3000, before=args.before)
 
 
 if __name__ == "__main__":
