@@ -32,6 +32,8 @@ Where each is caught:
 - **The boundary**, `rollout/boundary.py`, is where, and only where, an exception becomes the end of an attempt. The
   engine runs every stage of an attempt inside it, and nothing but the engine's own cancellation passes. A door may hand
   it a `Classify`, which knows more exceptions: pytest's skip, fail and exit.
+- **SandboxBroken** ends the agent, `rollout/loop.py`. Out of `compute_reward`, it fails the attempt if the agent is to
+  blame: `rollout/agents_fault.py`.
 - **Tool calls**, `tools/dispatch.py`: what a tool raises is an answer for the model; a HermesError goes on to the
   boundary.
 """

@@ -135,6 +135,11 @@ class AgentResult:
     runs: list[AgentRun] = field(default_factory=list)
 
     @property
+    def acted(self) -> bool:
+        """Whether the model called a tool."""
+        return any(message.get("tool_calls") for message in self.messages)
+
+    @property
     def managed_state(self) -> dict[str, Any] | None:
         """The trace as nodes, one a segment, in the terms of Atropos's managed server; None without a trace."""
         if self.trace is None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..benchmark import REWARD_RANGE, Benchmark
 from ..core.checks import number
 from ..core.one_line import shown
-from ..errors import FatalError, InfrastructureError, Unsupported
+from ..errors import FatalError, InfrastructureError, SandboxBroken, Unsupported
 from ..judging import Judging
 from ..models.protocol import Equipped
 from ..result import AgentResult, Usage
@@ -25,6 +25,7 @@ from ..tools.dispatch import ToolOutcome, dispatch
 from ..tools.session import SandboxSession
 from ..verdict import Verdict
 from .agent import AgentModel, AgentTask, AgentTools, BuiltinAgent, NoWork
+from .agents_fault import AgentsFault
 from .boundary import Ending, unrecordable
 from .budget import Budget, EndedByBudget
 from .captured_output import CapturedOutput
@@ -181,12 +182,18 @@ class Attempt:
         self._model = AgentModel.configured(model, config, budget=self._budget, priced=self.plan.source.priced)
         agent = self.plan.agent or BuiltinAgent()
         asked = AgentTask(task.id, prompt, config.system_prompt)
-        return await agent.run(asked, self.session, self._model, AgentTools(tools, self._run_tool), self._limits)
+        try:
+            return await agent.run(asked, self.session, self._model, AgentTools(tools, self._run_tool), self._limits)
+        except SandboxBroken:
+            if not self.result.acted:
+                raise
+            self.result.stop_reason = "sandbox_broken"
+            return self.result
 
     async def _scored(self, result: AgentResult) -> Ending:
         """Say how the attempt ended, by the benchmark's reward."""
         benchmark, item, task = self._parts()
-        async with self._phase("verifier"):
+        async with self._phase("verifier"), AgentsFault(self.session, result, benchmark) as fault:
             if task.verifier.processes == "end" and "verifier" not in benchmark.config_fields:
                 await (await self.session.start()).end_processes()
             seconds = None if benchmark.verifier_times_itself else self._limits.verifier_seconds
@@ -200,7 +207,8 @@ class Attempt:
                 longest_step=self._limits.verifier_seconds,
                 name="compute_reward",
             )
-        return Ending("passed" if reward >= task.threshold else "failed", reward)
+            return Ending("passed" if reward >= task.threshold else "failed", reward)
+        return fault.ending
 
     async def _rewarded(self, compute_reward: Callable[..., Any], item: Any, result: AgentResult) -> float:
         """Return the reward as a number; turning it into one may run code of its own."""
@@ -301,7 +309,9 @@ class Attempt:
             ),
             retries=work.retries,
             earlier_errors=self._earlier_errors,
-            verifier_output=self.context.output_tail(VERIFIER_TAIL) if verdict is None else _tail(verdict.output),
+            verifier_output=self.context.output_tail(VERIFIER_TAIL)
+            if verdict is None
+            else verdict.output[-VERIFIER_TAIL:],
             verifier=None if verdict is None else VerifierInfo.of(verdict),
             metrics={} if verdict is None else dict(verdict.metrics),
             started=self._started,
@@ -332,7 +342,3 @@ def bare_record(plan: AttemptPlan, run_id: str, ending: Ending, started: datetim
         started=started,
         ended=datetime.now(UTC),
     )
-
-
-def _tail(text: str) -> str:
-    return text[-VERIFIER_TAIL:]

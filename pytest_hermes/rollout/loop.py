@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 from decimal import Decimal
 from typing import Any
 
-from ..errors import InfrastructureError
+from ..errors import InfrastructureError, SandboxBroken
 from ..models.clock import AgentClock
 from ..models.protocol import ContextWindowExceeded, Model, NoAnswer, Traced
 from ..result import AgentResult, AskedAgain, ToolError, Usage, dollars
@@ -152,7 +152,8 @@ class HermesAgentLoop:
                 return self._end_with(answer)
             if spent := self._spent(result, answer.calls):
                 return spent
-            await self._run_calls(result, answer.calls)
+            if ended := await self._run_calls(result, answer.calls):
+                return ended
         return "max_turns"
 
     def _ask_again(self, unusable: AskedAgain) -> bool:
@@ -215,8 +216,11 @@ class HermesAgentLoop:
         finally:
             self.model_seconds += time.perf_counter() - started - (self.clock.backoff - backoff)
 
-    async def _run_calls(self, result: AgentResult, calls: list[Call]) -> None:
-        """Run the calls of one turn in order; each gets its tool message, whatever happens."""
+    async def _run_calls(self, result: AgentResult, calls: list[Call]) -> str | None:
+        """Run the calls of one turn in order; each gets its tool message, whatever happens.
+
+        Return why the agent ends, where what it did in its sandbox leaves nothing more to do.
+        """
         started = time.perf_counter()
         for index, call in enumerate(calls):
             try:
@@ -225,6 +229,9 @@ class HermesAgentLoop:
                 # Out of time, most likely: a conversation with unanswered calls is not one that can be read on.
                 self._leave_unanswered(calls[index:], RUN_IS_OVER if self._ending.happened else INTERRUPTED)
                 raise
+            except SandboxBroken as broken:
+                self._leave_unanswered(calls[index:], f"not finished: {broken}")
+                return "sandbox_broken"
             finally:
                 self.tool_seconds += time.perf_counter() - started
                 started = time.perf_counter()
@@ -232,6 +239,7 @@ class HermesAgentLoop:
                 turn = result.turns_used - 1
                 result.tool_errors.append(ToolError(turn, call.name, call.arguments, outcome.error, outcome.content))
             self._conversation.add_result(call, outcome.content)
+        return None
 
     def _leave_unanswered(self, calls: list[Call], why: str) -> None:
         for call in calls:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from pytest_hermes.errors import InfrastructureError
+from pytest_hermes.errors import InfrastructureError, SandboxBroken
 from pytest_hermes.models.endpoint import Endpoint
 from pytest_hermes.models.keys import Address
 from pytest_hermes.rollout.loop import HermesAgentLoop
@@ -63,6 +63,23 @@ async def test_calls_tools_until_the_model_has_no_more(endpoint: Endpoint, model
     assert result.managed_state is None
     # What was sent in the last turn is the conversation so far.
     assert model_server.requests[-1].body["messages"] == result.messages[:-1]
+
+
+async def test_an_agent_that_broke_its_sandbox_ends_with_every_call_answered(
+    endpoint: Endpoint, model_server: ModelServer
+) -> None:
+    model_server.play(completion("All.", ("echo", {"n": 1}), ("echo", {"n": 2}), ("echo", {"n": 3})))
+    tool = EchoTool()
+
+    async def broken_by_the_second(name: str, arguments: str) -> ToolOutcome:
+        if tool.calls:
+            raise SandboxBroken("no shell")
+        return await tool(name, arguments)
+
+    result = await HermesAgentLoop(endpoint, [SCHEMA], {"echo"}, run_tool=broken_by_the_second).run(PROMPT)
+    assert (result.stop_reason, result.finished_naturally, result.turns_used) == ("sandbox_broken", False, 1)
+    said = [message["content"] for message in result.messages if message["role"] == "tool"]
+    assert said == ['echo {"n": 1}', "not finished: no shell", "not finished: no shell"]
 
 
 async def test_does_not_change_the_messages_it_is_given(endpoint: Endpoint, model_server: ModelServer) -> None:
