@@ -17,7 +17,7 @@ from pytest_hermes.errors import ERROR_KINDS, STATUSES, STOP_REASONS
 
 DOCS = Path(__file__).parent.parent / "docs"
 
-#: Where more is said about an option or a field.
+#: Where the documents say more about an option or a field.
 SEE = {
     "--hermes-config": "configuration.md",
     "--hermes-judge-model": "benchmarks.md#a-model-that-judges",
@@ -79,7 +79,7 @@ _TABLE = re.compile(r"(<!-- table ([\w, ]+):[^>]*-->\n).*?(<!-- end -->)", re.DO
 
 
 def linked(text: str, link: str | None) -> str:
-    """Return a text with a link to where more is said."""
+    """Return a text with a link to where the documents say more."""
     if link is None:
         return text
     page, _, section = link.partition("#")

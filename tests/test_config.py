@@ -1,4 +1,4 @@
-"""Configurations: which value of a field wins, and what is said of one that cannot be."""
+"""Configurations: which value of a field wins, and the message about an invalid one."""
 
 from __future__ import annotations
 
@@ -213,9 +213,9 @@ def test_values_as_people_write_them(file: Path, text: str, field: str, value: A
 def test_one_line_says_what_is_wrong_and_where(file: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         load(file, text)
-    said = pytest.LineMatcher(str(caught.value).splitlines())
-    said.fnmatch_lines([message])
-    assert len(said.lines) == 1
+    problem = pytest.LineMatcher(str(caught.value).splitlines())
+    problem.fnmatch_lines([message])
+    assert len(problem.lines) == 1
     assert "hush-hush" not in str(caught.value)
 
 
@@ -359,11 +359,11 @@ def accepts_or_says_why(file: Path, text: str) -> None:
     try:
         resolve(read_settings(file, "tb.yaml"))
     except UsageError as error:
-        said = str(error)
+        problem = str(error)
     else:
         return
-    assert "tb.yaml" in said
-    assert len(said.splitlines()) == 1
+    assert "tb.yaml" in problem
+    assert len(problem.splitlines()) == 1
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -37,15 +37,15 @@ async def judge(model_server: ModelServer) -> AsyncIterator[Endpoint]:
 
 
 @pytest.mark.parametrize(
-    ("said", "score"),
+    ("reply", "score"),
     [
         ('{"score": 0.25, "reason": "half of it"}', 0.25),
         ('```json\n{"score": 1}\n```', 1.0),
         ('{"score": 0}', 0.0),
     ],
 )
-async def test_a_judge_that_answers(model_server: ModelServer, judge: Endpoint, said: str, score: float) -> None:
-    model_server.play(completion(said))
+async def test_a_judge_that_answers(model_server: ModelServer, judge: Endpoint, reply: str, score: float) -> None:
+    model_server.play(completion(reply))
     judgement = await llm_judge(judge, question="Q?", answer="A.", reference="R.", rubric="Be strict.")
     assert (judgement.score, judgement.source) == (score, "judge")
     (request,) = model_server.requests
@@ -54,7 +54,7 @@ async def test_a_judge_that_answers(model_server: ModelServer, judge: Endpoint, 
     assert "Reference answer:\nR." in request.body["messages"][1]["content"]
 
 
-#: What no judge may say, and what is said of it; an answer that is no score is asked for twice.
+#: Answers that no judge may give, why not, and how often the judge is asked.
 UNUSABLE = [
     ("I would say 0.9.", "not a JSON object: 'I would say 0.9.'", 2),
     ('{"score": 1.5}', "a score of 1.5, which is not from 0 to 1", 2),
@@ -76,19 +76,19 @@ UNUSABLE = [
 ]
 
 
-def play(server: ModelServer, said: Any) -> None:
-    server.play(completion(said) if said is None or isinstance(said, str) else said)
+def play(server: ModelServer, reply: Any) -> None:
+    server.play(completion(reply) if reply is None or isinstance(reply, str) else reply)
 
 
 async def ask(judge: Endpoint, **options: Any) -> Judgement:
     return await llm_judge(judge, question="Q?", answer="a red fox", reference="The red fox.", timeout=4, **options)
 
 
-@pytest.mark.parametrize(("said", "why", "requests"), UNUSABLE)
+@pytest.mark.parametrize(("reply", "why", "requests"), UNUSABLE)
 async def test_a_judge_that_does_not_score_is_an_error_of_the_verifier(
-    model_server: ModelServer, judge: Endpoint, said: Any, why: str, requests: int
+    model_server: ModelServer, judge: Endpoint, reply: Any, why: str, requests: int
 ) -> None:
-    play(model_server, said)
+    play(model_server, reply)
     with pytest.raises(InfrastructureError) as caught:
         await ask(judge)
     assert caught.value.kind == "verifier"
@@ -97,11 +97,11 @@ async def test_a_judge_that_does_not_score_is_an_error_of_the_verifier(
     assert len(model_server.requests) == requests
 
 
-@pytest.mark.parametrize(("said", "why", "requests"), UNUSABLE)
+@pytest.mark.parametrize(("reply", "why", "requests"), UNUSABLE)
 async def test_a_heuristic_scores_in_its_stead_where_one_is_given(
-    model_server: ModelServer, judge: Endpoint, said: Any, why: str, requests: int, caplog: pytest.LogCaptureFixture
+    model_server: ModelServer, judge: Endpoint, reply: Any, why: str, requests: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    play(model_server, said)
+    play(model_server, reply)
     judgement = await ask(judge, heuristic=keyword_overlap)
     assert (judgement.score, judgement.source) == (2 / 3, "heuristic")
     assert fnmatchcase(judgement.reason.replace("[", "("), f"*{why}*".replace("[", "("))
@@ -114,15 +114,15 @@ async def test_a_judge_is_told_what_was_wrong_and_asked_once_more(model_server: 
     judging = Judging()
     with judging.current():
         assert (await ask(judge)).score == 0.5
-    said, correction = model_server.requests[1].body["messages"][-2:]
-    assert said == {"role": "assistant", "content": '{"score": 5}'}
+    reply, correction = model_server.requests[1].body["messages"][-2:]
+    assert reply == {"role": "assistant", "content": '{"score": 5}'}
     assert correction["content"].startswith("That cannot be used: a score of 5, which is not from 0 to 1. Reply with")
     assert (judging.source, judging.usage.prompt_tokens, judging.usage.completion_tokens) == ("judge", 200, 20)
 
 
 async def test_what_a_door_falls_back_on_is_the_heuristic(model_server: ModelServer, judge: Endpoint) -> None:
-    for said in (completion("0.9"), Reply(401)):
-        model_server.play(said)
+    for reply in (completion("0.9"), Reply(401)):
+        model_server.play(reply)
         judging = Judging(fallback=keyword_overlap)
         with judging.current():
             assert (await ask(judge)).source == "heuristic"

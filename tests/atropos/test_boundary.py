@@ -56,20 +56,20 @@ def test_a_reward_beyond_an_undeclared_range_is_sent_and_told_once(
     environment: Bench, model_server: ModelServer
 ) -> None:
     environment.file("env.py", ENV.replace("BODY", "return 3.0").replace("RANGE", ""))
-    code, said = environment.python(*process(model_server))
-    assert code == 0, said
+    code, output = environment.python(*process(model_server))
+    assert code == 0, output
     lines = [json.loads(line) for line in (environment.path / "out.jsonl").read_text().splitlines()]
     assert [line["reward"] for line in lines] == [3.0] * 4
-    assert said.count("is not from 0 to 1; such rewards are sent as they are") == 1
+    assert output.count("is not from 0 to 1; such rewards are sent as they are") == 1
 
 
 def test_what_else_goes_wrong_costs_its_rollout(environment: Bench, model_server: ModelServer) -> None:
     body = "if item['id'] == 'i1': return 3.0\n        raise SystemExit(7)"
     environment.file("env.py", ENV.replace("BODY", body).replace("RANGE", "reward_range = (-1, 2)"))
-    code, said = environment.python(*process(model_server))
+    code, output = environment.python(*process(model_server))
     assert code == 1
-    assert "compute_reward returned 3, which is not from -1 to 2" in said
-    assert "compute_reward raised SystemExit: 7" in said
+    assert "compute_reward returned 3, which is not from -1 to 2" in output
+    assert "compute_reward raised SystemExit: 7" in output
 
 
 def test_ctrl_c_ends_code_that_blocks(environment: Bench, model_server: ModelServer) -> None:
@@ -79,10 +79,10 @@ def test_ctrl_c_ends_code_that_blocks(environment: Bench, model_server: ModelSer
     assert wait_for((environment.path / "blocked").exists, 60)
     time.sleep(1.5)
     started.send_signal(signal.SIGINT)
-    said, _ = started.communicate(timeout=60)
-    assert started.returncode == 128 + signal.SIGINT, said
-    assert "blocks the event loop at env.py:" in said
-    assert "Traceback" not in said
+    output, _ = started.communicate(timeout=60)
+    assert started.returncode == 128 + signal.SIGINT, output
+    assert "blocks the event loop at env.py:" in output
+    assert "Traceback" not in output
 
 
 def test_a_signal_ends_a_process_whose_loop_is_in_a_long_call(environment: Bench, model_server: ModelServer) -> None:
@@ -94,6 +94,6 @@ def test_a_signal_ends_a_process_whose_loop_is_in_a_long_call(environment: Bench
     assert wait_for((environment.path / "blocked").exists, 60)
     time.sleep(1.5)
     started.send_signal(signal.SIGTERM)
-    said, _ = started.communicate(timeout=60)
-    assert started.returncode == 128 + signal.SIGTERM, said
-    assert "SIGTERM: the run ended while compute_reward of task 'i" in said
+    output, _ = started.communicate(timeout=60)
+    assert started.returncode == 128 + signal.SIGTERM, output
+    assert "SIGTERM: the run ended while compute_reward of task 'i" in output

@@ -52,13 +52,13 @@ def test_its_environment_trains_on_sampled_tokens(bench: Bench, tmp_path: Path) 
         "--openai.server_type", "vllm", "--openai.base_url", server.url,
     )  # fmt: skip
     try:
-        code, said = bench.python(
+        code, output = bench.python(
             *command("--env.seeds"), "--env.total_steps", "1", "--env.group_size", "2",
             "--env.data_path_to_save_groups", "out.jsonl", *served,
         )  # fmt: skip
-        assert code == 0, said
-        code, said = bench.python(*command("my_env.py evaluate"), "--env.data_dir_to_save_evals", "evals", *served)
-        assert code == 0, said
+        assert code == 0, output
+        code, output = bench.python(*command("my_env.py evaluate"), "--env.data_dir_to_save_evals", "evals", *served)
+        assert code == 0, output
     finally:
         server.close()
     metrics = json.loads((bench.path / "evals" / "metrics.json").read_text())
@@ -71,8 +71,8 @@ def test_its_environment_trains_on_sampled_tokens(bench: Bench, tmp_path: Path) 
 def test_its_environment_runs_without_a_model(bench: Bench) -> None:
     bench.file("my_env.py", block("class MyEnv("))
     bench.env(WANDB_MODE="disabled")
-    code, said = bench.python(*command("--openai.model_name nop"))
-    assert code == 0, said
+    code, output = bench.python(*command("--openai.model_name nop"))
+    assert code == 0, output
     lines = (bench.path / "data" / "my-env.jsonl").read_text().splitlines()
     assert [json.loads(line)["reward"] for line in lines] == [0.0] * 8
 

@@ -37,8 +37,8 @@ def user(bench: Bench, atropos: None, model_server: ModelServer) -> Bench:
     return bench
 
 
-def said_nowhere(secret: str, user: Bench, said: str) -> None:
-    assert secret not in said
+def said_nowhere(secret: str, user: Bench, printed: str) -> None:
+    assert secret not in printed
     for path in user.path.rglob("*"):
         if path.is_file():
             assert secret.encode() not in path.read_bytes(), path
@@ -59,19 +59,19 @@ def test_the_references_environment_makes_data(user: Bench, model_server: ModelS
         "my-dataset/train.jsonl", '{"instruction": "Make pytest pass."}\n{"instruction": "Make it pass again."}\n'
     )
     user.env(WANDB_MODE="offline")
-    code, said = user.python(
+    code, printed = user.python(
         "reference_env.py", "process", "--env.data_path_to_save_groups", "output.jsonl", "--env.total_steps", "2",
         "--env.group_size", "2", "--env.terminal_backend", "local",
         "--openai.base_url", model_server.url, "--openai.model_name", "m",
     )  # fmt: skip
-    assert code == 0, said
+    assert code == 0, printed
     made = lines(user.path / "output.jsonl")
     assert len(made) == 4
     assert {line["messages"][0]["content"] for line in made} == {"Make pytest pass.", "Make it pass again."}
     assert {line["reward"] for line in made} == {0.0}  # there are no tests
     assert {line["token_source"] for line in made} == {"placeholder"}
     assert {line["metadata"]["stop_reason"] for line in made} == {"finished"}
-    assert "no tokens; placeholders are sent instead" in said
+    assert "no tokens; placeholders are sent instead" in printed
     assert len({line["group"] for line in made}) == 2
     assert list((user.path / "wandb").glob("offline-run-*/*.wandb"))
 
@@ -84,14 +84,14 @@ def test_the_guides_environment_in_process_and_evaluate(
         f"env:\n  max_agent_turns: 7\n  penalty: -0.5\n  sources: [a, b]\nopenai:\n  base_url: {model_server.url}\n",
     )
     user.env(OPENROUTER_API_KEY=KEY)
-    code, said = user.python(
+    code, printed = user.python(
         "guide_env.py", "process", "--config", "run.yaml", "--env.penalty", "-1", "--env.sources", "x,y", "--env.seeds",
         "[1, -2]", "--env.use_wandb", "false", "--env.data_path_to_save_groups", "output.jsonl",
         "--env.tokenizer_name", str(tokenizer_folder), "--openai.model_name", "m", "--openai.api_key", KEY,
         "--openai.server_type", "openai", "--openai.health_check", "false",
     )  # fmt: skip
-    assert code == 0, said
-    assert "CONFIG ['x', 'y'] [1, -2] -1.0 7" in said
+    assert code == 0, printed
+    assert "CONFIG ['x', 'y'] [1, -2] -1.0 7" in printed
     first, second = lines(user.path / "output.jsonl")
     assert first["reward"] == second["reward"] == 0.75
     assert [message["role"] for message in first["messages"]] == ["system", "user", "assistant", "tool", "assistant"]
@@ -99,17 +99,17 @@ def test_the_guides_environment_in_process_and_evaluate(
     assert len(first["tokens"]) == len(first["masks"])
     assert set(first["masks"]) - {-100} < set(first["tokens"])
 
-    code, said = user.python(
+    code, printed = user.python(
         "guide_env.py", "evaluate", "--config", "run.yaml", "--env.eval_size", "2",
         "--env.data_dir_to_save_evals", "evals", "--openai.model_name", "m", "--openai.api_key", KEY,
     )  # fmt: skip
-    assert code == 0, said
+    assert code == 0, printed
     assert json.loads((user.path / "evals/metrics.json").read_text())["results"]["all"] == {"eval/mean_reward": 0.75}
     assert [sample["response"] for sample in lines(user.path / "evals/samples.jsonl")] == ["It is 42."] * 2
     assert "max_agent_turns: 7" in (user.path / "evals/evaluate_config.yaml").read_text()
     assert {request.headers["authorization"] for request in model_server.requests} == {f"Bearer {KEY}"}
     (user.path / "run.yaml").unlink()
-    said_nowhere(KEY, user, said)
+    said_nowhere(KEY, user, printed)
 
 
 def test_an_environment_is_a_benchmark_of_the_pytest_door(user: Bench, model_server: ModelServer) -> None:
@@ -170,10 +170,10 @@ def test_bad_input_is_one_line(user: Bench, capsys: pytest.CaptureFixture[str]) 
         (("--env.penalty", "-1e-3", "--env.group_size", "-2e1"), "env.group_size must be a whole number of at least 1"),
     ):
         code = main(MyEnv, ["process", "--openai.base_url", "http://127.0.0.1:9/v1", *arguments], "my_env.py")
-        said = capsys.readouterr().err
-        assert code == 2, said
-        assert message in said
-        assert "Traceback" not in said
+        printed = capsys.readouterr().err
+        assert code == 2, printed
+        assert message in printed
+        assert "Traceback" not in printed
     user.file("taken", "")
     nowhere = ("evaluate", "--openai.model_name", "nop", "--env.data_dir_to_save_evals", str(user.path / "taken/x"))
     for arguments, message in (
@@ -194,13 +194,13 @@ def test_a_key_log_that_cannot_be_written_is_one_line(user: Bench) -> None:
 
 def test_a_hub_that_is_not_there_is_asked_once(user: Bench) -> None:
     user.env(HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9")
-    code, said = user.python(
+    code, printed = user.python(
         "-m", "pytest_hermes.atropos", "terminal_test", "process",
         "--openai.model_name", "no/such", "--openai.base_url", "http://127.0.0.1:9/v1",
     )  # fmt: skip
     assert code == 1
-    assert "Retry" not in said
-    assert said.endswith("hermes-env: cannot reach http://127.0.0.1:9/v1: Connection refused (3 tries)\n")
+    assert "Retry" not in printed
+    assert printed.endswith("hermes-env: cannot reach http://127.0.0.1:9/v1: Connection refused (3 tries)\n")
 
 
 def test_what_an_endpoint_says_ends_the_run(
@@ -209,15 +209,15 @@ def test_what_an_endpoint_says_ends_the_run(
     monkeypatch.chdir(user.path)
     evaluate = ("terminal_test", "evaluate", "--env.task_filter", "create-file", "--openai.model_name", "m")
     assert hermes_env(*evaluate, "--openai.base_url", "http://127.0.0.1:9/v1") == 1
-    said = capsys.readouterr().err
-    assert "hermes-env: cannot reach http://127.0.0.1:9/v1: Connection refused (3 tries)\n" in said
-    assert "Traceback" not in said
+    printed = capsys.readouterr().err
+    assert "hermes-env: cannot reach http://127.0.0.1:9/v1: Connection refused (3 tries)\n" in printed
+    assert "Traceback" not in printed
     model_server.script = lambda body: Reply(400, '{"error": {"message": "no such tool format"}}')
     assert hermes_env(*evaluate, "--openai.base_url", model_server.url) == 1
-    said = capsys.readouterr().err
-    assert "none of the 1 rollouts could be scored" in said
-    assert "no such tool format" in said
-    assert "RetryError" not in said
+    printed = capsys.readouterr().err
+    assert "none of the 1 rollouts could be scored" in printed
+    assert "no such tool format" in printed
+    assert "RetryError" not in printed
     assert len(model_server.requests) == 2  # once, and once more afresh
 
 
@@ -232,9 +232,9 @@ def test_a_signal_leaves_no_sandbox(user: Bench, model_server: ModelServer, numb
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(number)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, said
-    assert "Traceback" not in said
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, printed
+    assert "Traceback" not in printed
     assert not processes_with("mark-7d1f")
 
 
@@ -329,9 +329,9 @@ def test_a_benchmarks_own_code_in_this_door(
         ("Returns", "benchmark 'own': Returns.tasks() (own.py:21) returned None; it must return Task objects or dicts"),
     ):
         assert hermes_env(f"own.py:{name}", "evaluate") == 2
-        said = capsys.readouterr().err
-        assert f"hermes-env: {message}\n" in said
-        assert "Traceback" not in said
+        printed = capsys.readouterr().err
+        assert f"hermes-env: {message}\n" in printed
+        assert "Traceback" not in printed
 
 
 def test_several_servers_share_the_work(
@@ -377,8 +377,8 @@ def test_a_benchmark_that_is_only_measured(
 
 
 def test_the_pytest_door_does_without_atroposlib(bench: Bench) -> None:
-    code, said = bench.python("-X", "importtime", "-m", "pytest", "--co", "-q", "--hermes-bench=terminal_test")
-    assert code == 0, said
-    assert "pytest_hermes.benchmarks.terminal_test" in said
+    code, printed = bench.python("-X", "importtime", "-m", "pytest", "--co", "-q", "--hermes-bench=terminal_test")
+    assert code == 0, printed
+    assert "pytest_hermes.benchmarks.terminal_test" in printed
     for package in ("atroposlib", "transformers", "wandb", "datasets"):
-        assert f" {package}\n" not in said
+        assert f" {package}\n" not in printed

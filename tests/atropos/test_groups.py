@@ -38,10 +38,10 @@ def make_env(url: str, **fields: Any) -> Any:
             return str(item["prompt"])
 
         async def compute_reward(self, item: Any, result: Any, ctx: Any) -> float:
-            said = result.messages[-1]["content"]
-            if said == "raise":
+            reply = result.messages[-1]["content"]
+            if reply == "raise":
                 raise LookupError("the verifier is broken")
-            return float(said)
+            return float(reply)
 
         async def evaluate(self, *args: Any, **kwargs: Any) -> None:
             pass
@@ -174,8 +174,8 @@ async def test_a_group_that_is_dropped_is_noted(
     env.trainer.api._reached = True
     monkeypatch.setattr("pytest_hermes.atropos.run_api._WAITS", ())
     env.ledger.open_notes(tmp_path / "sent.jsonl")
-    for number, said in enumerate((["raise"], ["1"], ["0", "1"])):
-        answers(model_server, *said)
+    for number, reply in enumerate((["raise"], ["1"], ["0", "1"])):
+        answers(model_server, *reply)
         env.running_items[number] = {"item": {"id": str(number), "prompt": "Go."}}
         await env.handle_env(number)
     assert env.trainer.groups_dropped == {"short": 1, "with equal scores": 1, "not taken": 1}

@@ -44,10 +44,12 @@ def test_heuristic_rewards_are_told_from_the_judge_s(
     model_server.script = script
     asked = ("--openai.base_url", model_server.url, "--openai.model_name", "m")
     assert hermes_env("judged.py:Judged", "evaluate", *asked, "--env.data_dir_to_save_evals", "evals") == 0
-    said = capsys.readouterr().err
-    assert "scored by the heuristic (0.75): the judge's second answer cannot be used either: not a JSON object" in said
-    assert "scored by the heuristic (0.75): the judge did not answer: " in said
-    assert "3/3 rollouts, mean reward 0.833, 2 by the heuristic" in said
+    output = capsys.readouterr().err
+    assert (
+        "scored by the heuristic (0.75): the judge's second answer cannot be used either: not a JSON object" in output
+    )
+    assert "scored by the heuristic (0.75): the judge did not answer: " in output
+    assert "3/3 rollouts, mean reward 0.833, 2 by the heuristic" in output
     metrics = json.loads(Path("evals/metrics.json").read_text())["results"]["all"]
     assert (metrics["eval/scored_by_judge"], metrics["eval/scored_by_heuristic"]) == (1, 2)
     assert metrics["eval/errors"] == 0

@@ -110,17 +110,17 @@ class KillingProxy:
                 request = urllib.request.Request(target + self.path, body or None, headers, method=self.command)
                 try:
                     with urllib.request.urlopen(request, timeout=10) as answer:
-                        status, said = answer.status, answer.read()
+                        status, output = answer.status, answer.read()
                 except urllib.error.HTTPError as error:
-                    status, said = error.code, error.read()
+                    status, output = error.code, error.read()
                 if not answered:
                     return
                 try:
                     self.send_response(status)
                     self.send_header("content-type", "application/json")
-                    self.send_header("content-length", str(len(said)))
+                    self.send_header("content-length", str(len(output)))
                     self.end_headers()
-                    self.wfile.write(said)
+                    self.wfile.write(output)
                 except ConnectionError:  # it was killed
                     self.close_connection = True
 
@@ -158,11 +158,11 @@ def test_no_group_is_sent_twice_whenever_a_run_is_killed(
                 "my_env.py", "serve", "--env.rollout_server_url", proxy.url, "--env.sent_groups", "sent.jsonl",
                 "--env.tokenizer_name", str(tokenizer_folder),
             )  # fmt: skip
-            said, _ = process.communicate(timeout=120)
+            output, _ = process.communicate(timeout=120)
             if kill == "never":  # it has nothing more to do
-                assert "get_next_item() returns no more items" in said
+                assert "get_next_item() returns no more items" in output
             else:
-                assert process.returncode == -9, said
+                assert process.returncode == -9, output
     finally:
         proxy.close()
         time.sleep(0.5)
@@ -178,7 +178,7 @@ def test_no_group_is_sent_twice_whenever_a_run_is_killed(
     assert set(last) == {f"item-{n}" for n in range(ITEMS)}
     lost = ITEMS - len(groups)
     assert lost <= sum(state == "sending" for state in last.values())
-    assert "groups recorded in sent.jsonl, which are not sent again" in said
+    assert "groups recorded in sent.jsonl, which are not sent again" in output
     # Each run ended the one before at the run-api, which was killed, and the last one ended itself.
     assert run_api.log.read_text().count("POST /disconnect-env") == len(kills) + 1
 

@@ -111,10 +111,10 @@ def test_a_trainer_gets_four_batches(
 ) -> None:
     model_server.script = half_right()
     trained = trainer(batches=4)
-    code, said = serve(
+    code, output = serve(
         env, run_api, tokenizer_folder, "--env.total_steps", "3", "--env.data_path_to_save_groups", "sent.jsonl"
     )
-    assert code == 0, said
+    assert code == 0, output
     trained.wait()
     groups = [group for batch in trained.batches for group in batch]
     for group in groups:
@@ -127,15 +127,15 @@ def test_a_trainer_gets_four_batches(
     assert " 422 " not in log
     assert "POST /disconnect-env" in log
     # Failed evaluations are told, and left nothing among the training's rewards.
-    assert "the evaluation at step" in said
-    assert "LookupError: the held-out set is gone" in said
-    assert "REWARDS" in said
-    assert "REWARDS [0.0, 1.0]" in said
-    assert "99.0" not in said
-    assert "0.25" not in said
+    assert "the evaluation at step" in output
+    assert "LookupError: the held-out set is gone" in output
+    assert "REWARDS" in output
+    assert "REWARDS [0.0, 1.0]" in output
+    assert "99.0" not in output
+    assert "0.25" not in output
     # Nobody was asked for anything but rollouts, and the key went to the model alone.
     assert {request.headers["authorization"] for request in model_server.requests} == {
         "Bearer sk-very-secret-key-123456"
     }
     assert all(request.body["messages"][0]["content"].startswith("Write ") for request in model_server.requests)
-    assert "very-secret" not in said + log + (env.path / "sent.jsonl").read_text()
+    assert "very-secret" not in output + log + (env.path / "sent.jsonl").read_text()

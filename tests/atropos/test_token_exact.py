@@ -92,12 +92,12 @@ def test_a_trainer_gets_what_was_sampled(
     bench.file("my_env.py", ENV)
     bench.env(HF_HUB_OFFLINE="1", MODEL_URL=server.url)
     trained = trainer(batches=2)
-    code, said = bench.python(
+    code, output = bench.python(
         "my_env.py", "serve", "--env.rollout_server_url", run_api.url, "--env.tokenizer_name", str(qwen),
         "--env.total_steps", "1", "--openai.server_type", "vllm", "--env.tool_call_parser", "qwen",
     )  # fmt: skip
-    assert code == 0, said
-    assert "requests by token ids (vllm_generate)" in said
+    assert code == 0, output
+    assert "requests by token ids (vllm_generate)" in output
     trained.wait()
     told = emitted(server)
     for group in itertools.chain(*trained.batches):
@@ -120,8 +120,8 @@ def test_traces_are_written_and_read_back(
         "my_env.py", "process", "--env.tokenizer_name", str(qwen), "--env.data_path_to_save_groups", "out.jsonl",
         "--env.total_steps", "1", "--openai.server_type", "sglang", "--env.tool_call_parser", "qwen",
     ]  # fmt: skip
-    status, said = bench.python(*arguments)
-    assert status == 0, said
+    status, output = bench.python(*arguments)
+    assert status == 0, output
     lines = [json.loads(line) for line in (bench.path / "out.jsonl").read_text().splitlines()]
     assert sorted(line["reward"] for line in lines) == [0.0, 1.0]
     read = []
@@ -279,17 +279,17 @@ async def test_all_segments_of_a_rollout_are_trained_on(
     async def forgetful(item: Any) -> Any:
         reward = next(rewards)
         model = env.runner.source.for_task(None)
-        said: list[dict[str, Any]] = [{"role": "user", "content": f"{reward} Go."}]
+        output: list[dict[str, Any]] = [{"role": "user", "content": f"{reward} Go."}]
         # The last one forgets twice, the first one never.
         for _ in range({1: 1, 2: 2, 4: 3}[reward]):
-            await model.chat_completion(messages=said)
-            said = [{"role": "user", "content": f"{said[0]['content']} Again."}]
+            await model.chat_completion(messages=output)
+            output = [{"role": "user", "content": f"{output[0]['content']} Again."}]
         now = datetime.now(UTC)
         record = AttemptRecord(
             run_id="r", benchmark="b", task="t", status="passed", reward=reward, model="m", backend="local",
             started=now, ended=now,
         )  # fmt: skip
-        return SimpleNamespace(record=record, result=SimpleNamespace(messages=said, trace=model.trace))
+        return SimpleNamespace(record=record, result=SimpleNamespace(messages=output, trace=model.trace))
 
     monkeypatch.setattr(env, "rollout", forgetful)
     env.scripted.script = lambda prompt: "Yes" * prompt.count(" ") + "<|im_end|>"
@@ -341,8 +341,8 @@ async def test_two_servers_load_their_tokenizer_once(env: Any, monkeypatch: pyte
 
 async def test_a_judge_is_asked_by_token_ids_as_well(env: Any) -> None:
     env.scripted.script = lambda prompt: "It is fine.<|im_end|>"
-    said = await env.server.chat_completion(messages=[{"role": "user", "content": "Well?"}])
-    assert said.choices[0].message.content == "It is fine."
+    output = await env.server.chat_completion(messages=[{"role": "user", "content": "Well?"}])
+    assert output.choices[0].message.content == "It is fine."
 
 
 @contextlib.contextmanager

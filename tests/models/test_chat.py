@@ -110,8 +110,8 @@ async def test_a_parameter_that_is_refused_is_left_out_from_then_on(
 ) -> None:
     refuse(model_server, lambda body: refusal if name in body else None)
     for _ in range(2):
-        said = await endpoint.chat_completion(messages=MESSAGES, temperature=0.5, max_tokens=9)
-        assert said.choices[0].message.content == "Hello."
+        answer = await endpoint.chat_completion(messages=MESSAGES, temperature=0.5, max_tokens=9)
+        assert answer.choices[0].message.content == "Hello."
     first, *later = bodies(model_server)
     assert first == {"model": "m", "messages": MESSAGES, "temperature": 0.5, "max_tokens": 9}
     # Asked again once, and right at once the next time.
@@ -261,9 +261,9 @@ async def test_a_server_that_only_streams_is_asked_for_a_stream(endpoint: Endpoi
     stream = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
     model_server.script = lambda body: Reply(200, stream, "text/event-stream") if body.get("stream") else error(message)
     for _ in range(2):
-        said = await endpoint.chat_completion(messages=MESSAGES)
-        assert said.choices[0].message.content == "Hello."
-        assert said.usage.prompt_tokens == 3
+        answer = await endpoint.chat_completion(messages=MESSAGES)
+        assert answer.choices[0].message.content == "Hello."
+        assert answer.usage.prompt_tokens == 3
     assert [body.get("stream") for body in bodies(model_server)] == [None, True, True]
     assert bodies(model_server)[1]["stream_options"] == {"include_usage": True}
     assert endpoint.adaptations == (f"m at {model_server.url}: asks for a stream",)
@@ -275,8 +275,8 @@ async def test_a_stream_that_was_not_asked_for_is_read(
 ) -> None:
     chunk = json.dumps({"choices": [{"delta": {"content": "Hello."}, "finish_reason": "stop"}]})
     model_server.play(Reply(200, f": ping\n\ndata: {chunk}\n\n", content_type))
-    said = await endpoint.chat_completion(messages=MESSAGES)
-    assert said.choices[0].message.content == "Hello."
+    answer = await endpoint.chat_completion(messages=MESSAGES)
+    assert answer.choices[0].message.content == "Hello."
 
 
 async def test_json_is_read_whatever_its_content_type(endpoint: Endpoint, model_server: ModelServer) -> None:
@@ -324,8 +324,8 @@ async def test_an_unknown_refusal_of_a_long_conversation_is_tried_with_a_shorter
     endpoint: Endpoint, model_server: ModelServer, given: dict[str, int], lowered: int
 ) -> None:
     refuse(model_server, lambda body: None if body.get("max_tokens") == lowered else error(UNKNOWN))
-    said = await endpoint.chat_completion(messages=LONG, **given)
-    assert said.choices[0].message.content == "Hello."
+    answer = await endpoint.chat_completion(messages=LONG, **given)
+    assert answer.choices[0].message.content == "Hello."
     assert [body.get("max_tokens") for body in bodies(model_server)] == [given.get("max_tokens"), lowered]
     # Now it is known what these words mean, whatever number is in them.
     model_server.play(error(UNKNOWN.replace("17", "18")))

@@ -67,8 +67,8 @@ def test_objects_of_the_openai_package_keep_all_their_fields() -> None:
 
 def test_answers_of_this_process() -> None:
     assert completion.text("Hi").choices[0].finish_reason == "stop"
-    said = completion.call("c", "f", {"x": "ä"}).choices[0]
-    assert said.finish_reason == "tool_calls"
-    assert said.message.tool_calls == [
+    reply = completion.call("c", "f", {"x": "ä"}).choices[0]
+    assert reply.finish_reason == "tool_calls"
+    assert reply.message.tool_calls == [
         {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"x": "ä"}'}}
     ]

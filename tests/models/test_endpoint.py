@@ -29,10 +29,10 @@ async def endpoint(model_server: ModelServer) -> AsyncIterator[Endpoint]:
 async def test_asks_the_model_with_all_parameters(endpoint: Endpoint, model_server: ModelServer) -> None:
     model_server.play(completion("Hello."))
     tools = [{"type": "function", "function": {"name": "t", "parameters": {"type": "object", "properties": {}}}}]
-    said = await endpoint.chat_completion(
+    answer = await endpoint.chat_completion(
         messages=MESSAGES, tools=tools, temperature=0.5, max_tokens=7, extra_body={"provider": {"order": ["x"]}}
     )
-    assert said.choices[0].message.content == "Hello."
+    assert answer.choices[0].message.content == "Hello."
     request = model_server.requests[0]
     assert request.path == "/v1/chat/completions"
     assert request.headers["authorization"] == "Bearer the-key"

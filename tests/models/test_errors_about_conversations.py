@@ -20,7 +20,7 @@ from pytest_hermes.models.protocol import ContextWindowExceeded, NoAnswer
 ASKED = Asked("http://there/v1", "m", "KEY", True, lambda text: text, AGENT)
 
 
-def said(status: int, body: Any) -> Exception:
+def fault_of(status: int, body: Any) -> Exception:
     """Return what is made of an error with this body, in the status of the answer or in a 200."""
     if status == 200:
         with pytest.raises(Exception) as caught:  # noqa: PT011  # which one it is, the tests look at
@@ -95,7 +95,7 @@ TOO_LONG: dict[str, tuple[int, Any]] = {
 
 @pytest.mark.parametrize(("status", "body"), TOO_LONG.values(), ids=TOO_LONG)
 def test_a_full_context_window_is_known_in_all_words(status: int, body: Any) -> None:
-    assert type(said(status, body)) is ContextWindowExceeded
+    assert type(fault_of(status, body)) is ContextWindowExceeded
 
 
 NO_ANSWER: dict[str, tuple[str, int, Any]] = {
@@ -124,20 +124,20 @@ NO_ANSWER: dict[str, tuple[str, int, Any]] = {
 def test_what_a_filter_or_a_broken_call_keeps_back_is_not_the_endpoint_s_fault(
     reason: str, status: int, body: Any
 ) -> None:
-    problem = said(status, body)
+    problem = fault_of(status, body)
     assert type(problem) is NoAnswer
     assert problem.reason == reason
 
 
 def test_tokens_per_minute_are_no_context_window() -> None:
     """They come in much the same words, and pass."""
-    assert type(said(429, error("Too many tokens, please wait before trying again."))) is Fault
+    assert type(fault_of(429, error("Too many tokens, please wait before trying again."))) is Fault
 
 
 def test_what_an_error_repeats_of_the_conversation_says_nothing() -> None:
     told = {"loc": ["body", "messages", 0, "x"], "msg": "Extra inputs are not permitted", "input": "prompt is too long"}
-    assert isinstance(said(422, {"detail": [told]}), InfrastructureError)
-    assert isinstance(said(400, error(f"cannot read {'x' * 400} prompt is too long")), InfrastructureError)
+    assert isinstance(fault_of(422, {"detail": [told]}), InfrastructureError)
+    assert isinstance(fault_of(400, error(f"cannot read {'x' * 400} prompt is too long")), InfrastructureError)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_the_status_that_an_error_tells(body: Any, status: int | None) -> None:
     ],
 )
 def test_an_error_in_a_200_is_taken_by_its_code(code: object, kind: type[Exception]) -> None:
-    problem = said(200, error("x", code=code))
+    problem = fault_of(200, error("x", code=code))
     assert isinstance(problem, kind)
     assert isinstance(problem, FatalError) == (kind is FatalError)
 
@@ -202,7 +202,7 @@ def stream(*events: Any) -> str:
     ],
 )
 def test_an_answer_that_breaks_off_is_a_fault(answer: Any) -> None:
-    assert type(said(200, answer)) is Fault
+    assert type(fault_of(200, answer)) is Fault
 
 
 values = st.recursive(
@@ -220,6 +220,6 @@ values = st.recursive(
 
 @given(values, st.sampled_from([200, 400, 401, 404, 422, 429, 500]))
 def test_any_body_is_read(body: Any, status: int) -> None:
-    problem = said(status, body)
+    problem = fault_of(status, body)
     assert isinstance(problem, InfrastructureError | Fault | ContextWindowExceeded | NoAnswer)
     assert len(str(problem).splitlines()) == 1

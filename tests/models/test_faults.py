@@ -71,10 +71,10 @@ async def test_what_may_pass_is_tried_again(
     first_then(model_server, fault, fault)
     assert await ask(endpoint) == "Hello."
     assert len(model_server.requests) == 3
-    # What is waited for is said, and not each time.
-    (said,) = [record.message for record in caplog.records if record.name == "pytest_hermes.models"]
-    assert model_server.url in said
-    assert said.endswith(" s, at most 2 retries")
+    # The log names the reason for a wait, and not each time.
+    (problem,) = [record.message for record in caplog.records if record.name == "pytest_hermes.models"]
+    assert model_server.url in problem
+    assert problem.endswith(" s, at most 2 retries")
 
 
 @pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
@@ -88,7 +88,7 @@ async def test_what_does_not_pass_is_an_error(endpoint: Endpoint, model_server: 
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "problem"),
     [
         (Reply(500, '{"error": {"message": "first line\\nsecond line"}}'), "answered 500: first line (3 tries)"),
         (Reply(500), "answered 500: Internal Server Error (3 tries)"),
@@ -101,12 +101,12 @@ async def test_what_does_not_pass_is_an_error(endpoint: Endpoint, model_server: 
     ],
 )
 async def test_the_cause_is_said_in_one_line(
-    endpoint: Endpoint, model_server: ModelServer, fault: Reply, said: str
+    endpoint: Endpoint, model_server: ModelServer, fault: Reply, problem: str
 ) -> None:
     model_server.play(fault)
     with pytest.raises(InfrastructureError) as caught:
         await ask(endpoint)
-    assert said in str(caught.value)
+    assert problem in str(caught.value)
     assert model_server.url in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 

@@ -60,8 +60,8 @@ async def connect(model_server: ModelServer) -> AsyncIterator[Connect]:
 
 async def ask(endpoint: Endpoint) -> str | None:
     answer = await endpoint.chat_completion(messages=[{"role": "user", "content": "Hi"}])
-    said: str | None = answer.choices[0].message.content
-    return said
+    reply: str | None = answer.choices[0].message.content
+    return reply
 
 
 async def ask_while_down(
@@ -181,15 +181,15 @@ async def test_an_outage_is_not_on_the_agents_time(connect: Connect, model_serve
 
     async def agent() -> tuple[str | None, float, int]:
         async with AgentClock(0.3) as clock:
-            said = await ask(endpoint)
-        return said, clock.backoff, clock.retries
+            reply = await ask(endpoint)
+        return reply, clock.backoff, clock.retries
 
     switch.off = True
     agents = [asyncio.create_task(agent()) for _ in range(5)]
     await asyncio.sleep(1)
     switch.off = False
-    for said, backoff, retries in await asyncio.gather(*agents):
-        assert said == "Hello."
+    for reply, backoff, retries in await asyncio.gather(*agents):
+        assert reply == "Hello."
         assert backoff > 0.8
         assert retries >= 1
 
@@ -200,13 +200,13 @@ async def test_a_wrong_address_ends_the_run_at_once_unless_it_has_worked(
     switch.fault = Reply(307, headers={"Location": "http://elsewhere.invalid/v1"})
     switch.off = True
     endpoint = connect()
-    said = "redirects to another host, http://elsewhere.invalid/v1: nothing was sent there"
-    with pytest.raises(FatalError, match=said):
+    reply = "redirects to another host, http://elsewhere.invalid/v1: nothing was sent there"
+    with pytest.raises(FatalError, match=reply):
         await ask(endpoint)
     switch.off = False
     await ask(endpoint)
     switch.off = True
-    with pytest.raises(InfrastructureError, match=said) as caught:
+    with pytest.raises(InfrastructureError, match=reply) as caught:
         await ask(endpoint)
     assert not isinstance(caught.value, FatalError)
     assert len(model_server.requests) == 3

@@ -18,7 +18,7 @@ from tests.services.wire_server import Connection, Serve, WireServer, always, on
 
 from .conftest import Implementation
 
-GOOD = response({"said": "Hello."})
+GOOD = response({"text": "Hello."})
 
 
 async def answer_to(transport: Transport, data: bytes, longest: int = LONGEST_ANSWER) -> Answer:
@@ -50,7 +50,7 @@ async def test_without_a_body_it_is_a_get(transport: Transport) -> None:
         answer = await fetch(transport, Request(f"{server.origin}/models"))
     (request,) = server.requests
     assert (request.method, request.target, request.body) == ("GET", "/models", b"")
-    assert (answer.status, answer.reason, answer.body) == (200, "OK", {"said": "Hello."})
+    assert (answer.status, answer.reason, answer.body) == (200, "OK", {"text": "Hello."})
     assert answer.headers["CONTENT-type"] == "application/json"
 
 
@@ -283,7 +283,7 @@ def raw_deflate(data: bytes) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-TEXT = json.dumps({"said": "Hello. " * 1000}).encode()
+TEXT = json.dumps({"text": "Hello. " * 1000}).encode()
 
 
 def gzipped(data: bytes) -> bytes:
@@ -310,7 +310,7 @@ async def test_a_compressed_answer_is_decompressed(transport: Transport, encodin
 
 
 @pytest.mark.parametrize(
-    ("encoding", "data", "said"),
+    ("encoding", "data", "problem"),
     [
         ("gzip", TEXT, "it is not gzip, as it claims to be"),
         ("deflate", b"\xff" * 99, "it is not deflate, as it claims to be"),
@@ -320,12 +320,12 @@ async def test_a_compressed_answer_is_decompressed(transport: Transport, encodin
     ],
 )
 async def test_an_answer_that_cannot_be_decompressed_is_not_asked_for_again(
-    transport: Transport, encoding: str, data: bytes, said: str
+    transport: Transport, encoding: str, data: bytes, problem: str
 ) -> None:
     async with WireServer(once(response(data, headers={"Content-Encoding": encoding}))) as server:
         error = await failure_of(transport, Request(server.origin, {}))
     assert error.failure == "unreadable"
-    assert error.reason.startswith(said)
+    assert error.reason.startswith(problem)
 
 
 def bomb(layers: int) -> bytes:
@@ -374,12 +374,12 @@ FAILURES: dict[str, tuple[bytes, Failure, str]] = {
 }
 
 
-@pytest.mark.parametrize(("data", "kind", "said"), FAILURES.values(), ids=FAILURES)
-async def test_what_comes_in_place_of_an_answer(transport: Transport, data: bytes, kind: Failure, said: str) -> None:
+@pytest.mark.parametrize(("data", "kind", "problem"), FAILURES.values(), ids=FAILURES)
+async def test_what_comes_in_place_of_an_answer(transport: Transport, data: bytes, kind: Failure, problem: str) -> None:
     async with WireServer(once(data)) as server:
         error = await failure_of(transport, Request(server.origin, {}))
     assert error.failure == kind
-    assert error.reason.startswith(said)
+    assert error.reason.startswith(problem)
 
 
 async def test_a_reset_is_told_in_the_system_s_words(transport: Transport) -> None:

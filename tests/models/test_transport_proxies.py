@@ -19,7 +19,7 @@ from tests.services.wire_server import Connection, WireServer, always, response
 
 from .conftest import Implementation
 
-GOOD = response({"said": "Hello."})
+GOOD = response({"text": "Hello."})
 
 
 async def test_a_request_goes_through_the_proxy(implementation: Implementation) -> None:
@@ -27,7 +27,7 @@ async def test_a_request_goes_through_the_proxy(implementation: Implementation) 
         transport = implementation({"HTTP_PROXY": proxy.origin})
         answer = await fetch(transport, Request("http://model.example/v1/x", {"a": 1}, {"Authorization": "Bearer k"}))
         await transport.close()
-    assert answer.body == {"said": "Hello."}
+    assert answer.body == {"text": "Hello."}
     (request,) = proxy.requests
     assert (request.method, request.target) == ("POST", "http://model.example/v1/x")
     assert (request.headers["host"], request.headers["authorization"]) == ("model.example", "Bearer k")
@@ -59,7 +59,7 @@ async def test_https_goes_through_a_tunnel(implementation: Implementation, tmp_p
         request = Request("https://192.0.2.1/v1", {"a": 1}, {"Authorization": "Bearer k"})
         if certified == "192.0.2.1":
             for _ in range(2):
-                assert (await fetch(transport, request)).body == {"said": "Hello."}
+                assert (await fetch(transport, request)).body == {"text": "Hello."}
             assert server.requests[0].headers["authorization"] == "Bearer k"
             assert "proxy-authorization" not in server.requests[0].headers
         else:
@@ -87,7 +87,7 @@ async def test_a_dead_proxy_is_named(implementation: Implementation) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "answer", "kind", "said"),
+    ("scheme", "answer", "kind", "problem"),
     [
         ("http", "407 Proxy Authentication Required", "address", "wants a user name and password"),
         ("https", "407 Proxy Authentication Required", "address", "wants a user name and password"),
@@ -96,13 +96,13 @@ async def test_a_dead_proxy_is_named(implementation: Implementation) -> None:
     ],
 )
 async def test_what_a_proxy_refuses_is_told_of_the_proxy(
-    implementation: Implementation, scheme: str, answer: str, kind: str, said: str
+    implementation: Implementation, scheme: str, answer: str, kind: str, problem: str
 ) -> None:
     async with WireServer(always(response(b"", answer))) as proxy:
         transport = implementation({f"{scheme}_proxy": proxy.origin})
         error = await failure_of(transport, Request(f"{scheme}://model.example/v1", {}))
         await transport.close()
-    assert (error.failure, error.reason, error.proxy) == (kind, said, f"{proxy.origin} ({scheme}_proxy)")
+    assert (error.failure, error.reason, error.proxy) == (kind, problem, f"{proxy.origin} ({scheme}_proxy)")
 
 
 async def test_this_machine_is_asked_directly(implementation: Implementation) -> None:

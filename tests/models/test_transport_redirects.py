@@ -10,7 +10,7 @@ from pytest_hermes.models.transport import Request, Transport, fetch
 from tests.services.transport_failure import failure_of
 from tests.services.wire_server import Connection, Serve, WireServer, always, response
 
-GOOD = response({"said": "Hello."})
+GOOD = response({"text": "Hello."})
 
 
 def leads_to(location: str, status: int = 307) -> Serve:
@@ -29,7 +29,7 @@ def leads_to(location: str, status: int = 307) -> Serve:
 async def test_a_redirect_at_the_same_host_is_followed(transport: Transport, status: int) -> None:
     async with WireServer(leads_to("/there", status)) as server:
         answer = await fetch(transport, Request(f"{server.origin}/here", {"a": 1}, {"Authorization": "Bearer k"}))
-    assert answer.body == {"said": "Hello."}
+    assert answer.body == {"text": "Hello."}
     first, second = server.requests
     assert (second.method, second.body, second.headers) == ("POST", first.body, first.headers)
     assert len(server.connections) == 1
@@ -56,7 +56,7 @@ async def test_nothing_is_sent_to_another_host(transport: Transport, status: int
 
 
 @pytest.mark.parametrize(
-    ("location", "status", "said"),
+    ("location", "status", "problem"),
     [
         ("/there", 301, r"redirects to http://127.0.0.1:\d+/there: name that as the base address"),
         ("/here", 307, "redirects more than 6 times"),
@@ -65,9 +65,9 @@ async def test_nothing_is_sent_to_another_host(transport: Transport, status: int
     ],
 )
 async def test_a_redirect_that_cannot_be_followed_is_refused(
-    transport: Transport, location: str, status: int, said: str
+    transport: Transport, location: str, status: int, problem: str
 ) -> None:
     async with WireServer(leads_to(location, status)) as server:
         error = await failure_of(transport, Request(f"{server.origin}/here", {}))
     assert error.failure == "address"
-    assert re.match(said, error.reason)
+    assert re.match(problem, error.reason)

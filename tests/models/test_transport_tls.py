@@ -17,7 +17,7 @@ from tests.services.wire_server import Connection, WireServer, always, response
 
 from .conftest import Implementation
 
-GOOD = response({"said": "Hello."})
+GOOD = response({"text": "Hello."})
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(transport: Transport, certificate: Certificate) -> None:
@@ -52,7 +52,7 @@ async def test_the_environment_names_whom_to_trust(
     async with WireServer(always(GOOD), certificate.server_context()) as server:
         transport.check(server.origin)
         for _ in range(3):
-            assert (await fetch(transport, Request(server.origin, {}))).body == {"said": "Hello."}
+            assert (await fetch(transport, Request(server.origin, {}))).body == {"text": "Hello."}
     await transport.close()
     assert len(server.connections) == 1
 
@@ -108,8 +108,8 @@ def test_keys_of_connections_are_logged_where_that_is_possible(
         async def main() -> None:
             certificate = Certificate(Path(sys.argv[1]), Path(sys.argv[2]))
             transport = AiohttpTransport()
-            async with WireServer(always(response({"said": "Hello."})), certificate.server_context()) as server:
-                print((await fetch(transport, Request(server.origin, {}))).body["said"], os.environ["SSLKEYLOGFILE"])
+            async with WireServer(always(response({"text": "Hello."})), certificate.server_context()) as server:
+                print((await fetch(transport, Request(server.origin, {}))).body["text"], os.environ["SSLKEYLOGFILE"])
             await transport.close()
 
         asyncio.run(main())
@@ -120,6 +120,6 @@ def test_keys_of_connections_are_logged_where_that_is_possible(
         cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.stdout == f"Hello. {key_log}\n", done.stderr
-    said = f"SSLKEYLOGFILE is not used: cannot write {key_log}" if folder else ""
-    assert done.stderr.strip() == said
+    problem = f"SSLKEYLOGFILE is not used: cannot write {key_log}" if folder else ""
+    assert done.stderr.strip() == problem
     assert key_log.exists() == (not folder)

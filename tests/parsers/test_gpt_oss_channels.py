@@ -1,4 +1,4 @@
-"""The channels of gpt-oss's harmony format: what is thought, what is said, what is called."""
+"""The channels of gpt-oss's harmony format: reasoning, content and calls."""
 
 from __future__ import annotations
 

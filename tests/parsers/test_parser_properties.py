@@ -106,7 +106,7 @@ def test_values_come_back_with_the_types_of_the_schema(fmt: Format, data: st.Dat
 def check_prefixes(parser: ToolCallParser, text: str, settled_at: int) -> None:
     """Once the reasoning is settled, finished calls and the content before them only grow."""
     before: list[Any] = []
-    said = ""
+    spoken = ""
     for end in range(len(text) + 1):
         content, tool_calls = parser.parse(text[:end])
         calls = plain(tool_calls)
@@ -116,10 +116,10 @@ def check_prefixes(parser: ToolCallParser, text: str, settled_at: int) -> None:
         if not calls:
             assert content == text[:end]
         elif before:
-            assert content.startswith(said)
+            assert content.startswith(spoken)
         else:
-            said = content
-            assert text.startswith(said) or not said.strip()
+            spoken = content
+            assert text.startswith(spoken) or not spoken.strip()
         before = calls
 
 

@@ -78,9 +78,9 @@ class Endpoint:
         """Return when the first request since the last mark came, and how many came."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port)
         connection.request("GET", "/mark")
-        said = json.loads(connection.getresponse().read())
+        reply = json.loads(connection.getresponse().read())
         connection.close()
-        return said["first"] or 0.0, said["requests"]
+        return reply["first"] or 0.0, reply["requests"]
 
 
 @contextmanager

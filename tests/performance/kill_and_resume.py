@@ -75,13 +75,13 @@ def main() -> None:
             )
             time.sleep(chance.uniform(1.5, args.longest))
             process.send_signal(signal.SIGKILL)
-            said, _ = process.communicate()
+            output, _ = process.communicate()
             written = results.read_bytes().count(b"\n") if results.exists() else 0
             print(
                 f"killed with {written} records, {containers()} containers{'' if process.returncode < 0 else ', ended'}"
             )
             if process.returncode >= 0 and written < args.rows:
-                sys.exit(said)
+                sys.exit(output)
             if Path(cwd, "out", "run.json").exists():
                 where = "--hermes-resume=out"
         done = subprocess.run([*command, where], cwd=cwd, capture_output=True, text=True, check=False)

@@ -53,9 +53,9 @@ class Endpoint:
         return self.answers[min(turn, len(self.answers) - 1)]
 
     def mark(self) -> bytes:
-        said = json.dumps({"first": self.first, "requests": self.requests})
+        reply = json.dumps({"first": self.first, "requests": self.requests})
         self.first, self.requests = None, 0
-        return response(said.encode())
+        return response(reply.encode())
 
 
 class Connection(asyncio.Protocol):

@@ -34,10 +34,12 @@ LIMITS = {"--hermes-max-cost": "$1.00", "--hermes-max-tokens": "1,100 tokens", "
 
 def answer(*calls: str, cost: object = None, **options: Any) -> dict[str, Any]:
     """Return an answer that runs these commands, or is done without any; `cost` is the provider's own figure."""
-    said = completion(None if calls else "Done.", *(("terminal", {"command": command}) for command in calls), **options)
+    reply = completion(
+        None if calls else "Done.", *(("terminal", {"command": command}) for command in calls), **options
+    )
     if cost is not None:
-        said["usage"]["cost"] = cost
-    return said
+        reply["usage"]["cost"] = cost
+    return reply
 
 
 def run(
@@ -81,9 +83,9 @@ def test_a_sum_with_unknown_parts_says_so(bench: Bench, model_server: ModelServe
 def test_a_usage_block_that_makes_no_sense_costs_nothing_but_the_figures(
     bench: Bench, model_server: ModelServer
 ) -> None:
-    said = answer()
-    said["usage"] = {"prompt_tokens": -5, "completion_tokens": "many", "total_tokens": [], "cost": "1e999999"}
-    model_server.script = lambda body: said
+    reply = answer()
+    reply["usage"] = {"prompt_tokens": -5, "completion_tokens": "many", "total_tokens": [], "cost": "1e999999"}
+    model_server.script = lambda body: reply
     result = run(bench, model_server, "--hermes-max-tokens=1000000")
     result.stdout.fnmatch_lines(["tokens    0 in, 0 out*", "cost      unknown*", "results *"])
     result.stdout.no_fnmatch_line("*Traceback*")
@@ -149,14 +151,14 @@ def test_a_task_s_limit_on_unknown_costs_is_an_error(bench: Bench, model_server:
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "reply"),
     [
         ("--hermes-max-cost=1", "the run's budget of $1.00 is spent ($1.00 used; --hermes-max-cost)"),
         ("--hermes-max-tokens=1100", "the run's budget of 1,100 tokens is spent (1,100 used; --hermes-max-tokens)"),
         ("--hermes-max-turns=10", "the run's budget of 10 turns is spent (10 used; --hermes-max-turns)"),
     ],
 )
-def test_a_run_s_budget(bench: Bench, model_server: ModelServer, option: str, said: str) -> None:
+def test_a_run_s_budget(bench: Bench, model_server: ModelServer, option: str, reply: str) -> None:
     """One task ends well; the next two are at work when the ten answers are spent."""
 
     def script(body: dict[str, Any]) -> dict[str, Any]:
@@ -169,11 +171,11 @@ def test_a_run_s_budget(bench: Bench, model_server: ModelServer, option: str, sa
     result = run(bench, model_server, option, "-n", "2", tasks=20)
     result.assert_outcomes(passed=1, errors=2)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    assert [line for line in result.outlines if line.strip()][-1] == f"hermes: stopped: {said}"
+    assert [line for line in result.outlines if line.strip()][-1] == f"hermes: stopped: {reply}"
     result.stdout.fnmatch_lines(
         [
             f"hermes: at most {LIMITS[option.partition('=')[0]]} for the run",
-            f"budget error: {said}",
+            f"budget error: {reply}",
             "after * turn*",
             "score     1.000*n = 1)",
             "errors    2 (budget 2), not in the score; score with errors as 0: 0.333",
@@ -252,12 +254,12 @@ def test_the_end_of_a_run_s_time_ends_whatever_is_in_flight(bench: Bench, model_
     )
     result.assert_outcomes(errors=4)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    said = "the run's 5 s are over (--hermes-max-seconds)"
-    assert [line for line in result.outlines if line.strip()][-1] == f"hermes: stopped: {said}"
+    reply = "the run's 5 s are over (--hermes-max-seconds)"
+    assert [line for line in result.outlines if line.strip()][-1] == f"hermes: stopped: {reply}"
     result.stdout.fnmatch_lines(
         [
             "hermes: at most 100,000 tokens, 100 turns and 5.0 s for the run",
-            f"budget error: {said}",
+            f"budget error: {reply}",
             "errors    4 (budget 4), not in the score*",
             "stopped   1 of 5 attempts did not finish and are not counted",
         ]
@@ -335,7 +337,7 @@ def test_an_agent_in_a_test_of_one_s_own_keeps_to_the_budget(bench: Bench, model
 
 
 @pytest.mark.parametrize(
-    ("argument", "said"),
+    ("argument", "reply"),
     [
         ("--hermes-max-cost=0", "must be an amount of dollars greater than 0, such as 2.50"),
         ("--hermes-max-cost=much", "must be an amount of dollars greater than 0, such as 2.50"),
@@ -346,10 +348,10 @@ def test_an_agent_in_a_test_of_one_s_own_keeps_to_the_budget(bench: Bench, model
         ("--hermes-request-timeout=0", "must be a number of seconds greater than 0"),
     ],
 )
-def test_limits_that_are_none(bench: Bench, argument: str, said: str) -> None:
+def test_limits_that_are_none(bench: Bench, argument: str, reply: str) -> None:
     result = bench.run_inside("--hermes-bench=terminal_test", argument)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: {argument.replace('=', '=*')}*: {said}"])
+    result.stderr.fnmatch_lines([f"ERROR: {argument.replace('=', '=*')}*: {reply}"])
 
 
 @pytest.mark.parametrize("option", ["--hermes-max-cost=2", "--hermes-max-turns=20"])

@@ -45,7 +45,7 @@ def method(head: str, *lines: str) -> str:
     return TASKS + tasks(*lines, head=head)
 
 
-#: What a value of a task is, and what is said of it.
+#: An invalid value of a task, and the message about it.
 VALUES = {
     "difficulty=2": "task 'odd': difficulty must be a string or None, not 2",
     "category=3": "task 'odd': category must be a string or None, not 3",
@@ -61,8 +61,8 @@ SKIP = "M.tasks() at m.py:8 raised "
 
 CASES: dict[str, tuple[str, str]] = {
     **{
-        values: (one(values), f"benchmark 'm': M.tasks() at m.py:8 raised ValueError: {said}")
-        for values, said in VALUES.items()
+        values: (one(values), f"benchmark 'm': M.tasks() at m.py:8 raised ValueError: {problem}")
+        for values, problem in VALUES.items()
     },
     "tasks raises": (tasks('{}["x"]'), "benchmark 'm': M.tasks() at m.py:8 raised KeyError: 'x'"),
     "tasks raises while it yields": (
@@ -226,9 +226,9 @@ IMPORTS = {
 def is_one_line(result: pytest.RunResult, message: str) -> None:
     """Assert that a run ended as for a wrong argument, with this line alone."""
     assert result.ret == pytest.ExitCode.USAGE_ERROR, result.stdout.str() + result.stderr.str()
-    said = [line for line in result.errlines if line]
+    problem = [line for line in result.errlines if line]
     result.stderr.fnmatch_lines([f"ERROR: {message.replace('[', '[[]')}"])
-    assert len(said) == 1
+    assert len(problem) == 1
     for text in (result.stdout.str(), result.stderr.str()):
         assert "INTERNALERROR" not in text
         assert "Traceback" not in text
@@ -321,6 +321,6 @@ def test_ctrl_c_ends_tasks(bench: Bench) -> None:
     while not (bench.path / "begun").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     interrupt(process)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == pytest.ExitCode.INTERRUPTED, said
-    assert "INTERNALERROR" not in said
+    problem, _ = process.communicate(timeout=60)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, problem
+    assert "INTERNALERROR" not in problem

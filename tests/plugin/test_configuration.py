@@ -293,8 +293,8 @@ def test_one_clear_line(bench: Bench, text: str, arguments: tuple[str, ...], mes
     bench.file("tb.yaml", text)
     result = bench.run_inside(BENCH, "--hermes-config=tb.yaml", *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    said = [line for line in result.errlines if line.strip()]
-    assert len(said) == 1, said
+    output = [line for line in result.errlines if line.strip()]
+    assert len(output) == 1, output
     result.stderr.fnmatch_lines([f"ERROR: {message}"])
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
     assert not (bench.path / "hermes-runs").exists()
@@ -339,10 +339,10 @@ def test_tests_with_an_agent_have_their_defaults_from_it(
     assert configured["messages"][0] == {"role": "system", "content": "Be kind."}
     assert (configured["max_tokens"], configured["seed"]) == (9, 1)
     assert "terminal" in {tool["function"]["name"] for tool in configured["tools"]}
-    said = next(body for body in requests(model_server) if "temperature" not in body)
-    assert said["messages"][0]["role"] == "user"
-    assert (said["max_tokens"], "seed" in said) == (5, False)
-    assert "terminal" not in {tool["function"]["name"] for tool in said["tools"]}
+    output = next(body for body in requests(model_server) if "temperature" not in body)
+    assert output["messages"][0]["role"] == "user"
+    assert (output["max_tokens"], "seed" in output) == (5, False)
+    assert "terminal" not in {tool["function"]["name"] for tool in output["tools"]}
 
 
 def test_without_a_benchmark_a_file_that_does_not_fit_is_said_at_once(bench: Bench) -> None:

@@ -174,8 +174,8 @@ class OddEndpoint:
         return case.replies[min(self.asked[name], len(case.replies)) - 1]
 
     def _refused(self, case: Case, messages: list[dict[str, Any]]) -> Reply | None:
-        said = [message for message in messages if message["role"] == "assistant"]
-        calls = [call for message in said for call in message.get("tool_calls", ())]
+        spoken = [message for message in messages if message["role"] == "assistant"]
+        calls = [call for message in spoken for call in message.get("tool_calls", ())]
         if not all(NAME.fullmatch(call["function"]["name"]) for call in calls):
             return BAD_NAME
         if any(not isinstance(json.loads(call["function"]["arguments"]), dict) for call in calls):
@@ -184,9 +184,9 @@ class OddEndpoint:
         ids = [call["id"] for call in calls]
         if ids != answered or len(ids) != len(set(ids)):
             return Reply(400, '{"error": {"message": "tool_use ids must be unique, and answered"}}')
-        if not said or not case.wants:
+        if not spoken or not case.wants:
             return None
-        value: Any = said[-1]
+        value: Any = spoken[-1]
         for part in case.wants:
             value = value[0] if isinstance(value, list) else value
             if part not in value:
@@ -221,7 +221,7 @@ def test_what_becomes_of_odd_answers(bench: Bench, model_server: ModelServer) ->
     assert (three["turns_used"], three["usage"]["prompt_tokens"]) == (5, 500)
     assert endpoint.asked["a filter before the model"] == 2
     assert records["a filter before the model"]["turns_used"] == 0
-    # What was said is kept, as it was written.
+    # The text is kept as the model wrote it.
     refusal = records["a refusal"]
     assert refusal["messages"][-1] == {"role": "assistant", "content": None, "refusal": "I cannot do that."}
     assert refusal["asked_again"] == [{"turn": 0, "why": "refused", "text": "I cannot do that."}]

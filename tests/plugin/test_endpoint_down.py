@@ -83,7 +83,7 @@ def test_an_outage_is_waited_out_by_one_request_at_a_time(bench: Bench, model_se
 
 
 @pytest.mark.parametrize(
-    ("reply", "said"),
+    ("reply", "problem"),
     [
         (
             Reply(307, headers={"Location": "http://elsewhere.invalid/v1"}),
@@ -96,12 +96,12 @@ def test_an_outage_is_waited_out_by_one_request_at_a_time(bench: Bench, model_se
     ids=["another host", "login", "circle", "headers"],
 )
 def test_what_is_not_the_endpoint_ends_the_run_at_its_first_answer(
-    bench: Bench, model_server: ModelServer, reply: Reply, said: str
+    bench: Bench, model_server: ModelServer, reply: Reply, problem: str
 ) -> None:
     model_server.play(reply)
     result = run(bench, model_server, "-n", "1", tasks=9)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines([f"hermes: stopped: {model_server.url} {said}"])
+    result.stdout.fnmatch_lines([f"hermes: stopped: {model_server.url} {problem}"])
     assert len(model_server.requests) <= 6
 
 
@@ -110,7 +110,7 @@ def packed(body: bytes, encoding: str = "gzip") -> Reply:
 
 
 @pytest.mark.parametrize(
-    ("reply", "said"),
+    ("reply", "problem"),
     [
         (packed(gzip.compress(bytes(2**24))), "cannot be read: it is longer than 1 MB"),
         (Reply(body=json.dumps(completion("x" * 2**20))), "cannot be read: it is longer than 1 MB"),
@@ -121,12 +121,12 @@ def packed(body: bytes, encoding: str = "gzip") -> Reply:
     ids=["bomb", "long", "gzip", "br", "bytes"],
 )
 def test_an_answer_that_cannot_be_read_is_the_endpoint_s_fault_and_not_asked_for_again(
-    bench: Bench, model_server: ModelServer, reply: Reply, said: str
+    bench: Bench, model_server: ModelServer, reply: Reply, problem: str
 ) -> None:
     model_server.play(WORK, reply)
     result = run(bench, model_server, tasks=1)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"endpoint error: the answer of {model_server.url} {said}"])
+    result.stdout.fnmatch_lines([f"endpoint error: the answer of {model_server.url} {problem}"])
     assert len(model_server.requests) == 2
 
 
@@ -141,7 +141,7 @@ def test_what_an_endpoint_says_does_nothing_to_a_terminal(bench: Bench, model_se
 
 
 @pytest.mark.parametrize(
-    ("environ", "said"),
+    ("environ", "problem"),
     [
         (
             {"PYTEST_HERMES_API_KEY": f"{KEY}\u200b"},
@@ -154,14 +154,14 @@ def test_what_an_endpoint_says_does_nothing_to_a_terminal(bench: Bench, model_se
     ],
     ids=["key that is not ASCII", "key of two lines", "SOCKS", "proxy", "certificates"],
 )
-def test_what_cannot_work_is_told_before_the_run(bench: Bench, environ: Mapping[str, str], said: str) -> None:
+def test_what_cannot_work_is_told_before_the_run(bench: Bench, environ: Mapping[str, str], problem: str) -> None:
     bench.env(**environ)
     scheme = "https" if "SSL_CERT_FILE" in environ else "http"
     result = bench.run_inside(
         "--hermes-bench=terminal_test", f"--hermes-base-url={scheme}://model.example/v1", "--hermes-model=tiny"
     )
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: {said}"])
+    result.stderr.fnmatch_lines([f"ERROR: {problem}"])
     assert KEY not in result.stdout.str() + result.stderr.str()
     result.stdout.no_fnmatch_line("*Traceback*")
 

@@ -32,7 +32,7 @@ WORK = completion(None, ("terminal", {"command": "echo 1 > x"}))
 DONE = completion("Done.")
 WHOLE = json.dumps(DONE)
 
-#: name -> the fault, and what is said of it.
+#: name -> the fault, and the message about it.
 TRANSIENT = {
     "500": (Reply(500, '{"error": {"message": "it fell over\\nat line 7"}}'), "answered 500: it fell over (3 tries)"),
     "429": (Reply(429, '{"error": {"message": "slow down"}}'), "answered 429: slow down (3 tries)"),
@@ -104,7 +104,7 @@ def test_a_fault_that_stays_is_an_error_of_its_attempt(bench: Bench, model_serve
     result = run(bench, model_server, tasks=len(faults) + 1)
     result.assert_outcomes(passed=1, errors=11)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines_random([f"endpoint error: *{model_server.url} {said}" for _, said in faults])
+    result.stdout.fnmatch_lines_random([f"endpoint error: *{model_server.url} {problem}" for _, problem in faults])
     assert result.outlines.count("after 1 turn, 110 tokens") == 11
     result.stdout.fnmatch_lines(
         [
@@ -116,10 +116,10 @@ def test_a_fault_that_stays_is_an_error_of_its_attempt(bench: Bench, model_serve
     result.stdout.no_fnmatch_line("*Traceback*")
     records = by_task(bench)
     assert records.pop("t11")["status"] == "passed"
-    for number, (_, said) in enumerate(faults):
+    for number, (_, problem) in enumerate(faults):
         record = records[f"t{number}"]
         assert (record["status"], record["reward"], record["error"]["kind"]) == ("error", None, "endpoint")
-        assert fnmatch(record["error"]["message"], f"*{model_server.url} {said}")
+        assert fnmatch(record["error"]["message"], f"*{model_server.url} {problem}")
         assert len(record["error"]["message"].splitlines()) == 1
         assert record["turns_used"] == 1
         assert [message["role"] for message in record["messages"]] == ["user", "assistant", "tool"]

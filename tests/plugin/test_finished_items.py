@@ -25,7 +25,7 @@ class Mixed(Benchmark):
             raise InfrastructureError("out of order", kind="test")
         if item.id == "left-out":
             pytest.skip("not today")
-        return Verdict(reward=float(item.id == "good"), output="what the verifier said")
+        return Verdict(reward=float(item.id == "good"), output="the verifier's output")
 """
 BENCH = "--hermes-bench=mixed.py:Mixed"
 RESUME = (BENCH, "--hermes-resume=out", "-n2", "-rA", "--junitxml=junit.xml")

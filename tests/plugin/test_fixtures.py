@@ -123,10 +123,10 @@ def test_a_dead_endpoint_is_recorded_as_an_error(bench: Bench, model_server: Mod
     result.stdout.fnmatch_lines(
         [">       result = await hermes_agent.run(*", f"E *InfrastructureError: {model_server.url} answered 400: gone"]
     )
-    said = result.stdout.str()
+    text = result.stdout.str()
     # Where it came about in this package is nothing to the test's author.
-    assert "endpoint.py" not in said
-    assert "agent_fixture.py" not in said
+    assert "endpoint.py" not in text
+    assert "agent_fixture.py" not in text
     (record,) = bench.records()
     assert record["status"] == "error"
     assert record["error"] == {"kind": "endpoint", "message": f"{model_server.url} answered 400: gone"}

@@ -39,10 +39,10 @@ class Judged(Benchmark):
 """
 
 
-def priced(said: dict[str, Any], cost: float | None) -> dict[str, Any]:
+def priced(reply: dict[str, Any], cost: float | None) -> dict[str, Any]:
     if cost is not None:
-        said["usage"]["cost"] = cost
-    return said
+        reply["usage"]["cost"] = cost
+    return reply
 
 
 def score(value: object = 1, cost: float | None = None) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def test_each_key_goes_to_its_own_host(bench: Bench, model_server: ModelServer, 
 
 
 @pytest.mark.parametrize(
-    ("said", "why", "requests"),
+    ("reply", "why", "requests"),
     [
         (Reply(500, "it fell over"), "judge 'wise' did not answer: *answered 500: it fell over (3 tries)", 3),
         (Reply(mood="hang"), "judge 'wise' did not answer: *did not answer within 0.5 s (3 tries)", 3),
@@ -153,9 +153,9 @@ def test_each_key_goes_to_its_own_host(bench: Bench, model_server: ModelServer, 
     ids=["500", "hang", "no completion", "text", "NaN", "out of range"],
 )
 def test_a_judge_without_a_score_is_an_error(
-    bench: Bench, model_server: ModelServer, judge_server: ModelServer, said: Any, why: str, requests: int
+    bench: Bench, model_server: ModelServer, judge_server: ModelServer, reply: Any, why: str, requests: int
 ) -> None:
-    judge_server.play(said)
+    judge_server.play(reply)
     result = run(bench, model_server, judge_server, "--hermes-request-timeout=0.5")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"verifier error: {why}", "errors    1 (verifier 1), not in the score*"])
@@ -237,9 +237,9 @@ def test_the_judge_s_budget_is_its_own(
     options = ("--hermes-judge-max-cost=0.5", "--hermes-max-cost=1000", "-n2", *processes)
     result = run(bench, model_server, judge_server, *options, tasks=40)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    said = r"the judge's budget of \$0\.50 is spent \(\$0\.[567]0? used; --hermes-judge-max-cost\)"
+    reply = r"the judge's budget of \$0\.50 is spent \(\$0\.[567]0? used; --hermes-judge-max-cost\)"
     result.stdout.re_match_lines(
-        [r"hermes: at most \$0\.50 for the judge", "stopped .* of 40 attempts", f"hermes: stopped: {said}"]
+        [r"hermes: at most \$0\.50 for the judge", "stopped .* of 40 attempts", f"hermes: stopped: {reply}"]
     )
     counts = Counter(record["status"] for record in bench.records())
     assert 5 <= counts["passed"] <= 7
@@ -283,7 +283,7 @@ def test_a_benchmark_that_uses_a_judge_is_refused_without_one(bench: Bench, mode
     write(bench)
     needs = "benchmark 'judged' is scored by a judge model: add --hermes-judge-model=NAME"
     keys = "set OPENROUTER_API_KEY, or OPENAI_API_KEY (and OPENAI_BASE_URL), or pass --hermes-judge-base-url=http*"
-    for more, said in (
+    for more, reply in (
         ((), needs),
         (("--hermes-validate",), needs),
         (("--hermes-judge-model=wise",), f"judge: no endpoint for model 'wise': {keys}"),
@@ -301,7 +301,7 @@ def test_a_benchmark_that_uses_a_judge_is_refused_without_one(bench: Bench, mode
     ):
         result = bench.run_inside(*arguments(model_server, None), *more)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines([f"ERROR: {said}"])
+        result.stderr.fnmatch_lines([f"ERROR: {reply}"])
     assert model_server.requests == []
     assert not (bench.path / "out").exists()
 

@@ -191,8 +191,8 @@ def test_a_run_that_still_goes_on_is_left_alone(bench: Bench, monkeypatch: pytes
     for procs in ((), ("--hermes-procs=2",)):
         result = bench.run_inside(SLOW_BENCH, "--hermes-run-dir=out", *procs)
         assert result.ret == 4
-        (said,) = [line for line in result.errlines if line.startswith("ERROR")]
-        assert said.endswith("out; wait until it has ended, or name another folder with --hermes-run-dir")
+        (problem,) = [line for line in result.errlines if line.startswith("ERROR")]
+        assert problem.endswith("out; wait until it has ended, or name another folder with --hermes-run-dir")
         assert (bench.path / "out" / "run.json").read_text() == manifest
     process.send_signal(signal.SIGINT)
     process.communicate()

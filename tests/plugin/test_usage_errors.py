@@ -51,8 +51,8 @@ def test_one_clear_line(bench: Bench, arguments: tuple[str, ...], message: str) 
     bench.file("mine.py", MINE)
     result = bench.run_inside(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    said = [line for line in result.errlines if line.strip()]
-    assert len(said) == 1, said
+    problem = [line for line in result.errlines if line.strip()]
+    assert len(problem) == 1, problem
     result.stderr.fnmatch_lines([f"ERROR: {message}"])
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
     assert not list(bench.path.glob("hermes-runs/*"))

@@ -24,16 +24,16 @@ class Verdicts(Benchmark):
         return SandboxSpec(env={"LATE": item.id})
 
     async def compute_reward(self, item, result, ctx):
-        said = ctx.terminal("echo $LATE")["output"]
+        late = ctx.terminal("echo $LATE")["output"]
         async def elsewhere(session):
             async with session.another() as sandbox:
                 assert sandbox is not await session.start()
                 return (await sandbox.exec("echo again $LATE")).stdout.decode()
-        said += ctx.at_session(elsewhere)
+        late += ctx.at_session(elsewhere)
         if item.id == "none":
-            return Verdict(error="no verdict today", output=said, files={"log.txt": b"secret-token-1 and more"})
+            return Verdict(error="no verdict today", output=late, files={"log.txt": b"secret-token-1 and more"})
         return Verdict(reward=0.5, metrics={"speed": 3}, source="reward.json", exit_code=4, failed_tests=("test_a",),
-                       output="x" * 9000 + said, files={"log.txt": said.encode()})
+                       output="x" * 9000 + late, files={"log.txt": late.encode()})
 """
 
 
@@ -94,7 +94,7 @@ class Odd(Benchmark):
         return ODD[item.id]()
 """
 
-SAID = {
+PROBLEMS = {
     "speed": "Verdict.metrics['a'] must be a finite number, not 'fast'",
     "nothing": "Verdict.metrics['a'] must be a finite number, not None",
     "names": 'Verdict.failed_tests must be strings such as ("a", "b"), not [1]',
@@ -107,12 +107,12 @@ SAID = {
 def test_a_verdict_that_does_not_fit_costs_one_attempt(bench: Bench) -> None:
     bench.file("odd.py", ODD)
     result = bench.run_inside("--hermes-bench=odd.py:Odd", "--hermes-model=oracle", "-n4", "--hermes-run-dir=out")
-    result.assert_outcomes(passed=2, errors=len(SAID))
+    result.assert_outcomes(passed=2, errors=len(PROBLEMS))
     records = {record["task"]: record for record in bench.records()}
-    for task, said in SAID.items():
+    for task, problem in PROBLEMS.items():
         error = records[task]["error"]
         assert error["kind"] == "verifier"
-        assert said in error["message"]
+        assert problem in error["message"]
     assert (records["fine"]["reward"], records["fine"]["metrics"]) == (1.0, {"all": 1.0})
     left = [path for path in (bench.path / "out" / "verifier").rglob("*") if path.is_file()]
     assert [str(path.relative_to(bench.path / "out")) for path in left] == ["verifier/odd/fine@1/logs/x.txt"]

@@ -1,4 +1,4 @@
-"""What is said of a benchmark whose oracle and nop ran."""
+"""The report on a benchmark whose oracle and nop ran."""
 
 from __future__ import annotations
 

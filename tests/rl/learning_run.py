@@ -123,7 +123,7 @@ def _batches(api: RunApi, env: subprocess.Popen[bytes], log: Path) -> Iterator[l
         if batch:
             yield batch
         elif (code := env.poll()) is not None:
-            raise RunBroke(f"serve ended with {code}; the end of what it said:\n{log.read_text()[-3000:]}")
+            raise RunBroke(f"serve ended with {code}; the end of its output:\n{log.read_text()[-3000:]}")
         else:
             time.sleep(0.05)
 

@@ -85,7 +85,7 @@ def wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> No
                 return
         except OSError:
             time.sleep(1)
-    raise SystemExit(f"vLLM did not start; the end of what it said:\n{log.read_text(errors='replace')[-3000:]}")
+    raise SystemExit(f"vLLM did not start; the end of its output:\n{log.read_text(errors='replace')[-3000:]}")
 
 
 async def converse(url: str, tokenizer: Any) -> TokenTrace:
@@ -95,12 +95,12 @@ async def converse(url: str, tokenizer: Any) -> TokenTrace:
     assert (await source.prepare()).dialect.name == "completions"
     model = source.for_task()
     messages: list[dict[str, Any]] = [{"role": "user", "content": "Go."}]
-    for said in ("Go on <|im_end|>.", "And now?", ""):
+    for prompt in ("Go on <|im_end|>.", "And now?", ""):
         answer = await model.chat_completion(
             messages=messages, temperature=1.0, max_tokens=40, extra_body=settings.extra_body
         )
         messages += [{"role": "assistant", "content": answer.choices[0].message.content}]
-        messages += [{"role": "user", "content": said}]
+        messages += [{"role": "user", "content": prompt}]
     await source.close()
     return model.trace
 

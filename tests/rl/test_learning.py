@@ -149,12 +149,12 @@ def test_its_environment_rewards_who_solves_it(solver: tuple[TokenServer, Path],
     server, tokenizer = solver
     root = Path(__file__).parents[2]
     bench.env(HF_HUB_OFFLINE="1", PYTHONPATH=str(root))
-    code, said = bench.python(
+    code, text = bench.python(
         "-m", "pytest_hermes.atropos", f"{root}/tests/rl/two_turns_env.py:TwoTurnsEnv", "process",
         "--openai.base_url", server.url, "--env.tokenizer_name", str(tokenizer), "--env.max_token_length", "60",
         "--env.group_size", "1", "--env.total_steps", "3", "--env.data_path_to_save_groups", "out.jsonl",
     )  # fmt: skip
-    assert code == 0, said
+    assert code == 0, text
     lines = [json.loads(line) for line in (bench.path / "out.jsonl").read_text().splitlines()]
     assert [line["reward"] for line in lines] == [1.0] * 3
     assert {line["token_source"] for line in lines} == {"sampled"}

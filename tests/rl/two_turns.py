@@ -80,16 +80,16 @@ def _command(calls: Sequence[Mapping[str, Any]]) -> str | None:
     return arguments[ARGUMENT] if isinstance(arguments, dict) and list(arguments) == [ARGUMENT] else None
 
 
-def score(puzzle: Puzzle, said: Sequence[str | None], written: Callable[[], str]) -> float:
+def score(puzzle: Puzzle, replies: Sequence[str | None], written: Callable[[], str]) -> float:
     """Return STRICT for both commands right and the right number in the file, TURN for one of them right, else 0.
 
     The second one is right if it fits the variable that was read, whichever that was. `written` looks into the file;
     it is not called where commands are wrong.
     """
-    first = said[0] if said else None
+    first = replies[0] if replies else None
     read = next((variable for variable in VARIABLES if first == reading(variable)), None)
     if read is None:
         return 0.0
     number = following(puzzle.values[read])
-    fits = list(said[1:]) == [writing(number)] and written() == f"{number}\n"
+    fits = list(replies[1:]) == [writing(number)] and written() == f"{number}\n"
     return TURN * (read == puzzle.variable) + TURN * fits

@@ -126,14 +126,14 @@ class TestCalls:
             conversation.add_answer(answer)
             for one in answer.calls:
                 conversation.add_result(one, "done")
-        said = [one["id"] for message in conversation.request() for one in message.get("tool_calls", ())]
+        call_ids = [one["id"] for message in conversation.request() for one in message.get("tool_calls", ())]
         answered = [message["tool_call_id"] for message in conversation.request() if message["role"] == "tool"]
-        assert len(set(said)) == 6
-        assert said == answered
-        made = set(said) - {"a", "b"}
+        assert len(set(call_ids)) == 6
+        assert call_ids == answered
+        made = set(call_ids) - {"a", "b"}
         # Mistral takes no others.
         assert all(re.fullmatch("[a-zA-Z0-9]{9}", one) for one in made)
-        assert said[0] == (ids[0] if ids[0] == "a" else "call00000")
+        assert call_ids[0] == (ids[0] if ids[0] == "a" else "call00000")
 
     def test_ids_that_a_conversation_begins_with_are_taken(self) -> None:
         conversation = Conversation([{"role": "assistant", "tool_calls": [call()]}], TOOLS, verbatim=False)

@@ -26,7 +26,7 @@ def differences(tmp_path: Path, before: Fingerprint, now: Fingerprint) -> list[s
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "said"),
+    ("before", "now", "problems"),
     [
         (7, 8, ["it was 7 and is 8"]),
         ({"max_token": 7}, {"max_token": 8}, ['it was {"max_token": 7} and is {"max_token": 8}']),
@@ -39,9 +39,9 @@ def differences(tmp_path: Path, before: Fingerprint, now: Fingerprint) -> list[s
     ],
 )  # fmt: skip
 def test_what_differs_is_found_before_secrets_are_taken_out(
-    tmp_path: Path, before: JsonValue, now: JsonValue, said: list[str]
+    tmp_path: Path, before: JsonValue, now: JsonValue, problems: list[str]
 ) -> None:
-    assert differences(tmp_path, fingerprint(it=before), fingerprint(it=now)) == said
+    assert differences(tmp_path, fingerprint(it=before), fingerprint(it=now)) == problems
 
 
 def test_a_word_in_the_name_of_a_setting_makes_it_no_secret(tmp_path: Path) -> None:

@@ -193,24 +193,24 @@ async def test_a_session_and_the_file_tools_work_without_bash(context: Path) -> 
         shell = await session.shell()
         assert session.sandbox.shell == "sh"
 
-        async def said(command: str) -> str:
+        async def output_of(command: str) -> str:
             return (await shell.run(command, timeout=20)).stdout.decode()
 
-        assert await said("mkdir -p 'a b/ü\n' && cd 'a b/ü\n' && pwd") == "/app/a b/ü\n\n"
-        await said("export ONE='two\nlines' ONLY=\"'\"; unset GIVEN; plain=1")
-        assert await said('printf "%s|" "$PWD" "$ONE" "$ONLY" "$GIVEN" "$plain"') == "/app/a b/ü\n|two\nlines|'|||"
+        assert await output_of("mkdir -p 'a b/ü\n' && cd 'a b/ü\n' && pwd") == "/app/a b/ü\n\n"
+        await output_of("export ONE='two\nlines' ONLY=\"'\"; unset GIVEN; plain=1")
+        assert await output_of('printf "%s|" "$PWD" "$ONE" "$ONLY" "$GIVEN" "$plain"') == "/app/a b/ü\n|two\nlines|'|||"
         for command, code in [("cd /usr; exit 7", 7), ("cd /etc; false", 1), ("exec false", 1), ("kill -9 $$", 137)]:
             assert (await shell.run(command)).exit_code == code
-        assert await said("pwd; cat") == "/etc\n"
+        assert await output_of("pwd; cat") == "/etc\n"
         assert (await shell.run("cd /; sleep 60", timeout=0.3)).timed_out
-        assert await said("pwd") == "/etc\n"
-        await said("mkdir /gone; cd /gone")
+        assert await output_of("pwd") == "/etc\n"
+        await output_of("mkdir /gone; cd /gone")
         await session.sandbox.exec("rmdir /gone")
-        assert await said("true") == "hermes: the folder /gone is gone; this command starts in /app\n"
-        await said("cd /tmp")
+        assert await output_of("true") == "hermes: the folder /gone is gone; this command starts in /app\n"
+        await output_of("cd /tmp")
         arguments = json.dumps({"path": "deep/file.txt", "content": "one\ntwo\n"})
         assert not (await dispatch(FILE_TOOLS.tools, "write_file", arguments, session)).error
-        assert await said("cat deep/file.txt; pwd") == "one\ntwo\n/tmp\n"
+        assert await output_of("cat deep/file.txt; pwd") == "one\ntwo\n/tmp\n"
     finally:
         await session.close()
 

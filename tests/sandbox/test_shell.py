@@ -15,19 +15,19 @@ from .backends import opened
 pytestmark = pytest.mark.asyncio
 
 
-async def said(shell: Shell, command: str) -> str:
+async def output_of(shell: Shell, command: str) -> str:
     result = await shell.run(command, timeout=30)
     assert result.stderr == b""
     return result.stdout.decode()
 
 
 async def test_the_folder_is_kept(shell: Shell, sandbox: Sandbox) -> None:
-    assert await said(shell, "pwd") == f"{sandbox.workdir}\n"
-    await said(shell, "mkdir -p 'a b/ü\n' && cd 'a b/ü\n'")
-    assert await said(shell, "pwd") == f"{sandbox.workdir}/a b/ü\n\n"
+    assert await output_of(shell, "pwd") == f"{sandbox.workdir}\n"
+    await output_of(shell, "mkdir -p 'a b/ü\n' && cd 'a b/ü\n'")
+    assert await output_of(shell, "pwd") == f"{sandbox.workdir}/a b/ü\n\n"
     assert await shell.cwd() == f"{sandbox.workdir}/a b/ü\n"
-    await said(shell, "cd /usr; cd /etc")
-    assert await said(shell, "cd -") == "/usr\n"
+    await output_of(shell, "cd /usr; cd /etc")
+    assert await output_of(shell, "cd -") == "/usr\n"
 
 
 @pytest.mark.parametrize(
@@ -36,21 +36,21 @@ async def test_the_folder_is_kept(shell: Shell, sandbox: Sandbox) -> None:
 )
 async def test_exported_variables_are_kept_exactly(shell: Shell, value: str) -> None:
     quoted = "'" + value.replace("'", "'\\''") + "'"
-    await said(shell, f"export VALUE={quoted}")
-    await said(shell, "true")
-    assert await said(shell, "printf '%s|' \"$VALUE\"; printenv VALUE | head -c -1 | wc -c") == (
+    await output_of(shell, f"export VALUE={quoted}")
+    await output_of(shell, "true")
+    assert await output_of(shell, "printf '%s|' \"$VALUE\"; printenv VALUE | head -c -1 | wc -c") == (
         f"{value}|{len(value.encode())}\n"
     )
 
 
 async def test_bytes_that_are_no_text_are_kept_too(shell: Shell) -> None:
-    await said(shell, r"export VALUE=$'a\xff\xfeb'")
+    await output_of(shell, r"export VALUE=$'a\xff\xfeb'")
     assert (await shell.run('printf %s "$VALUE"')).stdout == b"a\xff\xfeb"
 
 
 async def test_what_is_not_exported_and_options_are_not_kept(shell: Shell) -> None:
-    await said(shell, "plain=1; declare -a list=(1 2); set -euf -o pipefail; shopt -s nullglob; IFS=,; umask 0")
-    assert await said(shell, 'echo [$plain] [$list] $-; shopt nullglob; printf %q "$IFS"; false; echo on') == (
+    await output_of(shell, "plain=1; declare -a list=(1 2); set -euf -o pipefail; shopt -s nullglob; IFS=,; umask 0")
+    assert await output_of(shell, 'echo [$plain] [$list] $-; shopt nullglob; printf %q "$IFS"; false; echo on') == (
         "[] [] hBc\nnullglob       \toff\n$' \\t\\n'on\n"
     )
 
@@ -58,37 +58,37 @@ async def test_what_is_not_exported_and_options_are_not_kept(shell: Shell) -> No
 async def test_variables_of_the_task_can_be_changed_and_unset(backend: str) -> None:
     async with opened(backend, env={"ONE": "1", "TWO": "2"}) as sandbox:
         shell = Shell(sandbox)
-        await said(shell, "unset ONE; TWO=zwei")
-        assert await said(shell, "echo [$ONE] [$TWO]; env | grep -c ^ONE=") == "[] [zwei]\n0\n"
+        await output_of(shell, "unset ONE; TWO=zwei")
+        assert await output_of(shell, "echo [$ONE] [$TWO]; env | grep -c ^ONE=") == "[] [zwei]\n0\n"
 
 
 async def test_functions_are_kept(shell: Shell) -> None:
-    await said(
+    await output_of(
         shell,
         'greet() { echo "hi $1"; }; doc() {\ncat <<EOF\na $1\nEOF\n}; with-dash() { echo dash; }\n'
         "shopt -s extglob\nmatch() { [[ $1 == +(a|b) ]] && echo matched; }\n"
         "exported() { echo from bash; }; export -f exported; gone() { :; }",
     )
-    await said(shell, "unset -f gone")
-    assert await said(shell, "greet you; doc x; with-dash; match abba; bash -c exported; declare -F gone") == (
+    await output_of(shell, "unset -f gone")
+    assert await output_of(shell, "greet you; doc x; with-dash; match abba; bash -c exported; declare -F gone") == (
         "hi you\na x\ndash\nmatched\nfrom bash\n"
     )
 
 
 async def test_functions_named_like_builtins_do_no_harm(shell: Shell, sandbox: Sandbox) -> None:
     names = ["cd", "echo", "printf", "read", "declare", "pwd", "umask", "set", "unset", "exit", "mv", "cat", "local"]
-    await said(shell, "; ".join(f"{name}() {{ builtin echo fooled; }}" for name in names))
-    await said(shell, "builtin cd /usr; builtin export A=1")
-    assert await said(shell, 'builtin printf "%s " "$PWD" "$A"') == "/usr 1 "
-    assert await said(shell, "cat") == "fooled\n"
+    await output_of(shell, "; ".join(f"{name}() {{ builtin echo fooled; }}" for name in names))
+    await output_of(shell, "builtin cd /usr; builtin export A=1")
+    assert await output_of(shell, 'builtin printf "%s " "$PWD" "$A"') == "/usr 1 "
+    assert await output_of(shell, "cat") == "fooled\n"
     # Those of the harness see none of it.
     assert (await shell.script("cd /; cat; pwd", stdin=b"in")).stdout == b"in/\n"
 
 
 async def test_a_function_that_wraps_cd_works(shell: Shell) -> None:
-    await said(shell, 'cd() { builtin cd "$@" && ls -d "$PWD"; }')
-    assert await said(shell, "cd /usr") == "/usr\n"
-    assert await said(shell, "pwd") == "/usr\n"
+    await output_of(shell, 'cd() { builtin cd "$@" && ls -d "$PWD"; }')
+    assert await output_of(shell, "cd /usr") == "/usr\n"
+    assert await output_of(shell, "pwd") == "/usr\n"
 
 
 @pytest.mark.parametrize(
@@ -136,82 +136,85 @@ async def test_however_a_command_ends_its_state_is_kept(
     if "syntax error" not in result.stdout.decode() and "unexpected EOF" not in result.stdout.decode():
         assert output is not None
         assert result.stdout.decode() == output
-        assert await said(shell, "echo $PWD $BEFORE") == "/usr 1\n"
+        assert await output_of(shell, "echo $PWD $BEFORE") == "/usr 1\n"
     else:
         # Bash reads all of it before it runs any of it.
         assert output is None
-        assert await said(shell, "echo on") == "on\n"
+        assert await output_of(shell, "echo on") == "on\n"
     assert result.exit_code == code
 
 
 @pytest.mark.parametrize(("command", "code"), [("kill -9 $$", 137), ("exec false", 1), ("exec sh -c 'exit 3'", 3)])
 async def test_a_shell_that_cannot_save_leaves_the_state_as_it_was(shell: Shell, command: str, code: int) -> None:
-    await said(shell, "cd /usr; export KEPT=1")
+    await output_of(shell, "cd /usr; export KEPT=1")
     assert (await shell.run(f"cd /etc; export KEPT=2; {command}")).exit_code == code
-    assert await said(shell, "echo $PWD $KEPT") == "/usr 1\n"
+    assert await output_of(shell, "echo $PWD $KEPT") == "/usr 1\n"
 
 
 async def test_a_deleted_folder_is_replaced_by_the_workdir(shell: Shell, sandbox: Sandbox) -> None:
     gone = f"{sandbox.workdir}/gone"
-    await said(shell, "mkdir gone; cd gone; rmdir ../gone")
-    assert await said(shell, 'echo "$PWD"; pwd') == (
+    await output_of(shell, "mkdir gone; cd gone; rmdir ../gone")
+    assert await output_of(shell, 'echo "$PWD"; pwd') == (
         f"hermes: the folder {gone} is gone; this command starts in {sandbox.workdir}\n"
         f"{sandbox.workdir}\n{sandbox.workdir}\n"
     )
-    assert await said(shell, "pwd") == f"{sandbox.workdir}\n"
+    assert await output_of(shell, "pwd") == f"{sandbox.workdir}\n"
 
 
 async def test_a_deleted_workdir_is_survived(backend: str) -> None:
     async with opened(backend, workdir="work") as sandbox:
         shell = Shell(sandbox)
-        await said(shell, 'rm -r "$PWD"')
-        assert (await said(shell, "pwd")).endswith(f"\n{sandbox.home}\n")
+        await output_of(shell, 'rm -r "$PWD"')
+        assert (await output_of(shell, "pwd")).endswith(f"\n{sandbox.home}\n")
         assert (await shell.script("pwd")).stdout.decode() == f"{sandbox.home}\n"
 
 
 async def test_readonly_variables_stay_so(shell: Shell) -> None:
-    await said(shell, "readonly FIXED=1 LOOSE=2; export FIXED; export -n LOOSE")
+    await output_of(shell, "readonly FIXED=1 LOOSE=2; export FIXED; export -n LOOSE")
     result = await shell.run("echo $FIXED [$LOOSE]; LOOSE=3; echo $LOOSE; FIXED=2; echo no")
     assert result.stdout == b"1 []\n3\nbash: line 1: FIXED: readonly variable\n"
-    assert await said(shell, "echo $FIXED") == "1\n"
+    assert await output_of(shell, "echo $FIXED") == "1\n"
 
 
 async def test_an_exported_uid_stays_exported(shell: Shell) -> None:
-    await said(shell, "export UID")
-    await said(shell, "true")
-    assert await said(shell, "printenv UID; echo $UID | head -c1 | wc -c") == (await said(shell, "echo $UID")) + "1\n"
+    await output_of(shell, "export UID")
+    await output_of(shell, "true")
+    assert (
+        await output_of(shell, "printenv UID; echo $UID | head -c1 | wc -c")
+        == (await output_of(shell, "echo $UID")) + "1\n"
+    )
 
 
 async def test_a_broken_path_does_not_break_the_session(shell: Shell) -> None:
-    await said(shell, "unset PATH; cd /usr")
+    await output_of(shell, "unset PATH; cd /usr")
     assert (await shell.run("env")).exit_code == 127
-    await said(shell, "PATH=/nowhere")
-    await said(shell, "export PATH=/usr/bin:/bin; cd /etc")
-    assert await said(shell, "pwd; env | grep ^PATH") == "/etc\nPATH=/usr/bin:/bin\n"
+    await output_of(shell, "PATH=/nowhere")
+    await output_of(shell, "export PATH=/usr/bin:/bin; cd /etc")
+    assert await output_of(shell, "pwd; env | grep ^PATH") == "/etc\nPATH=/usr/bin:/bin\n"
 
 
 async def test_start_up_files_are_not_read(backend: str) -> None:
     async with opened(backend, env={"SHELLOPTS": "xtrace", "CDPATH": "/usr"}) as sandbox:
         await sandbox.exec('for f in .bashrc .bash_profile .profile env; do echo "echo FOOLED" >"$HOME/$f"; done')
         shell = Shell(sandbox)
-        assert await said(shell, 'export BASH_ENV="$HOME/env" ENV="$HOME/env"; cd /') == ""
-        assert await said(shell, "pwd") == "/\n"
+        assert await output_of(shell, 'export BASH_ENV="$HOME/env" ENV="$HOME/env"; cd /') == ""
+        assert await output_of(shell, "pwd") == "/\n"
         # It is the user's own, though, for what the command starts.
-        assert await said(shell, "bash -c 'echo inner'") == "FOOLED\ninner\n"
+        assert await output_of(shell, "bash -c 'echo inner'") == "FOOLED\ninner\n"
     async with opened(backend, env={"BASH_ENV": "/dev/stdin"}) as sandbox:
         shell = Shell(sandbox)
-        assert await said(shell, "echo once") == "once\n"
+        assert await output_of(shell, "echo once") == "once\n"
 
 
 async def test_a_command_of_a_megabyte_runs(shell: Shell) -> None:
     text = "x" * (1 << 20)
-    assert await said(shell, f"wc -c <<'EOF'\n{text}\nEOF\ncd /usr") == f"{(1 << 20) + 1}\n"
-    assert await said(shell, "pwd") == "/usr\n"
+    assert await output_of(shell, f"wc -c <<'EOF'\n{text}\nEOF\ncd /usr") == f"{(1 << 20) + 1}\n"
+    assert await output_of(shell, "pwd") == "/usr\n"
 
 
 async def test_a_large_environment_is_kept(shell: Shell) -> None:
-    await said(shell, "for n in {1..300}; do export V$n=$(printf %0500d $n); done; f() { :; }")
-    assert await said(shell, "echo ${V300: -3} ${#V1}") == "300 500\n"
+    await output_of(shell, "for n in {1..300}; do export V$n=$(printf %0500d $n); done; f() { :; }")
+    assert await output_of(shell, "echo ${V300: -3} ${#V1}") == "300 500\n"
 
 
 async def test_output_is_capped_and_counted(shell: Shell) -> None:
@@ -224,47 +227,47 @@ async def test_a_background_process_goes_on(shell: Shell) -> None:
     result = await shell.run("sleep 60 & echo $! >pid; echo started")
     assert result.stdout == b"started\n"
     assert result.duration < 2
-    assert await said(shell, "kill -0 $(cat pid) && echo alive") == "alive\n"
+    assert await output_of(shell, "kill -0 $(cat pid) && echo alive") == "alive\n"
 
 
 async def test_spawned_commands_find_the_state_and_leave_it(shell: Shell) -> None:
-    await said(shell, "cd /usr; export A=1; f() { echo f; }")
+    await output_of(shell, "cd /usr; export A=1; f() { echo f; }")
     process = await shell.spawn("pwd; echo $A; f; echo err >&2; cd /etc; export A=2; exit 3")
     assert await process.wait(20) == 3
     assert process.read() == (b"/usr\n1\nf\nerr\n", b"")
-    assert await said(shell, "echo $PWD $A") == "/usr 1\n"
+    assert await output_of(shell, "echo $PWD $A") == "/usr 1\n"
 
 
 @pytest.mark.parametrize("prelude", ["", "export A=0; cd /usr"])
 async def test_small_changes_are_kept_whatever_the_commands_options(shell: Shell, prelude: str) -> None:
-    await said(shell, prelude)
-    await said(shell, "mkdir -p ~/a ~/A; cd ~/a; export A=a")
-    await said(shell, "shopt -s nocasematch; IFS=; set -a; cd ~/A; A=A")
-    assert await said(shell, 'echo "${PWD##*/} $A"; env | grep -c hermes_') == "A A\n0\n"
-    await said(shell, "f() { :; }; export -f f; g() { :; }")
-    await said(shell, "unset -f f; IFS=g; unset A")
-    assert await said(shell, "declare -F | grep -v hermes; echo [$A]") == "declare -f g\n[]\n"
+    await output_of(shell, prelude)
+    await output_of(shell, "mkdir -p ~/a ~/A; cd ~/a; export A=a")
+    await output_of(shell, "shopt -s nocasematch; IFS=; set -a; cd ~/A; A=A")
+    assert await output_of(shell, 'echo "${PWD##*/} $A"; env | grep -c hermes_') == "A A\n0\n"
+    await output_of(shell, "f() { :; }; export -f f; g() { :; }")
+    await output_of(shell, "unset -f f; IFS=g; unset A")
+    assert await output_of(shell, "declare -F | grep -v hermes; echo [$A]") == "declare -f g\n[]\n"
 
 
 async def test_a_session_that_goes_back_to_its_beginning_is_there(shell: Shell, sandbox: Sandbox) -> None:
-    await said(shell, "export A=1; f() { :; }; cd /usr")
-    await said(shell, "unset A OLDPWD; export OLDPWD; unset -f f; cd ~; unset OLDPWD; export OLDPWD")
-    assert await said(shell, "echo [$A] $PWD; declare -F | grep -v hermes") == f"[] {sandbox.home}\n"
+    await output_of(shell, "export A=1; f() { :; }; cd /usr")
+    await output_of(shell, "unset A OLDPWD; export OLDPWD; unset -f f; cd ~; unset OLDPWD; export OLDPWD")
+    assert await output_of(shell, "echo [$A] $PWD; declare -F | grep -v hermes") == f"[] {sandbox.home}\n"
 
 
 async def test_commands_at_once_do_not_damage_the_state(shell: Shell) -> None:
-    await asyncio.gather(*(said(shell, f"export N={number}; cd /usr") for number in range(12)))
-    assert await said(shell, "[[ $N == +([0-9]) ]] && pwd") == "/usr\n"
+    await asyncio.gather(*(output_of(shell, f"export N={number}; cd /usr") for number in range(12)))
+    assert await output_of(shell, "[[ $N == +([0-9]) ]] && pwd") == "/usr\n"
 
 
 async def test_sessions_in_one_sandbox_are_apart(sandbox: Sandbox) -> None:
     one, two = Shell(sandbox), Shell(sandbox)
-    await said(one, "cd /usr; export A=1")
-    assert await said(two, "echo $PWD [$A]") == f"{sandbox.workdir} []\n"
+    await output_of(one, "cd /usr; export A=1")
+    assert await output_of(two, "echo $PWD [$A]") == f"{sandbox.workdir} []\n"
 
 
 async def test_scripts_run_in_the_folder_without_the_sessions_variables(shell: Shell, sandbox: Sandbox) -> None:
-    await said(shell, "cd /usr; export PATH=/nowhere A=1; f() { echo f; }; cat() { echo fooled; }; set -e")
+    await output_of(shell, "cd /usr; export PATH=/nowhere A=1; f() { echo f; }; cat() { echo fooled; }; set -e")
     result = await shell.script(
         'pwd; cat; printf "%s|" "$@" "[$A]"; declare -F; echo err >&2; exit 4', "a b", "", "c\n", stdin=b"given\n"
     )

@@ -117,10 +117,10 @@ class Bench:
         return process
 
     def python(self, *arguments: str, timeout: float = 120) -> tuple[int, str]:
-        """Run `python` with these arguments, wait for it, and return its exit code and all it said."""
+        """Run `python` with these arguments, wait for it, and return its exit code and its whole output."""
         process = self.start_python(*arguments)
-        said, _ = process.communicate(timeout=timeout)
-        return process.returncode, said
+        output, _ = process.communicate(timeout=timeout)
+        return process.returncode, output
 
     def close(self) -> None:
         """End what a failed test left running."""

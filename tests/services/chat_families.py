@@ -174,8 +174,8 @@ _HARMONY_CALL = (
 
 def _harmony(output: str) -> str:
     shown = json.dumps(output, ensure_ascii=False)
-    said = f"<|start|>functions.terminal to=assistant<|channel|>commentary<|message|>{shown}<|end|>"
-    return said + "<|start|>assistant"
+    reply = f"<|start|>functions.terminal to=assistant<|channel|>commentary<|message|>{shown}<|end|>"
+    return reply + "<|start|>assistant"
 
 
 def _mistral(output: str) -> str:

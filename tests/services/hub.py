@@ -77,7 +77,7 @@ class Hub:
         _send(request, 404, b"{}", {})
 
     def _info(self, request: Any, name: str, commit: str, files: dict[str, bytes], match: re.Match[str]) -> None:
-        said = {
+        reply = {
             "id": name,
             "sha": commit,
             "private": False,
@@ -88,7 +88,7 @@ class Hub:
             "likes": 0,
             "siblings": [{"rfilename": path} for path in files],
         }
-        _send(request, 200, json.dumps(said).encode(), {})
+        _send(request, 200, json.dumps(reply).encode(), {})
 
     def _tree(self, request: Any, name: str, commit: str, files: dict[str, bytes], match: re.Match[str]) -> None:
         folder = (match["folder"] or "").strip("/")
@@ -97,22 +97,22 @@ class Hub:
             _send(request, 404, b'{"error": "no"}', {"X-Error-Code": "EntryNotFound", "X-Error-Message": "no entry"})
             return
         deep = parse_qs(urlsplit(request.path).query).get("recursive", [""])[0].lower() == "true"
-        said: list[dict[str, Any]] = []
+        reply: list[dict[str, Any]] = []
         for path, content in below.items():
             inner = path[len(folder) :].lstrip("/").split("/")
             parents = ["/".join(filter(None, [folder, *inner[:depth]])) for depth in range(1, len(inner))]
-            said += [_folder(parent) for parent in (parents if deep else parents[:1]) if _folder(parent) not in said]
-            said += [_entry(path, content)] if deep or not parents else []
-        _send(request, 200, json.dumps(said).encode(), {})
+            reply += [_folder(parent) for parent in (parents if deep else parents[:1]) if _folder(parent) not in reply]
+            reply += [_entry(path, content)] if deep or not parents else []
+        _send(request, 200, json.dumps(reply).encode(), {})
 
     def _paths(self, request: Any, name: str, commit: str, files: dict[str, bytes], match: re.Match[str]) -> None:
         if request.body.startswith(b"{"):
             wanted = json.loads(request.body)["paths"]
         else:
             wanted = parse_qs(request.body.decode())["paths"]
-        said = [_entry(path, files[path]) for path in wanted if path in files]
-        said += [_folder(path) for path in wanted if any(name.startswith(f"{path}/") for name in files)]
-        _send(request, 200, json.dumps(said).encode(), {})
+        reply = [_entry(path, files[path]) for path in wanted if path in files]
+        reply += [_folder(path) for path in wanted if any(name.startswith(f"{path}/") for name in files)]
+        _send(request, 200, json.dumps(reply).encode(), {})
 
     def _file(self, request: Any, name: str, commit: str, files: dict[str, bytes], match: re.Match[str]) -> None:
         content = files.get(match["file"])

@@ -58,16 +58,16 @@ def completion(
         }
         for index, (name, given) in enumerate(calls)
     ]
-    said: dict[str, Any] = {"role": "assistant", "content": content, **message}
+    reply: dict[str, Any] = {"role": "assistant", "content": content, **message}
     if tool_calls:
-        said["tool_calls"] = tool_calls
+        reply["tool_calls"] = tool_calls
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1,
         "model": "scripted",
         "choices": [
-            {"index": 0, "message": said, "finish_reason": finish_reason or ("tool_calls" if calls else "stop")}
+            {"index": 0, "message": reply, "finish_reason": finish_reason or ("tool_calls" if calls else "stop")}
         ],
         "usage": {
             "prompt_tokens": prompt_tokens,
@@ -99,8 +99,8 @@ class ModelServer:
                 server.requests.append(Request(self.path, headers, body))
                 server._count(1)
                 try:
-                    said = server.script(body)
-                    self.send(said if isinstance(said, Reply) else Reply(body=json.dumps(said)))
+                    reply = server.script(body)
+                    self.send(reply if isinstance(reply, Reply) else Reply(body=json.dumps(reply)))
                 except ConnectionError:
                     self.close_connection = True  # the client lost its patience
                 finally:

@@ -31,19 +31,19 @@ def test_a_long_result_is_json_within_the_limit(result: dict[str, Any], long: in
 
 
 def test_long_text_keeps_head_and_tail_and_says_what_is_missing() -> None:
-    said = json.loads(as_content({"output": "head" + "x" * 10_000 + "tail", "exit_code": 3}, 4000))
-    assert said["exit_code"] == 3
-    assert said["output"].startswith("headxxx")
-    assert said["output"].endswith("xxxtail")
-    missing = int(said["output"].split("[… ")[1].split(" ")[0])
-    shown = said["output"].replace(f"\n[… {missing} characters left out …]\n", "")
+    answer = json.loads(as_content({"output": "head" + "x" * 10_000 + "tail", "exit_code": 3}, 4000))
+    assert answer["exit_code"] == 3
+    assert answer["output"].startswith("headxxx")
+    assert answer["output"].endswith("xxxtail")
+    missing = int(answer["output"].split("[… ")[1].split(" ")[0])
+    shown = answer["output"].replace(f"\n[… {missing} characters left out …]\n", "")
     assert len(shown) + missing == 10_008
 
 
 def test_many_small_parts_are_replaced_by_a_note() -> None:
-    said = json.loads(as_content({"numbers": list(range(10_000))}, 4000))
-    assert said["error"].startswith("the result is too long: ")
-    assert said["beginning"].startswith('{"numbers": [0, 1, 2')
+    answer = json.loads(as_content({"numbers": list(range(10_000))}, 4000))
+    assert answer["error"].startswith("the result is too long: ")
+    assert answer["beginning"].startswith('{"numbers": [0, 1, 2')
 
 
 def test_non_ascii_is_written_as_it_is_and_half_characters_are_replaced() -> None:

@@ -61,9 +61,9 @@ class TestTerminal:
         assert ctx.terminal('basename "$PWD"')["output"] == "sub\n"
 
     def test_a_timeout(self, ctx: ToolContext) -> None:
-        said = ctx.terminal("sleep 60", timeout=0.2)
-        assert said["exit_code"] == 124
-        assert "0.2 s" in said["error"]
+        answered = ctx.terminal("sleep 60", timeout=0.2)
+        assert answered["exit_code"] == 124
+        assert "0.2 s" in answered["error"]
 
     def test_an_infrastructure_error_is_raised(self, ctx: ToolContext) -> None:
         ctx.terminal("true")
@@ -112,9 +112,9 @@ class TestFiles:
     )
     def test_what_cannot_be_read_has_no_content_and_an_error(self, ctx: ToolContext, path: str, problem: str) -> None:
         ctx.terminal("mkfifo pipe; head -c 9 /dev/zero > zeros; head -c 10000001 /dev/zero > big")
-        said = ctx.read_file(path)
-        assert said["content"] is None
-        assert problem in said["error"]
+        answered = ctx.read_file(path)
+        assert answered["content"] is None
+        assert problem in answered["error"]
 
     def test_what_cannot_be_written_has_an_error(self, ctx: ToolContext) -> None:
         assert "is a directory" in ctx.write_file(".", "x")["error"]
@@ -144,24 +144,24 @@ class TestTransfers:
         (tmp_path / "here" / "sub" / "file").write_text("text")
         assert ctx.upload_dir(tmp_path / "here", "there")["success"]
         ctx.terminal("ln -s /etc/passwd there/link")
-        said = ctx.download_dir("there", tmp_path / "back")
-        assert said["success"]
-        assert len(said["left_out"]) == 1
+        answered = ctx.download_dir("there", tmp_path / "back")
+        assert answered["success"]
+        assert len(answered["left_out"]) == 1
         assert (tmp_path / "back" / "sub" / "file").read_text() == "text"
         assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["sub"]
 
     def test_what_the_agent_did_not_leave_is_a_result(self, ctx: ToolContext, tmp_path: Path) -> None:
-        for said in (ctx.download_file("missing", tmp_path / "x"), ctx.download_dir("missing", tmp_path / "y")):
-            assert said["success"] is False
-            assert "missing" in said["error"]
+        for answered in (ctx.download_file("missing", tmp_path / "x"), ctx.download_dir("missing", tmp_path / "y")):
+            assert answered["success"] is False
+            assert "missing" in answered["error"]
         assert not (tmp_path / "x").exists()
 
     def test_what_the_agent_left_in_the_way_is_a_result(self, ctx: ToolContext, tmp_path: Path) -> None:
         (tmp_path / "here").write_text("x")
         ctx.write_file("taken", "a file")
-        said = ctx.upload_file(tmp_path / "here", "taken/below")
-        assert said["success"] is False
-        assert said["error"]
+        answered = ctx.upload_file(tmp_path / "here", "taken/below")
+        assert answered["success"] is False
+        assert answered["error"]
 
     def test_a_missing_file_here_is_raised(self, ctx: ToolContext, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):

@@ -66,25 +66,25 @@ class TestReadFile:
             "total_lines": 1000,
             "hint": "lines 3–4 of 1000; continue with offset=5",
         }
-        said = await call(plain_session, "read_file", path="file")
-        assert said["hint"] == "lines 1–500 of 1000; continue with offset=501"
-        said = await call(plain_session, "read_file", path="file", offset=501)
-        assert said["content"].startswith("501\n")
-        assert said["content"].endswith("\n1000\n")
-        assert "hint" not in said
+        answer = await call(plain_session, "read_file", path="file")
+        assert answer["hint"] == "lines 1–500 of 1000; continue with offset=501"
+        answer = await call(plain_session, "read_file", path="file", offset=501)
+        assert answer["content"].startswith("501\n")
+        assert answer["content"].endswith("\n1000\n")
+        assert "hint" not in answer
 
     async def test_beyond_the_end(self, plain_session: SandboxSession) -> None:
         await bash(plain_session, "seq 3 > file; : > empty")
-        said = await call(plain_session, "read_file", path="file", offset=9)
-        assert said == {"content": "", "total_lines": 3, "hint": "line 9 is after the end of the file, line 3"}
+        answer = await call(plain_session, "read_file", path="file", offset=9)
+        assert answer == {"content": "", "total_lines": 3, "hint": "line 9 is after the end of the file, line 3"}
         assert await call(plain_session, "read_file", path="empty") == {"content": "", "total_lines": 0}
 
     async def test_long_lines_are_cut_by_bytes_between_characters(self, plain_session: SandboxSession) -> None:
         await write_whole(plain_session, "file", ("x" + "é" * 40_000 + "\nnext\n").encode())
-        said = await call(plain_session, "read_file", path="file")
-        assert said["content"] == "x" + "é" * 24_999
-        assert said["total_lines"] == 2
-        assert said["hint"].startswith("cut off in line 1, after 50000 of the file's 80007 bytes")
+        answer = await call(plain_session, "read_file", path="file")
+        assert answer["content"] == "x" + "é" * 24_999
+        assert answer["total_lines"] == 2
+        assert answer["hint"].startswith("cut off in line 1, after 50000 of the file's 80007 bytes")
 
     async def test_what_is_not_utf_8_is_shown_as_such(self, plain_session: SandboxSession) -> None:
         await bash(plain_session, r"printf 'a\377b\303' > file")
@@ -129,8 +129,8 @@ class TestWriteFile:
     async def test_any_name_and_content_round_trips(self, plain_session: SandboxSession, name: str) -> None:
         path = f"./{name}" if name == "~" else name
         content = "first\n\ttab é語 'quotes' $HOME `x` \\n\r\nno newline at the end"
-        said = await call(plain_session, "write_file", path=path, content=content)
-        assert said == {"path": path, "bytes_written": len(content.encode()), "created": True}
+        answer = await call(plain_session, "write_file", path=path, content=content)
+        assert answer == {"path": path, "bytes_written": len(content.encode()), "created": True}
         assert (await call(plain_session, "read_file", path=path))["content"] == content
         assert await call(plain_session, "patch", path=path, old_string="first", new_string="1st")
         assert (
@@ -145,8 +145,8 @@ class TestWriteFile:
 
     async def test_what_is_there_is_replaced_with_its_mode_and_links_kept(self, plain_session: SandboxSession) -> None:
         await bash(plain_session, "echo a long old content > file; chmod 750 file; ln -s file link; ln file hard")
-        said = await call(plain_session, "write_file", path="link", content="new")
-        assert said["created"] is False
+        answer = await call(plain_session, "write_file", path="link", content="new")
+        assert answer["created"] is False
         assert await bash(plain_session, "cat file hard; stat -c %a file; readlink link") == "newnew750\nfile\n"
 
     async def test_a_large_content(self, session: SandboxSession) -> None:
@@ -170,31 +170,31 @@ class TestWriteFile:
         }
         async with asyncio.timeout(20):
             for path, problem in problems.items():
-                said = await call(session, "write_file", path=path, content="x")
-                assert said["error"].startswith(f"{path!r}: {problem}"), said
+                answer = await call(session, "write_file", path=path, content="x")
+                assert answer["error"].startswith(f"{path!r}: {problem}"), answer
 
 
 class TestPatch:
     async def test_changes_the_file_and_says_where(self, session: SandboxSession) -> None:
         await bash(session, r"printf 'a = 1\nb = 2\n' > file; chmod 755 file")
-        said = await call(session, "patch", path="file", old_string="b = 2", new_string="b = 3\nc = 4")
-        assert said == {"path": "file", "replacements": 1, "first_line": 2}
+        answer = await call(session, "patch", path="file", old_string="b = 2", new_string="b = 3\nc = 4")
+        assert answer == {"path": "file", "replacements": 1, "first_line": 2}
         assert await bash(session, "cat file; stat -c %a file") == "a = 1\nb = 3\nc = 4\n755\n"
 
     async def test_everywhere(self, plain_session: SandboxSession) -> None:
         await bash(plain_session, r"printf 'x x\nx' > file")
-        said = await call(plain_session, "patch", path="file", old_string="x", new_string="", replace_all=True)
-        assert said["replacements"] == 3
+        answer = await call(plain_session, "patch", path="file", old_string="x", new_string="", replace_all=True)
+        assert answer["replacements"] == 3
         assert await bash(plain_session, "cat file") == " \n"
 
     async def test_problems_leave_the_file_as_it_is(self, plain_session: SandboxSession) -> None:
         await bash(plain_session, r"printf 'x x\n' > file")
-        said = await call(plain_session, "patch", path="file", old_string="x", new_string="y")
-        assert said["error"].startswith("old_string is in the file 2 times")
-        said = await call(plain_session, "patch", path="file", old_string="z", new_string="y")
-        assert said["error"].startswith("old_string is not in the file")
-        said = await call(plain_session, "patch", path="missing", old_string="z", new_string="y")
-        assert said["error"].startswith("'missing': there is no such file")
+        answer = await call(plain_session, "patch", path="file", old_string="x", new_string="y")
+        assert answer["error"].startswith("old_string is in the file 2 times")
+        answer = await call(plain_session, "patch", path="file", old_string="z", new_string="y")
+        assert answer["error"].startswith("old_string is not in the file")
+        answer = await call(plain_session, "patch", path="missing", old_string="z", new_string="y")
+        assert answer["error"].startswith("'missing': there is no such file")
         assert await bash(plain_session, "cat file") == "x x\n"
 
     async def test_bytes_that_are_not_utf_8_stay(self, plain_session: SandboxSession) -> None:
@@ -204,8 +204,8 @@ class TestPatch:
 
     async def test_files_that_are_too_large_are_refused(self, plain_session: SandboxSession) -> None:
         await bash(plain_session, "head -c 10000001 /dev/zero > file")
-        said = await call(plain_session, "patch", path="file", old_string="x", new_string="y")
-        assert said == {"error": "'file': the file has more than 10000000 bytes"}
+        answer = await call(plain_session, "patch", path="file", old_string="x", new_string="y")
+        assert answer == {"error": "'file': the file has more than 10000000 bytes"}
 
 
 class TestSearchContent:
@@ -218,45 +218,45 @@ class TestSearchContent:
                 {"path": "b/x.py", "line": 3, "text": "yes 2"},
             ]
         }
-        said = await call(session, "search_files", pattern="yes", file_glob="*.py")
-        assert {match["path"] for match in said["matches"]} == {"b/x.py"}
-        said = await call(session, "search_files", pattern="yes", path="b")
-        assert [match["path"] for match in said["matches"]] == ["b/x.py", "b/x.py"]
-        said = await call(session, "search_files", pattern="yes", file_glob="b/*.py")
-        assert len(said["matches"]) == 2
+        answer = await call(session, "search_files", pattern="yes", file_glob="*.py")
+        assert {match["path"] for match in answer["matches"]} == {"b/x.py"}
+        answer = await call(session, "search_files", pattern="yes", path="b")
+        assert [match["path"] for match in answer["matches"]] == ["b/x.py", "b/x.py"]
+        answer = await call(session, "search_files", pattern="yes", file_glob="b/*.py")
+        assert len(answer["matches"]) == 2
 
     async def test_one_file_and_a_link_to_a_folder(self, plain_session: SandboxSession) -> None:
         await bash(plain_session, "mkdir a; echo yes > a/x; ln -s a link")
         for path, found in {"a/x": "a/x", "link": "link/x", "~/a/": f"{plain_session.sandbox.home}/a/x"}.items():
-            said = await call(plain_session, "search_files", pattern="yes", path=path)
-            assert said == {"matches": [{"path": found, "line": 1, "text": "yes"}]}
+            answer = await call(plain_session, "search_files", pattern="yes", path=path)
+            assert answer == {"matches": [{"path": found, "line": 1, "text": "yes"}]}
 
     async def test_awkward_names_and_lines(self, plain_session: SandboxSession) -> None:
         for name in AWKWARD_NAMES:
             await write_whole(plain_session, f"./{name}", b"no\n:7:yes: x\n")
-        said = await call(plain_session, "search_files", pattern="yes")
-        assert sorted(match["path"] for match in said["matches"]) == sorted(AWKWARD_NAMES)
-        assert {(match["line"], match["text"]) for match in said["matches"]} == {(2, ":7:yes: x")}
+        answer = await call(plain_session, "search_files", pattern="yes")
+        assert sorted(match["path"] for match in answer["matches"]) == sorted(AWKWARD_NAMES)
+        assert {(match["line"], match["text"]) for match in answer["matches"]} == {(2, ":7:yes: x")}
 
     async def test_there_may_be_more(self, plain_session: SandboxSession) -> None:
         await bash(plain_session, "seq 100 > a; seq 100 > b")
-        said = await call(plain_session, "search_files", pattern=".", limit=3)
-        assert [match["text"] for match in said["matches"]] == ["1", "2", "3"]
-        assert said["hint"].startswith("there are more; ")
-        said = await call(plain_session, "search_files", pattern="^100$", limit=2)
-        assert len(said["matches"]) == 2
-        assert "hint" not in said
+        answer = await call(plain_session, "search_files", pattern=".", limit=3)
+        assert [match["text"] for match in answer["matches"]] == ["1", "2", "3"]
+        assert answer["hint"].startswith("there are more; ")
+        answer = await call(plain_session, "search_files", pattern="^100$", limit=2)
+        assert len(answer["matches"]) == 2
+        assert "hint" not in answer
 
     async def test_very_long_lines_are_cut_and_do_not_crowd_out_others(self, plain_session: SandboxSession) -> None:
         await bash(plain_session, "head -c 5000000 /dev/zero | tr '\\0' x > a; echo x > b")
-        said = await call(plain_session, "search_files", pattern="x")
-        assert [(match["path"], len(match["text"])) for match in said["matches"]] == [("a", 498), ("b", 1)]
+        answer = await call(plain_session, "search_files", pattern="x")
+        assert [(match["path"], len(match["text"])) for match in answer["matches"]] == [("a", 498), ("b", 1)]
 
     async def test_a_great_many_matches_end_early(self, plain_session: SandboxSession) -> None:
         await bash(plain_session, "mkdir d; for i in $(seq 300); do seq 1000 > d/$i; done")
-        said = await call(plain_session, "search_files", pattern="1")
-        assert len(said["matches"]) == 50
-        assert "hint" in said
+        answer = await call(plain_session, "search_files", pattern="1")
+        assert len(answer["matches"]) == 50
+        assert "hint" in answer
 
     async def test_binary_files_version_control_and_pipes_are_left_out(self, plain_session: SandboxSession) -> None:
         await bash(
@@ -264,8 +264,8 @@ class TestSearchContent:
         )
         await bash(plain_session, "echo yes | tee .git/x sub/.git/x .hidden/x > /dev/null")
         async with asyncio.timeout(20):
-            said = await call(plain_session, "search_files", pattern="yes")
-        assert [match["path"] for match in said["matches"]] == [".hidden/x"]
+            answer = await call(plain_session, "search_files", pattern="yes")
+        assert [match["path"] for match in answer["matches"]] == [".hidden/x"]
 
     async def test_nothing_found(self, plain_session: SandboxSession) -> None:
         assert await call(plain_session, "search_files", pattern="yes") == {"matches": []}
@@ -275,10 +275,10 @@ class TestSearchContent:
         assert len((await call(plain_session, "search_files", pattern="-v"))["matches"]) == 1
 
     async def test_mistakes_are_said(self, plain_session: SandboxSession) -> None:
-        said = await call(plain_session, "search_files", pattern="(")
-        assert said == {"error": "the pattern is not a regular expression for grep -E: Unmatched ( or \\("}
-        said = await call(plain_session, "search_files", pattern="x", path="missing")
-        assert said["error"].startswith("'missing': there is no such file or directory")
+        answer = await call(plain_session, "search_files", pattern="(")
+        assert answer == {"error": "the pattern is not a regular expression for grep -E: Unmatched ( or \\("}
+        answer = await call(plain_session, "search_files", pattern="x", path="missing")
+        assert answer["error"].startswith("'missing': there is no such file or directory")
 
 
 class TestSearchFiles:
@@ -303,8 +303,8 @@ class TestSearchFiles:
 
     async def test_there_may_be_more(self, plain_session: SandboxSession) -> None:
         await bash(plain_session, "touch $(seq 20)")
-        said = await call(plain_session, "search_files", target="files", pattern="*", limit=2)
-        assert said == {
+        answer = await call(plain_session, "search_files", target="files", pattern="*", limit=2)
+        assert answer == {
             "files": ["1", "10"],
             "hint": "there are more; raise limit, or narrow the search with path or file_glob",
         }
@@ -335,8 +335,8 @@ async def test_busybox_and_bash_are_all_it_takes(applets: Path) -> None:
     for name in AWKWARD_NAMES:
         path = f"./sub/{name}"
         assert (await call(session, "write_file", path=path, content=content))["created"]
-        said = await call(session, "read_file", path=path, offset=2, limit=1)
-        assert (said["content"], said["total_lines"]) == ("two é\n", 3)
+        answer = await call(session, "read_file", path=path, offset=2, limit=1)
+        assert (answer["content"], answer["total_lines"]) == ("two é\n", 3)
         assert await call(session, "patch", path=path, old_string="one", new_string="1")
     found = await call(session, "search_files", pattern="^two .+$")
     assert [match["path"] for match in found["matches"]] == sorted(f"sub/{name}" for name in AWKWARD_NAMES)
@@ -361,13 +361,13 @@ async def test_what_a_system_refuses_is_one_line(programs: str, request: pytest.
             ("/proc/none/x", "its directory cannot be created"),
             ("/proc/version", "it cannot be written"),
         ):
-            (said,) = (await call(session, "write_file", path=path, content="x")).values()
-            assert re.fullmatch(f"'{path}': {what}: [A-Z][a-z/]+( [a-z]+)*", said), said
-        (said,) = (await call(session, "search_files", pattern="[")).values()
-        assert re.fullmatch(r"the pattern is not a regular expression for grep -E: [^\n]+", said), said
+            (answer,) = (await call(session, "write_file", path=path, content="x")).values()
+            assert re.fullmatch(f"'{path}': {what}: [A-Z][a-z/]+( [a-z]+)*", answer), answer
+        (answer,) = (await call(session, "search_files", pattern="[")).values()
+        assert re.fullmatch(r"the pattern is not a regular expression for grep -E: [^\n]+", answer), answer
         await bash(session, "mkdir gone; cd gone; rmdir ../gone")
-        (said,) = (await call(session, "read_file", path="x")).values()
-        assert said.startswith("'x': there is no such file (the current directory is /")
+        (answer,) = (await call(session, "read_file", path="x")).values()
+        assert answer.startswith("'x': there is no such file (the current directory is /")
     finally:
         await session.close()
 

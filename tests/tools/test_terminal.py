@@ -29,24 +29,24 @@ async def call(session: SandboxSession, tool: str, **arguments: Any) -> dict[str
 
 class TestTerminal:
     async def test_output_of_both_streams_and_exit_code(self, session: SandboxSession) -> None:
-        said = await call(session, "terminal", command="echo out; echo err >&2; echo more; exit 3")
-        assert said == {"output": "out\nerr\nmore\n", "exit_code": 3, "error": None}
+        answer = await call(session, "terminal", command="echo out; echo err >&2; echo more; exit 3")
+        assert answer == {"output": "out\nerr\nmore\n", "exit_code": 3, "error": None}
 
     async def test_state_is_kept(self, session: SandboxSession) -> None:
         await call(session, "terminal", command="mkdir 'a b'; cd 'a b'; export COLOUR=green; hello() { echo hi; }")
-        said = await call(session, "terminal", command='basename "$PWD"; echo $COLOUR; hello')
-        assert said["output"] == "a b\ngreen\nhi\n"
+        answer = await call(session, "terminal", command='basename "$PWD"; echo $COLOUR; hello')
+        assert answer["output"] == "a b\ngreen\nhi\n"
 
     async def test_a_command_out_of_time(self, session: SandboxSession) -> None:
-        said = await call(session, "terminal", command="echo begun; sleep 60; echo never", timeout=0.3)
-        assert said["output"] == "begun\n"
-        assert said["exit_code"] == 124
-        assert said["error"].startswith("the command was killed after 0.3 s;")
+        answer = await call(session, "terminal", command="echo begun; sleep 60; echo never", timeout=0.3)
+        assert answer["output"] == "begun\n"
+        assert answer["exit_code"] == 124
+        assert answer["error"].startswith("the command was killed after 0.3 s;")
 
     async def test_the_session_has_a_timeout_of_its_own(self) -> None:
         session = local_session(terminal_timeout=0.2)
-        said = await call(session, "terminal", command="sleep 60")
-        assert said["exit_code"] == 124
+        answer = await call(session, "terminal", command="sleep 60")
+        assert answer["exit_code"] == 124
         await session.close()
 
     async def test_a_command_that_returns_124_itself_is_not_out_of_time(self, plain_session: SandboxSession) -> None:
@@ -57,15 +57,15 @@ class TestTerminal:
         }
 
     async def test_long_output_keeps_head_and_tail(self, plain_session: SandboxSession) -> None:
-        said = await call(plain_session, "terminal", command="seq 100000; echo end")
-        assert said["output"].startswith("1\n2\n3\n")
-        assert said["output"].endswith("100000\nend\n")
-        assert 50_000 <= len(said["output"]) < 50_200
-        assert said["truncated"]["total_bytes"] == 588_895 + 4
+        answer = await call(plain_session, "terminal", command="seq 100000; echo end")
+        assert answer["output"].startswith("1\n2\n3\n")
+        assert answer["output"].endswith("100000\nend\n")
+        assert 50_000 <= len(answer["output"]) < 50_200
+        assert answer["truncated"]["total_bytes"] == 588_895 + 4
 
     async def test_output_that_is_not_utf_8(self, plain_session: SandboxSession) -> None:
-        said = await call(plain_session, "terminal", command=r"printf 'a\377\303\251\n'")
-        assert said["output"] == "a\ufffdé\n"
+        answer = await call(plain_session, "terminal", command=r"printf 'a\377\303\251\n'")
+        assert answer["output"] == "a\ufffdé\n"
 
     async def test_bad_arguments_never_start_a_sandbox(self) -> None:
         session = local_session()
@@ -91,16 +91,16 @@ class TestTerminal:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        said = await call(plain_session, "terminal", command="sleep 0.4; ls")
-        assert said["output"] == "begun\n"
+        answer = await call(plain_session, "terminal", command="sleep 0.4; ls")
+        assert answer["output"] == "begun\n"
 
 
 class TestBackground:
     async def start(self, session: SandboxSession, command: str) -> str:
-        said = await call(session, "terminal", command=command, background=True)
-        assert said["exit_code"] == 0
-        assert isinstance(said["session_id"], str)
-        return said["session_id"]
+        answer = await call(session, "terminal", command=command, background=True)
+        assert answer["exit_code"] == 0
+        assert isinstance(answer["session_id"], str)
+        return answer["session_id"]
 
     async def test_it_starts_where_the_shell_is_and_runs_beside_it(self, session: SandboxSession) -> None:
         await call(session, "terminal", command="mkdir sub; cd sub; export COLOUR=green")
@@ -132,16 +132,16 @@ class TestBackground:
 
     async def test_waiting_ends_with_its_time(self, plain_session: SandboxSession) -> None:
         started = await self.start(plain_session, "sleep 60")
-        said = await call(plain_session, "process", action="wait", session_id=started, timeout=0.05)
-        assert said["status"] == "running"
-        assert said["error"] == "the command is still running after 0.05 s"
+        answer = await call(plain_session, "process", action="wait", session_id=started, timeout=0.05)
+        assert answer["status"] == "running"
+        assert answer["error"] == "the command is still running after 0.05 s"
 
     async def test_kill_ends_it_and_its_children(self, session: SandboxSession) -> None:
         started = await self.start(session, "(sleep 0.5; touch late) & touch begun; wait")
         await call(session, "terminal", command=UNTIL_BEGUN)
-        said = await call(session, "process", action="kill", session_id=started)
-        assert said["status"] == "exited"
-        assert said["exit_code"] not in (None, 0)
+        answer = await call(session, "process", action="kill", session_id=started)
+        assert answer["status"] == "exited"
+        assert answer["exit_code"] not in (None, 0)
         assert (await call(session, "terminal", command="sleep 0.7; ls"))["output"] == "begun\n"
 
     async def test_list_shows_all(self, plain_session: SandboxSession) -> None:

@@ -104,22 +104,27 @@ class TestVerdict:
         assert (await agent.scored("exit 5\n", exit_code_is_reward=True)).exit_code == 5
         none = await agent.scored("exit 0\n")
         assert (none.reward, none.error) == (None, "the tests left neither reward.json nor reward.txt")
-        said = await agent.scored(
+        full = await agent.scored(
             'cd /logs/verifier; printf \'{"reward": 0.5, "speed": 2}\' > reward.json; echo 1 > reward.txt\n'
             "printf '{}' > ctrf.json; head -c 3000 /dev/zero; echo end >&2; exit 1\n"
         )
-        assert (said.reward, said.source, dict(said.metrics), said.exit_code) == (0.5, "reward.json", {"speed": 2.0}, 1)
-        assert said.files["ctrf.json"] == b"{}"
-        assert said.files["test-stdout.txt"] == b"\0" * 3000 + b"end\n"
+        assert (
+            full.reward,
+            full.source,
+            dict(full.metrics),
+            full.exit_code,
+        ) == (0.5, "reward.json", {"speed": 2.0}, 1)
+        assert full.files["ctrf.json"] == b"{}"
+        assert full.files["test-stdout.txt"] == b"\0" * 3000 + b"end\n"
         # Nothing of it is left for the next one.
         left = await agent.scored("ls -A /logs/verifier; ls /tests; exit 1\n", exit_code_is_reward=True)
         assert left.output.split() == [".started", "expected.sh", "test.sh"]
 
     async def test_what_is_no_reward_is_an_error(self, agent: Agent) -> None:
-        verdict = await agent.scored("echo maybe > /logs/verifier/reward.txt; echo said\n")
+        verdict = await agent.scored("echo maybe > /logs/verifier/reward.txt; echo done\n")
         assert verdict.reward is None
         assert verdict.error == "reward.txt holds 'maybe', which is not a finite number"
-        assert verdict.output == "said\n"
+        assert verdict.output == "done\n"
         with pytest.raises(InfrastructureError, match="maybe"):
             float(verdict)
 

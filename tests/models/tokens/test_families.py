@@ -43,8 +43,8 @@ def agents_copy(message: Any, **changes: Any) -> dict[str, Any]:
         {**call, "id": f"other{index:04}", "function": dict(call["function"])}
         for index, call in enumerate(message.tool_calls or ())
     ]
-    said = {"role": "assistant", "content": (message.content or "").strip(), **changes}
-    return {**said, "tool_calls": calls} if calls else said
+    reply = {"role": "assistant", "content": (message.content or "").strip(), **changes}
+    return {**reply, "tool_calls": calls} if calls else reply
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -49,7 +49,7 @@ async def test_a_dialect_is_detected_and_an_answer_cut_off_stays_cut_off(
 
 
 @pytest.mark.parametrize(
-    ("dialect", "key", "said"),
+    ("dialect", "key", "problem"),
     [
         ("vllm_generate", "top_pp", "unknown parameter 'top_pp'; did you mean 'top_p'?"),
         ("vllm_generate", "logit_bias", "unknown parameter 'logit_bias'"),
@@ -58,10 +58,10 @@ async def test_a_dialect_is_detected_and_an_answer_cut_off_stays_cut_off(
     ],
 )
 async def test_what_a_server_would_not_take_is_told_before_it_is_asked(
-    dialect: str, key: str, said: str, serving: Callable[..., Any]
+    dialect: str, key: str, problem: str, serving: Callable[..., Any]
 ) -> None:
     server, source = serving("chatml", dialect, extra_body={key: 1})
-    with pytest.raises(UsageError, match=said.replace("?", r"\?")):
+    with pytest.raises(UsageError, match=problem.replace("?", r"\?")):
         await source.prepare()
     await source.close()
     assert server.emitted == []
@@ -119,7 +119,7 @@ def logprob_of(value: Any) -> Any:
 
 @pytest.mark.parametrize("dialect", ["vllm_generate", "sglang", "completions"])
 async def test_nothing_is_filled_up_that_a_server_does_not_tell(dialect: str, serving: Callable[..., Any]) -> None:
-    for value, said in (
+    for value, problem in (
         (..., "5 logprobs"),
         (None, "sampled token 1 has the logprob None"),
         (float("nan"), "the logprob nan"),
@@ -128,7 +128,7 @@ async def test_nothing_is_filled_up_that_a_server_does_not_tell(dialect: str, se
         server, source = serving("chatml", dialect)
         server.script = lambda prompt: "Done.<|im_end|>"
         server.spoil = logprob_of(value)
-        with pytest.raises(InfrastructureError, match=said) as raised:
+        with pytest.raises(InfrastructureError, match=problem) as raised:
             await ask(source)
         assert raised.value.kind == "tokens"
 
@@ -190,7 +190,7 @@ WRONG: dict[str, list[tuple[tuple[str | int, ...], Any, str]]] = {
 async def test_what_does_not_tell_what_was_sampled_is_refused(dialect: str, serving: Callable[..., Any]) -> None:
     server, source = serving("chatml", dialect)
     server.script = lambda prompt: "Done.<|im_end|>"
-    for path, value, said in WRONG[dialect]:
+    for path, value, problem in WRONG[dialect]:
 
         def spoil(answer: Any, path: Any = path, value: Any = value) -> Any:
             inner = answer
@@ -200,7 +200,7 @@ async def test_what_does_not_tell_what_was_sampled_is_refused(dialect: str, serv
             return answer
 
         server.spoil = spoil
-        with pytest.raises(InfrastructureError, match=said) as raised:
+        with pytest.raises(InfrastructureError, match=problem) as raised:
             await ask(source)
         assert raised.value.kind == "tokens"
 

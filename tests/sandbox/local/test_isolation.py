@@ -199,7 +199,7 @@ async def test_it_works_for_others_than_root(isolation: str) -> None:
         asyncio.run(main())
     """
     with _others_may_read() as (python, base):
-        said = await _python(
+        output = await _python(
             script,
             python=python,
             user=65534,
@@ -208,7 +208,7 @@ async def test_it_works_for_others_than_root(isolation: str) -> None:
             TMPDIR=str(base),
             SECRET=secret,
         )
-    assert said == [f"65534 {isolation == 'bubblewrap'}", "True False False 1", "False", "True"]
+    assert output == [f"65534 {isolation == 'bubblewrap'}", "True False False 1", "False", "True"]
 
 
 @contextmanager
