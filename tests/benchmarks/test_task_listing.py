@@ -96,9 +96,7 @@ def test_every_directory_is_listed_with_its_reason(bench: Bench, directories: Pa
         else:
             assert re.fullmatch(r"software-engineering, (easy|medium|hard), coding, c", said)
     # What only the engine knows is not guessed.
-    assert unknown.startswith(
-        "what the sandbox lacks is not known: there is no Docker engine at unix:///nowhere/"
-    )
+    assert unknown.startswith("what the sandbox lacks is not known: there is no Docker engine at unix:///nowhere/")
     assert notes == [
         "note: there is no task in 'shared'",
         f"note: task-20, task-21, task-22 and 1 more: tests/test.sh {MENDED}",
