@@ -29,7 +29,7 @@ _SECONDS = 300
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Return what `-n auto` means here: the tests wait for other processes for a good part of their time."""
-    return max(2, 3 * (os.cpu_count() or 1) // 2)
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_configure() -> None:
