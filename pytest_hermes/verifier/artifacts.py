@@ -12,6 +12,7 @@ from ..sandbox.plain_tar import UnsafeTar, rewrite_tar
 from ..sandbox.protocol import Sandbox
 from ..sandbox.scripts import shell_script
 from ..sandbox.tar_commands import unpack
+from ..sandbox.tar_reader import FOLDER, TarReader
 from ..sandbox.transfer import DEFAULT_MAX_BYTES, BoundedFile
 
 #: Seconds for copying one of them.
@@ -41,8 +42,8 @@ async def _copy(source: Sandbox, target: Sandbox, path: str, tar: BinaryIO) -> N
     path = await _run(target, "locate", path)
     folder, name = posixpath.split(path)
     there = await _pull(source, _counterpart(path, target.home, source.home), tar)
-    await _run(target, "clear", path, *([] if there else ["gone"]))
     if not there:
+        await _run(target, "clear", path, "gone")
         return
     # What packed it may be a program of the agent's; root unpacks it.
     with tempfile.TemporaryFile(prefix="hermes-") as file:
@@ -51,6 +52,10 @@ async def _copy(source: Sandbox, target: Sandbox, path: str, tar: BinaryIO) -> N
             await asyncio.to_thread(rewrite_tar, tar, plain, top=name)
         except UnsafeTar as error:
             raise Spoiled(f"the agent's sandbox sent an archive that cannot be used: {error}") from error
+        # Nothing but a folder can be unpacked over the folder that may be there.
+        first = await asyncio.to_thread(TarReader(plain).next)
+        is_folder = first is not None and first.type == FOLDER
+        await _run(target, "clear", path, *([] if is_folder else ["gone"]))
         plain.seek(0)
         async with asyncio.timeout(_COPYING):
             await unpack(target, plain, folder, owners=True, user=target.capabilities.as_root)

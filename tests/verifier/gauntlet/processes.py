@@ -126,7 +126,7 @@ AGENTS = [
         for name, leaves in LOOPS.items()
     ),
     *(
-        Agent(name=name, deed="true", leaves=_HUNT.format(signal), same=0.0, timeout=3, telling=("same",))
+        Agent(name=name, deed="true", leaves=_HUNT.format(signal), same=0.0, timeout=3)
         for name, signal in _HUNTERS.items()
     ),
     *(
