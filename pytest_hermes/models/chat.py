@@ -87,13 +87,13 @@ class Chat:
         wording = re.sub(r"\d+", "0", refusal.said.message)
         known = wording in self._full_window
         if not known and _length(sent["messages"]) < _LONG:
-            raise refusal
+            raise InfrastructureError(str(refusal), kind=refusal.kind) from None
         try:
             completion = await self._send(_with_shorter_answer(sent))
         except BadRequest:
             if known:
                 raise ContextWindowExceeded(str(refusal)) from None
-            raise refusal from None
+            raise InfrastructureError(str(refusal), kind=refusal.kind) from None
         self._full_window.add(wording)
         return completion
 

@@ -59,7 +59,7 @@ class Fault(Exception):
         self.failure = failure
 
 
-class WrongAddress(InfrastructureError):
+class WrongAddress(Exception):
     """What is at an address, or on the way to it, is not the endpoint: another try cannot change that."""
 
 
@@ -139,7 +139,7 @@ def transport_fault(asked: Asked, error: TransportError) -> Exception:
             return InfrastructureError(f"the answer of {where} cannot be read: {reason}", kind="endpoint")
         case "address":
             who = f"the proxy {error.proxy}, by which {where} is asked," if error.proxy else where
-            return WrongAddress(f"{who} {reason}", kind="endpoint")
+            return WrongAddress(f"{who} {reason}")
         case "unreachable":
             message = f"cannot reach {where}{by}: {reason}"
         case "broken":

@@ -80,11 +80,14 @@ class Patience:
                 request_waits(began)
                 self._failed(fault, call, began, epoch)
                 raise
+            except WrongAddress as error:
+                request_answered(began)
+                if self.calls.outage.worked:
+                    raise InfrastructureError(str(error), kind="endpoint") from None
+                raise FatalError(str(error)) from None
             except BaseException as error:
                 request_answered(began)
-                if isinstance(error, WrongAddress) and not self.calls.outage.worked:
-                    raise FatalError(str(error)) from None
-                if isinstance(error, HermesError) and not isinstance(error, WrongAddress):
+                if isinstance(error, HermesError):
                     self._works()
                 raise
             request_answered(began)
