@@ -22,10 +22,10 @@ WHOLE = json.dumps(DONE)
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the minute that an endpoint gets to work for the first time down to a second."""
-    policy = retry.RetryPolicy(tries=40, base=0.05, longest_wait=0.2, first_contact=1, longest_answer=2**20)
+    """Take the minute that an endpoint gets to work for the first time down to less than a second."""
+    policy = retry.RetryPolicy(tries=40, base=0.05, longest_wait=0.2, first_contact=0.7, longest_answer=2**20)
     monkeypatch.setattr(retry, "DEFAULT", policy)
-    monkeypatch.setattr(status_line, "PLAIN_EVERY", 0.3)
+    monkeypatch.setattr(status_line, "PLAIN_EVERY", 0.2)
 
 
 @pytest.mark.parametrize("fault", [Reply(503), Reply(mood="hang")], ids=["503", "hang"])
@@ -68,7 +68,7 @@ def test_an_outage_is_waited_out_by_one_request_at_a_time(bench: Bench, model_se
             worked.add(str(body["messages"][0]["content"]))
             return Reply(body=json.dumps(WORK), mood="late", seconds=0.2)
         now = time.monotonic()
-        if while_down and now > while_down[0] + 1.5:
+        if while_down and now > while_down[0] + 1:
             return DONE
         while_down.append(now)
         return Reply(500, mood="late", seconds=0.05)
