@@ -123,6 +123,16 @@ class SandboxBroken(InfrastructureError):
         super().__init__(message, kind="sandbox")
 
 
+class SandboxLost(InfrastructureError):
+    """A sandbox went away for no fault of its own: with its engine, or by somebody else's hand.
+
+    An attempt that ends with it is started afresh once, whatever `--hermes-infra-retries` says.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, kind="sandbox")
+
+
 class FatalError(InfrastructureError):
     """What every attempt needs is refused, or has never worked: a key, credit, a model, its endpoint, an image.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ..core.one_line import described, text_of
 from ..core.open_files import is_exhaustion
 from ..dataset.rows import DatasetError
-from ..errors import FatalError, HermesError, InfrastructureError, Status, Unsupported
+from ..errors import FatalError, HermesError, InfrastructureError, SandboxLost, Status, Unsupported
 from .budget import BudgetSpent
 from .record import ErrorInfo
 from .user_code import BenchmarkFault, UserCodeError, traceback_of
@@ -94,6 +94,8 @@ class Ending:
     reason: str | None = None
     #: Whether the same attempt, started afresh, may come to an end.
     restartable: bool = False
+    #: How often it is started afresh whatever the user allows.
+    restarts: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def ending_of(error: BaseException, classify: Classify = no_meaning) -> Ending |
             return _ending_of_user_code(error, classify)
         case InfrastructureError():
             restartable = not isinstance(error, BudgetSpent | DatasetError | BenchmarkFault)
-            return _error(str(error.kind), text_of(error), restartable=restartable)
+            restarts = int(isinstance(error, SandboxLost))
+            return _error(str(error.kind), text_of(error), restartable=restartable, restarts=restarts)
         case HermesError():
             return _error("usage", text_of(error))
         case asyncio.CancelledError():
@@ -138,8 +141,8 @@ def _ending_of_user_code(error: UserCodeError, classify: Classify) -> Ending | R
     return _error(error.kind, str(error), error.traceback)
 
 
-def _error(kind: str, message: str, trace: str | None = None, *, restartable: bool = False) -> Ending:
-    return Ending("error", error=ErrorInfo(kind=kind, message=message, traceback=trace), restartable=restartable)
+def _error(kind: str, message: str, trace: str | None = None, **more: Any) -> Ending:
+    return Ending("error", error=ErrorInfo(kind=kind, message=message, traceback=trace), **more)
 
 
 def unrecordable(error: BaseException) -> Ending:

@@ -226,7 +226,8 @@ class Engine:
         assert handle.attempt is not None
         rollout = handle.attempt.rollout(ending, handle.captured)
         error = rollout.record.error
-        if rollout.restartable and len(handle.earlier) < self._infra_retries and not self._stopping:
+        restarts = max(self._infra_retries, ending.restarts)
+        if rollout.restartable and len(handle.earlier) < restarts and not self._stopping:
             assert error is not None
             spent = rollout.record
             handle.earlier.append(

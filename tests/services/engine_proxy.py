@@ -25,10 +25,14 @@ def make_certificate(folder: Path) -> None:
 
 
 class EngineProxy:
-    """Passes on every connection to the Unix socket `path`; with `certificates`, only of who shows that one."""
+    """Passes on every connection to the Unix socket `path`; with `certificates`, only of who shows that one.
 
-    def __init__(self, path: str, certificates: Path | None = None) -> None:
+    `port` is where, 0: wherever there is room.
+    """
+
+    def __init__(self, path: str, certificates: Path | None = None, port: int = 0) -> None:
         self._path = path
+        self._port = port
         self._context: ssl.SSLContext | None = None
         if certificates is not None:
             self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificates / "ca.pem"))
@@ -42,7 +46,7 @@ class EngineProxy:
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     async def _serve(self) -> asyncio.Server:
-        return await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._context)
+        return await asyncio.start_server(self._connected, "127.0.0.1", self._port, ssl=self._context)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

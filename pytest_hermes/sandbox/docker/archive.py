@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import posixpath
 import re
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..transfer import DEFAULT_MAX_BYTES
@@ -35,8 +36,21 @@ _MAX_CHANGES = 64 << 20
 _CHANGED = re.compile(rb'"Path":("(?:[^"\\]|\\.)*")')
 
 
+#: What is in memory in every container, and on no disk.
+_IN_MEMORY = ("/dev", "/proc", "/sys")
+
+
 class Abandoned(Exception):
     """Nobody waits for the archive any more."""
+
+
+def mount_in_memory(path: str, mounts: Iterable[str]) -> str | None:
+    """Return the mount in memory below which an absolute path is, None where it is on a disk.
+
+    `mounts` are those of one container, besides those of all.
+    """
+    below = f"{posixpath.normpath(path)}/"
+    return next((mount for mount in (*_IN_MEMORY, *mounts) if below.startswith(f"{mount.rstrip('/')}/")), None)
 
 
 def copy_archive(

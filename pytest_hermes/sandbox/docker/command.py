@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from ...core.shielded import Shielded
-from ...errors import InfrastructureError, SandboxBroken
+from ...errors import InfrastructureError, SandboxBroken, SandboxLost
 from ..running import Output
 from ..wrapped_command import WrappedCommand
 from .engine import Engine, NoAnswer, first_line
 from .exec_api import (
     KILLED,
+    ContainerDied,
     ContainerGone,
     OutOfControl,
     check_present,
     create_exec,
-    exec_end,
+    exit_code,
     is_about_the_shell,
     run_plainly,
     wait_for_start,
@@ -82,12 +83,17 @@ class ContainerCommand(WrappedCommand):
         *,
         numbered: bool = True,
         alone: Callable[[], bool] = lambda: True,
+        linked: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`alone` tells whether it is the only command: then nothing that could be killed keeps it from starting."""
+        """`alone` tells whether it is the only command: then nothing that could be killed keeps it from starting.
+
+        `linked` tells whether other connections to the container stand.
+        """
         super().__init__(stdout, stderr, numbered=numbered)
         self._engine = engine
         self._container = container
         self._alone = alone
+        self._linked = linked
         self._stream: Stream | None = None
         self._exec = ""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -185,7 +191,7 @@ class ContainerCommand(WrappedCommand):
         if not self.begun.done():
             await self._engine.call(wait_for_start, self._engine, self._exec)
         # As root: what the command started may run as anybody.
-        with contextlib.suppress(ContainerGone):  # and so is what ran in it
+        with contextlib.suppress(ContainerGone, ContainerDied):  # and so is what ran in it
             try:
                 code, said = await self._run_killer()
             except NoAnswer:
@@ -234,27 +240,27 @@ class ContainerCommand(WrappedCommand):
 
     async def _explain_end(self) -> None:
         try:
-            end = await self._engine.call(exec_end, self._engine, self._container, self._exec)
+            code = await self._engine.call(exit_code, self._engine, self._container, self._exec)
             if self.exited.done():
                 return  # it was killed meanwhile
             if self.wrapper_runs:
-                await self._explain_silence(end.code, at_once=end.at_once)
+                await self._explain_silence(code)
             else:
                 await self._explain_no_beginning(self.early_output())
         except InfrastructureError as error:
             self.settle(error)
 
-    async def _explain_silence(self, code: int | None, *, at_once: bool) -> None:
+    async def _explain_silence(self, code: int | None) -> None:
         """The wrapper began, and did not say how the command ended."""
         if code in _CANNOT_FORK:
             await self._try_again("")
         elif code is not None and code > _LAST_OF_ITS_OWN:
             self.settle(code)
-        elif code is not None and at_once:
+        elif self._linked():
             raise SandboxBroken("the sandbox's shell, /bin/sh, does not do any more what it is told")
         else:
             # The wrapper goes on, or ended as it should: its last words are lost, and perhaps output before them.
-            raise InfrastructureError("the connection to a command's streams was lost", kind="sandbox")
+            raise SandboxLost("the connection to a command's streams was lost")
 
     async def _explain_no_beginning(self, said: str) -> None:
         if "argument list too long" in said:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...background import at_exit
-from ...errors import InfrastructureError, UsageError
+from ...errors import InfrastructureError, SandboxLost, UsageError
 from .address import Address, engine_address
 from .deaths import Deaths
 from .exec_stream import EngineRefused, Sink, Stream
+from .outage import Outage
 from .owner import current_owner, is_dead
 from .reap import remove_containers, remove_ended
 
@@ -36,7 +37,11 @@ _WHAT_TO_DO = "start Docker, or set DOCKER_HOST to a running engine"
 _logger = logging.getLogger(__name__)
 
 
-class NoAnswer(InfrastructureError):
+class EngineLost(SandboxLost):
+    """The engine cannot be reached, or does not answer."""
+
+
+class NoAnswer(EngineLost):
     """The engine did not answer a request in time. It may be well, and wait for what the request is about."""
 
 
@@ -74,6 +79,9 @@ class Engine:
             ) from error
         self.owner = current_owner()
         self.deaths = Deaths(address, self.client, self.owner)
+        self.outage = Outage(f"the Docker engine at {address.url}", self._answers, self._remove_left)
+        #: Containers that could not be removed when their sandboxes were closed.
+        self._left: set[str] = set()
         self._threads = concurrent.futures.ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="hermes-docker")
         self._reaper = subprocess.Popen(
             [sys.executable, "-P", "-m", f"{__package__}.reap", self.owner],
@@ -122,11 +130,13 @@ class Engine:
         """Whether the engine answers a request that is about none of its containers."""
         return await asyncio.to_thread(self._answers)
 
-    def lost(self, error: BaseException) -> InfrastructureError:
+    def lost(self, error: BaseException) -> EngineLost:
         """Return what to raise when the engine does not answer any more."""
-        return InfrastructureError(
-            f"the Docker engine at {self.address.url} does not answer ({root_cause(error)})", kind="sandbox"
-        )
+        return EngineLost(f"the Docker engine at {self.address.url} does not answer ({root_cause(error)})")
+
+    def leave(self, container: str) -> None:
+        """Remove a container later, which cannot be removed now."""
+        self._left.add(container)
 
     def close(self) -> None:
         """End in order."""
@@ -134,7 +144,8 @@ class Engine:
         self._threads.shutdown()
         with contextlib.suppress(OSError):
             assert self._reaper.stdin is not None
-            self._reaper.stdin.write(b".")
+            if not self._left:  # else it does what it does for a process that was killed
+                self._reaper.stdin.write(b".")
             self._reaper.stdin.close()
         try:
             self._reaper.wait(_END_TIMEOUT)
@@ -167,13 +178,24 @@ class Engine:
     def _answers(self) -> bool:
         import requests
 
-        with contextlib.suppress(requests.RequestException):
+        with contextlib.suppress(requests.RequestException, OSError):
+            self.address.try_out()
             return self.client.get(f"{self.client.base_url}/_ping", timeout=_PING_TIMEOUT).ok
         return False
 
     def _no_answer(self) -> NoAnswer:
         why = f"no answer within {_REQUEST_TIMEOUT} seconds"
-        return NoAnswer(f"the Docker engine at {self.address.url} does not answer ({why})", kind="sandbox")
+        return NoAnswer(f"the Docker engine at {self.address.url} does not answer ({why})")
+
+    def _remove_left(self) -> None:
+        import docker.errors
+        import requests
+
+        for container in list(self._left):
+            with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+                with contextlib.suppress(docker.errors.NotFound):
+                    self.client.remove_container(container, force=True, v=True)
+                self._left.discard(container)
 
     def _reap_the_dead(self) -> None:
         import docker.errors

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
 from typing import Any
 
-from ...errors import InfrastructureError, SandboxBroken
+from ...errors import SandboxBroken, SandboxLost
 from ..output import HeadTail
 from .engine import Engine
 
@@ -22,16 +21,16 @@ _LOOK_PATIENCE = 2.0
 _NOTICE_PATIENCE = 0.5
 
 
-class ContainerGone(InfrastructureError):
-    """The container is not there any more, or does not run."""
+class ContainerGone(SandboxLost):
+    """Somebody ended or removed the container, or nobody knows why it ended."""
 
 
 class OutOfControl(SandboxBroken):
     """What runs in a container cannot be ended there any more."""
 
 
-class ContainerDied(SandboxBroken, ContainerGone):
-    """It ended because of what ran in it."""
+class ContainerDied(SandboxBroken):
+    """The container ended because of what ran in it."""
 
 
 def create_exec(engine: Engine, container: str, argv: list[str], **options: Any) -> str:
@@ -63,7 +62,7 @@ async def run_plainly(
     stream = await engine.stream(f"/exec/{exec_id}/start", start, stdout=said.feed, stderr=said.feed)
     try:
         ended, _ = await asyncio.wait([stream.ended], timeout=timeout)
-        code = (await engine.call(exec_end, engine, container, exec_id)).code if ended else None
+        code = await engine.call(exit_code, engine, container, exec_id) if ended else None
     finally:
         stream.close()
     return code, said.value().decode(errors="replace")
@@ -74,33 +73,21 @@ def is_about_the_shell(said: str) -> bool:
     return "/bin/sh" in said
 
 
-@dataclass(frozen=True)
-class ExecEnd:
-    """How an exec ended whose stream has ended."""
-
-    #: None while it still runs.
-    code: int | None
-    #: Whether its end was that of the stream: it ran no longer than an engine takes to notice.
-    at_once: bool
-
-
-def exec_end(engine: Engine, container: str, exec_id: str) -> ExecEnd:
-    """Return how an exec ended whose stream has ended. Raises ContainerGone."""
+def exit_code(engine: Engine, container: str, exec_id: str) -> int | None:
+    """Return the exit code of an exec whose stream has ended, None when it still runs. Raises ContainerGone."""
     import docker.errors
 
-    began = time.monotonic()
+    end = time.monotonic() + _PATIENCE
     try:
-        while (said := engine.client.exec_inspect(exec_id))["Running"] and time.monotonic() < began + _PATIENCE:
+        while (said := engine.client.exec_inspect(exec_id))["Running"] and time.monotonic() < end:
             time.sleep(_PAUSE)
     except docker.errors.NotFound as error:
         raise container_gone(engine, container) from error
-    at_once = not said["Running"] and time.monotonic() < began + _NOTICE_PATIENCE
-    if said["ExitCode"] != 0:
-        # It was killed along with its wrapper, and perhaps with all else.
-        wait_for_end(engine, container)
-    if said["Running"]:
-        return ExecEnd(None, at_once)
-    return ExecEnd(int(KILLED if said["ExitCode"] is None else said["ExitCode"]), at_once)
+    if said["ExitCode"] == 0:
+        return 0
+    # It was killed along with its wrapper, and perhaps with all else.
+    wait_for_end(engine, container)
+    return None if said["Running"] else int(KILLED if said["ExitCode"] is None else said["ExitCode"])
 
 
 def wait_for_start(engine: Engine, exec_id: str) -> bool:
@@ -140,17 +127,17 @@ def check_present(engine: Engine, container: str, *, running: bool = True) -> No
         raise container_gone(engine, container)
 
 
-def container_gone(engine: Engine, container: str) -> ContainerGone:
+def container_gone(engine: Engine, container: str) -> ContainerGone | ContainerDied:
     """Return what to raise for a container that does not run any more, or is not there."""
     import docker.errors
 
     try:
         state = engine.client.inspect_container(container)["State"]
     except docker.errors.NotFound:
-        return ContainerGone("the sandbox has died: its container was removed", kind="sandbox")
+        return ContainerGone("the sandbox has died: its container was removed")
     if state["Running"]:
-        return ContainerGone("the sandbox has died: its container was started anew", kind="sandbox")
+        return ContainerGone("the sandbox has died: its container was started anew")
     if not engine.deaths.by_itself(container):
-        return ContainerGone("the sandbox has died: its container was ended from outside", kind="sandbox")
+        return ContainerGone("the sandbox has died: its container was ended from outside")
     why = "ran out of memory" if state.get("OOMKilled") else "was ended by what ran in it"
     return ContainerDied(f"the sandbox has died: its container {why}")

@@ -110,7 +110,7 @@ def _found(engine: Engine, name: str, platform: str | None = None) -> Image | No
 
 def _pulled(engine: Engine, name: str, platform: str | None) -> Image:
     what = f"the image {name!r} is not on this Docker engine and cannot be pulled"
-    with _problems(what):
+    with _problems(engine, what):
         if (image := _found(engine, name, platform)) is not None:
             return image
         repository, tag = _split(name)
@@ -144,7 +144,7 @@ def _built(engine: Engine, context: Path, digest: str, platform: str | None, *, 
     if platform is not None:
         name += "-" + platform.replace("/", "-")
     what = f"the image of {str(context)!r} cannot be built"
-    with _problems(what), _one_process_at_a_time(digest) as forced:
+    with _problems(engine, what), _one_process_at_a_time(digest) as forced:
         # Another process of this run may have built it by force already.
         fresh = not force or _time_in(forced) > _STARTED
         if fresh and (image := _found(engine, name)) is not None:
@@ -177,7 +177,7 @@ def _built(engine: Engine, context: Path, digest: str, platform: str | None, *, 
 
 
 @contextlib.contextmanager
-def _problems(what: str) -> Iterator[None]:
+def _problems(engine: Engine, what: str) -> Iterator[None]:
     import docker.errors
     import requests
 
@@ -187,7 +187,11 @@ def _problems(what: str) -> Iterator[None]:
         if error.response is not None:
             error.response.close()
         raise InfrastructureError(f"{what}: {first_line(str(error.explanation or error))}", kind="image") from error
+    except ConnectionError as error:
+        raise engine.lost(error) from error
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        if isinstance(error, requests.ConnectionError):
+            raise engine.lost(error) from error
         raise InfrastructureError(f"{what}: {root_cause(error)}", kind="image") from error
 
 

@@ -34,6 +34,13 @@ class Lease:
         lease._stream = await engine.stream(
             f"/containers/{container}/attach?{query}", None, stdout=lease._hear, stderr=lease._complaints.feed
         )
+
+        def ended(stream: asyncio.Future[None]) -> None:
+            if stream.exception() is not None:
+                # The connection broke, at which the container ends, and not because of what runs in it.
+                engine.deaths.forget(container)
+
+        lease._stream.ended.add_done_callback(ended)
         return lease
 
     @property

@@ -71,9 +71,18 @@ class ContainerLife:
         """Begin to remove it, once; return what tells when it is gone."""
         if self._removal is None:
             self._removal = asyncio.wrap_future(self.engine.submit(remove_container, self.engine, self.container))
+            self._removal.add_done_callback(self._removed)
             if self._lease is not None:
                 self._lease.ask_to_end()
         return self._removal
+
+    def _removed(self, removal: asyncio.Future[None]) -> None:
+        if not removal.cancelled() and removal.exception() is not None:
+            self.engine.leave(self.container)
+
+    def linked(self) -> bool:
+        """Whether the connection to its main process stands."""
+        return self._lease is not None and not self._lease.stream.ended.done()
 
     def release(self) -> asyncio.Future[None]:
         """Let go of its main process, which then ends; return what tells when nothing is held of it any more."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import posixpath
 import re
 import secrets
 import threading
@@ -20,10 +19,10 @@ from ..protocol import Capabilities, ExecResult, Process
 from ..running import Output
 from ..scripts import shell_script
 from ..shell_sandbox import ShellSandbox
-from .archive import changed_paths, copy_archive
+from .archive import changed_paths, copy_archive, mount_in_memory
 from .command import ContainerCommand
 from .container import NotStarted, cannot_start, check_needs, create_container, limited
-from .engine import Engine, shared_engine
+from .engine import Engine, EngineLost, shared_engine
 from .exec_api import KILLED
 from .images import Image, ImageGone, forget_image, ready_image
 from .life import ContainerLife
@@ -36,8 +35,8 @@ from .run_options import RunOptions
 #: Seconds that the processes of a private command have for their end.
 _END_TIMEOUT = 60.0
 
-#: What is in memory in every container, and on no disk.
-_IN_MEMORY = ("/dev", "/proc", "/sys")
+#: Times that a start is tried, which an engine that goes away meanwhile ends.
+_TRIES = 3
 
 _logger = logging.getLogger(__name__)
 
@@ -100,22 +99,35 @@ class DockerSandbox(ShellSandbox):
         )
 
     async def start(self) -> None:
-        """See `Sandbox.start`. Raises InfrastructureError of kind `image` when its image cannot be had."""
+        """See `Sandbox.start`. An engine that has gone is waited for.
+
+        Raises InfrastructureError of kind `image` when its image cannot be had.
+        """
         engine = await asyncio.to_thread(shared_engine)
         check_needs(self._spec, engine.facts)
-        try:
-            await self._create_from_image(engine)
-            await self._launch()
-            self._check_not_closed()
-            self._open = True
-        except BaseException:
-            await self.close()
-            raise
+        for left in reversed(range(_TRIES)):
+            try:
+                await self._create_from_image(engine)
+                await self._launch()
+                self._check_not_closed()
+                self._open = True
+                return
+            except EngineLost:
+                await self._discard()
+                if self._closed or not left or not await engine.outage.is_over():
+                    raise
+            except BaseException:
+                await self.close()
+                raise
 
     async def close(self) -> None:
         """See `Sandbox.close`."""
         self._open = False
         self._closed = True
+        await self._discard()
+
+    async def _discard(self) -> None:
+        """Release what has been started. Finishes even when cancelled."""
         private = list(self._private_commands)
         for command in self._running():
             command.fail(InfrastructureError("the sandbox is closed", kind="sandbox"))
@@ -161,6 +173,7 @@ class DockerSandbox(ShellSandbox):
             stderr,
             numbered=self._numbered,
             alone=lambda: len(self._running()) <= 1,
+            linked=life.linked,
         )
         self._commands.add(running)
         running.exited.add_done_callback(lambda _: self._commands.discard(running))
@@ -224,7 +237,7 @@ class DockerSandbox(ShellSandbox):
         Raises OSError when not all of it can be read, or it has more than 4 GiB.
         """
         life = self._opened()
-        if (mount := self._in_memory(posixpath.normpath(path))) is not None:
+        if (mount := mount_in_memory(path, self._options.host.get("tmpfs", ()))) is not None:
             raise Unsupported(f"a Docker engine cannot read {path!r} from a container: {mount!r} is in memory")
         abandoned = threading.Event()
         try:
@@ -259,11 +272,6 @@ class DockerSandbox(ShellSandbox):
 
     def _running(self) -> list[ContainerCommand | PrivateCommand]:
         return [*self._commands, *self._private_commands]
-
-    def _in_memory(self, path: str) -> str | None:
-        """Return the mount in memory below which `path` is, None where it is on a disk."""
-        mounts = [*_IN_MEMORY, *self._options.host.get("tmpfs", ())]
-        return next((mount for mount in mounts if f"{path}/".startswith(f"{mount.rstrip('/')}/")), None)
 
     async def check_needs(self) -> None:
         """Raise Unsupported for what the engine's machine does not have, without asking it for an image.
