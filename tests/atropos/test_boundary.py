@@ -60,7 +60,7 @@ def test_a_reward_beyond_an_undeclared_range_is_sent_and_told_once(
     assert code == 0, output
     lines = [json.loads(line) for line in (environment.path / "out.jsonl").read_text().splitlines()]
     assert [line["reward"] for line in lines] == [3.0] * 4
-    assert output.count("is not from 0 to 1; such rewards are sent as they are") == 1
+    assert output.count("is not from 0 to 1; such rewards are sent unchanged") == 1
 
 
 def test_what_else_goes_wrong_costs_its_rollout(environment: Bench, model_server: ModelServer) -> None:

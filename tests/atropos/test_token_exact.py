@@ -97,7 +97,7 @@ def test_a_trainer_gets_what_was_sampled(
         "--env.total_steps", "1", "--openai.server_type", "vllm", "--env.tool_call_parser", "qwen",
     )  # fmt: skip
     assert code == 0, output
-    assert "requests by token ids (vllm_generate)" in output
+    assert "token-exact requests (vllm_generate)" in output
     trained.wait()
     told = emitted(server)
     for group in itertools.chain(*trained.batches):
