@@ -285,7 +285,7 @@ def test_an_agent_of_a_test_that_has_ended_is_refused(bench: Bench) -> None:
         "        asyncio.run(hermes_agent.run('x', solution='true', **given))\n"
         "def test_score(hermes_score):\n"
         "    for odd in (10 ** 400, True, 'x', float('nan')):\n"
-        "        with pytest.raises(TypeError, match='a score is a finite number'): hermes_score(odd)\n"
+        "        with pytest.raises(TypeError, match='a score must be a finite number'): hermes_score(odd)\n"
         "def test_next(hermes_agent): asyncio.run(hermes_agent.run('x', solution='true'))\n",
     )
     result = bench.run_inside("--hermes-model=oracle", "--hermes-concurrency=1", "--hermes-run-dir=out")
