@@ -97,7 +97,8 @@ def interruptible(config: pytest.Config) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        if config.getoption("fulltrace", False):
+        # pytest's own reasons to end a session are of subclasses.
+        if type(interrupt) is not KeyboardInterrupt or config.getoption("fulltrace", False):
             raise
         raise KeyboardInterrupt(*interrupt.args) from None
 
