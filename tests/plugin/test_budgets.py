@@ -193,7 +193,8 @@ def test_a_run_s_budget(bench: Bench, model_server: ModelServer, option: str, re
     for record in records:
         if record["status"] == "error":
             assert record["error"]["kind"] == "budget"
-            assert record["messages"][-1]["role"] == "tool"
+            # The budget may be spent before the slower of the two has its first answer.
+            assert record["messages"][-1]["role"] == ("tool" if record["turns_used"] else "user")
 
 
 def test_a_budget_does_not_wait_for_a_tool(bench: Bench, model_server: ModelServer) -> None:
