@@ -9,6 +9,9 @@ raised                whose doing             becomes                           
 `InfrastructureError` not the agent's         an `error` record of the error's kind    by `--hermes-infra-retries`,
                                                                                        but for spent budgets, damaged
                                                                                        rows and the author's mistakes
+`SandboxLost`         nobody's                as above                                 once more in any case
+`SandboxBroken`       the agent's             the end of the agent; an `error` record  as above
+                                              where an untouched sandbox does not work
 `FatalError`          the user's key, model,  the end of the run, with one line;       no
                       address, image, credit  attempts in flight leave no record
 `Unsupported`         nobody's                a `skipped` record with the reason       no

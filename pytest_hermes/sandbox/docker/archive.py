@@ -16,8 +16,9 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ...core.one_line import first_line
 from ..transfer import DEFAULT_MAX_BYTES
-from .engine import Engine, first_line
+from .engine import Engine
 from .exec_api import check_present
 
 if TYPE_CHECKING:

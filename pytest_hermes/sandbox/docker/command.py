@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from ...core.one_line import first_line
 from ...core.shielded import Shielded
 from ...errors import InfrastructureError, SandboxBroken, SandboxLost
 from ..running import Output
 from ..wrapped_command import WrappedCommand
-from .engine import Engine, NoAnswer, first_line
+from .engine import Engine, NoAnswer
 from .exec_api import (
     KILLED,
     ContainerDied,

@@ -7,9 +7,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ...core.one_line import first_line
 from ...errors import HermesError, InfrastructureError, Unsupported
 from ...task import SandboxSpec
-from .engine import Engine, EngineFacts, first_line
+from .engine import Engine, EngineFacts
 from .exec_api import container_gone
 from .images import ImageGone
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...background import at_exit
+from ...core.one_line import first_line
 from ...errors import InfrastructureError, SandboxLost, UsageError
 from .address import Address, engine_address
 from .deaths import Deaths
@@ -228,11 +229,6 @@ def _limits_storage(said: dict[str, Any]) -> bool:
     below = dict(pair for pair in said.get("DriverStatus") or [] if len(pair) == 2).get("Backing Filesystem")
     # xfs does if it is mounted with pquota, which only trying tells.
     return driver in ("btrfs", "zfs", "devicemapper", "windowsfilter") or (driver, below) == ("overlay2", "xfs")
-
-
-def first_line(text: str) -> str:
-    """Return a text's first line that is not empty."""
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def root_cause(error: BaseException) -> str:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from ...config.cache import cache_folder
+from ...core.one_line import first_line
 from ...errors import InfrastructureError
 from ...task import SandboxSpec
 from ..status import status
-from .engine import Engine, first_line, root_cause
+from .engine import Engine, root_cause
 from .single_flight import SingleFlight
 
 #: Where images that were built here are named.

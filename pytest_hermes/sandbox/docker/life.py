@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from ...core.one_line import first_line
 from ...errors import SandboxBroken
 from .container import NotStarted, remove_container, start_container, stop_container
-from .engine import Engine, NoAnswer, first_line
+from .engine import Engine, NoAnswer
 from .exec_api import OutOfControl
 from .lease import Lease
 
